@@ -1,0 +1,53 @@
+# The four commands of the README: course, test, lab, env. PYTHON, TASK, PROFILE and SEED can be given.
+PYTHON ?= python3
+TASK ?= person
+PROFILE ?= tiny
+SEED ?= 0
+JOBS ?= 2
+
+BIN := .venv/bin
+NASDA := $(BIN)/nasda
+OUT := runs/$(TASK)-$(PROFILE)-seed$(SEED)
+SAME := --task $(TASK) --profile $(PROFILE) --seed $(SEED) --out $(OUT)
+
+.PHONY: course test lint unit lab env clean
+
+# The whole chain on the built-in data, then every notebook.
+course: env
+	$(NASDA) doctor || true
+	$(NASDA) data make $(SAME)
+	$(NASDA) data show $(SAME)
+	$(NASDA) search $(SAME)
+	$(NASDA) derive $(SAME)
+	$(NASDA) train $(SAME)
+	$(NASDA) evaluate $(SAME)
+	$(NASDA) draw $(SAME)
+	@echo
+	@echo "The table above is the result; its pictures lie in $(OUT)/pictures"
+
+test: lint unit
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# One thread a process: two OpenMP threads on a busy machine are slower than one.
+unit: env
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)
+
+lab: env
+	$(BIN)/jupyter lab notebooks
+
+# Makes .venv once. The stamp is touched last, so that an installation that was cut off is gone on with.
+env: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "nasda needs Python 3.11 or newer: give one with  make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv || { echo "Python's venv is missing: on Debian,  apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf .venv runs data

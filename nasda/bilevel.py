@@ -1,0 +1,197 @@
+"""One step of the bilevel problem (eqs. 3 and 4): ω by the source's loss, then α by the target's.
+
+The gradients know nothing of networks: they take parameters and functions that compute a loss, so that they can be
+held against problems whose hypergradient is known. Nothing here knows of epochs or files.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nasda.profiles import Order
+
+Loss = Callable[[], Tensor]
+Gradients = tuple[Tensor, ...]
+
+
+def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> Gradients:
+    """d loss / d parameters, zeros where the loss does not depend on one; nothing else's gradient is computed."""
+    found = torch.autograd.grad(loss, list(parameters), allow_unused=True)
+    return tuple(torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True))
+
+
+@torch.no_grad()
+def _move(parameters: Sequence[Tensor], directions: Sequence[Tensor], step: float | Tensor) -> None:
+    for parameter, direction in zip(parameters, directions, strict=True):
+        parameter += step * direction
+
+
+@contextmanager
+def restored(parameters: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Let the block change `parameters` in place; afterwards they are what they were, to the bit.
+
+    Yields the saved values. Adding R and subtracting it again would leave rounding behind in ω at every step.
+    """
+    saved = [parameter.detach().clone() for parameter in parameters]
+    try:
+        yield saved
+    finally:
+        _set(parameters, saved)
+
+
+@torch.no_grad()
+def _set(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
+
+
+class VirtualStep(NamedTuple):
+    """The SGD step that the second-order gradient looks ahead by.
+
+    ω' = ω − lr · (momentum · buffer + ∇ω L_train + decay · ω), as `torch.optim.SGD` takes it.
+    """
+
+    lr: float
+    momentum: float = 0.0
+    decay: float = 0.0
+    buffers: Sequence[Tensor | None] | None = None
+
+    def direction(self, weights: Sequence[Tensor], train_gradients: Gradients) -> list[Tensor]:
+        """What `torch.optim.SGD` would subtract lr times of, for every weight."""
+        buffers = self.buffers or [None] * len(weights)
+        return [
+            g + self.decay * w.detach() + (0.0 if b is None else self.momentum * b)
+            for w, g, b in zip(weights, train_gradients, buffers, strict=True)
+        ]
+
+
+def first_order_gradient(alpha_loss: Loss, alphas: Sequence[Tensor]) -> tuple[Tensor, Gradients]:
+    """∇α L_val(ω, α), as if ω did not depend on α (DARTS with ξ = 0). Returns the loss and the gradients."""
+    loss = alpha_loss()
+    return loss.detach(), gradients(loss, alphas)
+
+
+def second_order_gradient(
+    weight_loss: Loss,
+    alpha_loss: Loss,
+    weights: Sequence[Tensor],
+    alphas: Sequence[Tensor],
+    step: VirtualStep,
+    *,
+    radius: float = 0.01,
+) -> tuple[Tensor, Gradients]:
+    """∇α L_val(ω'(α), α) through one virtual step ω' of ω (DARTS eqs. 7 and 8). Returns the loss at ω' and the
+    gradients.
+
+    It is ∇α L_val(ω', α) − lr · ∇²αω L_train(ω, α) · v with v = ∇ω' L_val(ω', α). The product with the mixed second
+    derivative is a central difference, (∇α L_train(ω + εv) − ∇α L_train(ω − εv)) / (2ε) with ε = radius / ‖v‖; mind
+    the parentheses around 2ε, which several public implementations lack. `weight_loss` is called three times and has
+    to be the same function each time: same batch, same dropout. `weights` are changed in place and restored to the bit.
+    """
+    with restored(weights) as saved:
+        direction = step.direction(weights, gradients(weight_loss(), weights))
+        _move(weights, direction, -step.lr)
+        loss = alpha_loss()
+        at_virtual = gradients(loss, [*alphas, *weights])
+        direct, ahead = at_virtual[: len(alphas)], at_virtual[len(alphas) :]
+
+        norm = torch.sqrt(sum((g.square().sum() for g in ahead), start=torch.zeros((), device=ahead[0].device)))
+        epsilon = radius / norm.clamp(min=torch.finfo(norm.dtype).tiny ** 0.5)
+        sides = []
+        for sign in (1.0, -1.0):
+            _set(weights, saved)
+            _move(weights, ahead, sign * epsilon)
+            sides.append(gradients(weight_loss(), alphas))
+    curvature = [(plus - minus) / (2 * epsilon) for plus, minus in zip(*sides, strict=True)]
+    return loss.detach(), tuple(g - step.lr * h for g, h in zip(direct, curvature, strict=True))
+
+
+@contextmanager
+def frozen_statistics(network: nn.Module) -> Iterator[None]:
+    """Let batch norm use the batch's statistics in the block, but remember nothing of them.
+
+    Only the ω step on the source may shape the running statistics: the target's images, and the images under the
+    second-order step's displaced weights, would leak into them otherwise.
+    """
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    counts = [norm.num_batches_tracked.clone() for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum, count in zip(norms, momenta, counts, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)
+
+
+class Losses(NamedTuple):
+    """What one bilevel step saw, before its updates: detached scalars on the network's device."""
+
+    weights: Tensor
+    alphas: Tensor
+
+
+class Bilevel:
+    """Algorithm 1's loop body as this project reads it: update ω on the source, then α on the target sample.
+
+    `weights_optimizer` is SGD over ω alone, `alphas_optimizer` any optimizer over α alone. `extra` are parameters
+    that the α loss trains beside α, such as the retrieval loss' own head; `extra_optimizer` steps them.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        weights_optimizer: torch.optim.SGD,
+        alphas_optimizer: torch.optim.Optimizer,
+        *,
+        order: Order = "first",
+        extra_optimizer: torch.optim.Optimizer | None = None,
+    ) -> None:
+        self.network = network
+        self.order = order
+        self.optimizers = {"weights": weights_optimizer, "alphas": alphas_optimizer}
+        if extra_optimizer is not None:
+            self.optimizers["extra"] = extra_optimizer
+        self.weights = _parameters(weights_optimizer)
+        self.alphas = _parameters(alphas_optimizer)
+        self.extra = [] if extra_optimizer is None else _parameters(extra_optimizer)
+
+    def step(self, weight_loss: Loss, alpha_loss: Loss) -> Losses:
+        """ω by one step down `weight_loss`, then α (and `extra`) by one step down `alpha_loss`."""
+        loss = weight_loss()
+        seen_by_weights = loss.detach()
+        _assign(self.weights, gradients(loss, self.weights))
+        self.optimizers["weights"].step()
+        with frozen_statistics(self.network):
+            learners = [*self.alphas, *self.extra]
+            if self.order == "first":
+                seen_by_alphas, found = first_order_gradient(alpha_loss, learners)
+            else:
+                seen_by_alphas, found = second_order_gradient(
+                    weight_loss, alpha_loss, self.weights, learners, self._virtual_step()
+                )
+        _assign(learners, found)
+        for name, optimizer in self.optimizers.items():
+            if name != "weights":
+                optimizer.step()
+        return Losses(seen_by_weights, seen_by_alphas)
+
+    def _virtual_step(self) -> VirtualStep:
+        optimizer = self.optimizers["weights"]
+        group = optimizer.param_groups[0]
+        buffers = [optimizer.state[weight].get("momentum_buffer") for weight in self.weights]
+        return VirtualStep(group["lr"], group["momentum"], group["weight_decay"], buffers)
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _assign(parameters: Sequence[Tensor], found: Gradients) -> None:
+    for parameter, gradient in zip(parameters, found, strict=True):
+        parameter.grad = gradient

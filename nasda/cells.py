@@ -1,0 +1,112 @@
+"""A cell is a small directed acyclic graph: relaxed (`SearchCell`, eq. 6) or derived (`Cell`, eq. 5).
+
+States are numbered as in `genotypes.Edge`: 0 and 1 are the outputs of the last two cells, 2 and up this cell's nodes.
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+
+import torch
+from torch import Tensor, nn
+
+from nasda.genotypes import CELL_INPUTS, Node, node_slices
+from nasda.operations import FactorizedReduce, ReLUConvBN, make_operation
+
+
+def edge_stride(reduction: bool, state: int) -> int:
+    """A reduction cell halves its two inputs; edges between its nodes keep the size."""
+    return 2 if reduction and state < CELL_INPUTS else 1
+
+
+class MixedOp(nn.Module):
+    """All candidate operations of an edge, mixed: Σ_o w_o · o(x) (the inner sum of eq. 6)."""
+
+    def __init__(self, primitives: Sequence[str], channels: int, stride: int, parts: int) -> None:
+        super().__init__()
+        self.operations = nn.ModuleList(
+            make_operation(name, channels, stride, parts=parts, affine=False) for name in primitives
+        )
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Mix (B, C, H, W) by `weights` (operations,), a softmax over the edge's α."""
+        return reduce(torch.add, (w * operation(x) for w, operation in zip(weights, self.operations, strict=True)))
+
+
+class CellInputs(nn.Module):
+    """Bring the outputs of the last two cells to the same C channels and the same height and width."""
+
+    def __init__(self, before_last: int, last: int, channels: int, after_reduction: bool, affine: bool) -> None:
+        super().__init__()
+        halve = FactorizedReduce if after_reduction else ReLUConvBN  # the last cell halved what the one before had
+        self.before_last = halve(before_last, channels, affine)
+        self.last = ReLUConvBN(last, channels, affine)
+
+    def forward(self, before_last: Tensor, last: Tensor) -> list[Tensor]:
+        return [self.before_last(before_last), self.last(last)]
+
+
+class SearchCell(nn.Module):
+    """The relaxed cell: every node is fed by every earlier state through a `MixedOp`; eq. 6 edge by edge."""
+
+    def __init__(
+        self,
+        nodes: int,
+        primitives: Sequence[str],
+        inputs: tuple[int, int],
+        channels: int,
+        *,
+        reduction: bool = False,
+        after_reduction: bool = False,
+        parts: int = 4,
+    ) -> None:
+        """`inputs` are the channels of the cell before the last and of the last; the output has nodes × channels."""
+        super().__init__()
+        self.inputs = CellInputs(*inputs, channels, after_reduction, affine=False)
+        self.rows = node_slices(nodes)
+        self.edges = nn.ModuleList(
+            MixedOp(primitives, channels, edge_stride(reduction, state), parts)
+            for node in range(nodes)
+            for state in range(CELL_INPUTS + node)
+        )
+
+    def forward(self, before_last: Tensor, last: Tensor, weights: Tensor) -> Tensor:
+        """Two cell outputs and the softmax weights (edges, operations) → (B, nodes · C, H', W')."""
+        states = self.inputs(before_last, last)
+        for rows in self.rows:
+            edges = zip(self.edges[rows], states, weights[rows], strict=True)
+            states.append(reduce(torch.add, (edge(state, edge_weights) for edge, state, edge_weights in edges)))
+        return torch.cat(states[CELL_INPUTS:], dim=1)
+
+
+class Cell(nn.Module):
+    """The derived cell: every node is the sum of its two chosen operations (eq. 5)."""
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        inputs: tuple[int, int],
+        channels: int,
+        *,
+        reduction: bool = False,
+        after_reduction: bool = False,
+        parts: int = 4,
+    ) -> None:
+        """`nodes` is one kind's half of a `Genotype`; the rest is as in `SearchCell`."""
+        super().__init__()
+        self.inputs = CellInputs(*inputs, channels, after_reduction, affine=True)
+        self.sources = [[edge.input for edge in node] for node in nodes]
+        self.nodes = nn.ModuleList(
+            nn.ModuleList(
+                make_operation(edge.operation, channels, edge_stride(reduction, edge.input), parts=parts)
+                for edge in node
+            )
+            for node in nodes
+        )
+
+    def forward(self, before_last: Tensor, last: Tensor) -> Tensor:
+        """Two cell outputs → (B, nodes · C, H', W')."""
+        states = self.inputs(before_last, last)
+        for sources, operations in zip(self.sources, self.nodes, strict=True):
+            terms = (operation(states[source]) for source, operation in zip(sources, operations, strict=True))
+            states.append(reduce(torch.add, terms))
+        return torch.cat(states[CELL_INPUTS:], dim=1)

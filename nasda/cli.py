@@ -1,0 +1,390 @@
+"""The `nasda` command. Its options are the fields of the settings dataclasses; tyro makes them into a command line.
+
+Every subcommand takes --task, --profile, --data-root, --out and --seed, and means the same by them. A profile fills in
+the defaults of everything else, which --help shows.
+"""
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from tyro.conf import OmitArgPrefixes, subcommand
+
+from nasda.errors import NasdaError
+from nasda.profiles import (
+    PROFILE_NAMES,
+    TASK_NAMES,
+    DataSettings,
+    EvaluateSettings,
+    ProfileName,
+    SearchSettings,
+    SpaceSettings,
+    TaskName,
+    ToySettings,
+    TrainSettings,
+    check_settings,
+    profile,
+)
+
+if TYPE_CHECKING:  # the real imports wait until a subcommand needs them, so that --help is quick
+    import torch
+
+    from nasda.data.task import Task
+    from nasda.experiments import Experiment
+
+DESCRIPTION = "Neural architecture search for domain adaptation: make data, search, derive, train, evaluate, draw."
+
+
+@dataclass(frozen=True)
+class Common:
+    """What all subcommands share."""
+
+    task: TaskName = "person"
+    """person: PersonX → Market-1501; vehicle: VehicleX → VeRi-776."""
+    profile: ProfileName = "tiny"
+    """Where the other options' defaults come from: tiny (seconds), laptop (minutes), gpu, paper (§3.3)."""
+    data_root: Path = Path("data/toy/tiny")
+    """Folder that holds the data sets' own folders; the built-in data and the real data sets are read alike."""
+    out: Path = Path("runs/person-tiny-seed0")
+    """Folder of this experiment: its search, its trainings, its pictures."""
+    seed: int = 0
+    """Seed of everything random."""
+
+    def run(self) -> None:
+        raise NotImplementedError
+
+    def load_task(self) -> "Task":
+        """The task's data, its split checked."""
+        from nasda.data.task import load_task, require_sound
+
+        task = load_task(self.task, self.data_root)
+        require_sound(task)
+        return task
+
+    @property
+    def experiment(self) -> "Experiment":
+        from nasda.experiments import Experiment
+
+        return Experiment(self.out)
+
+
+@dataclass(frozen=True)
+class OnDevice(Common):
+    """What subcommands that compute share."""
+
+    device: str = "auto"
+    """auto (a GPU where there is one), cpu, cuda, cuda:1, mps."""
+
+    @property
+    def chosen_device(self) -> "torch.device":
+        from nasda.devices import choose_device
+
+        return choose_device(self.device)
+
+
+@dataclass(frozen=True)
+class DataMake(Common):
+    """Draw the built-in data of a task into --data-root, in the real data sets' own layouts. Once; then it is kept."""
+
+    data: DataSettings = DataSettings()
+    toy: ToySettings = ToySettings()
+    processes: int = os.cpu_count() or 1
+    """Processes that draw; the images do not depend on their number."""
+
+    def run(self) -> None:
+        from nasda.data.task import load_task
+        from nasda.data.toy import make_toy
+
+        check_settings(self.data, self.toy)
+        make_toy(
+            self.data_root,
+            self.task,
+            height=self.data.height,
+            width=self.data.width,
+            settings=self.toy,
+            seed=self.seed,
+            processes=self.processes,
+        )
+        print(load_task(self.task, self.data_root).counts())
+
+
+@dataclass(frozen=True)
+class DataShow(Common):
+    """Draw a contact sheet of a task: rows are identities, columns cameras, source and target side by side."""
+
+    data: DataSettings = DataSettings()
+
+    def run(self) -> None:
+        from nasda.plotting import contact_sheet, save
+
+        task = self.load_task()
+        path = self.experiment.pictures / "contact_sheet.png"
+        save(
+            contact_sheet([task.source, task.target], height=self.data.height, width=self.data.width, seed=self.seed),
+            path,
+        )
+        print(task.counts())
+        print(f"picture: {path}")
+
+
+@dataclass(frozen=True)
+class DataCheck(Common):
+    """Check a task's data: counts, the split, and that every image decodes. Exits with 2 when something is wrong."""
+
+    def run(self) -> None:
+        from nasda.data.task import check_task, load_task
+
+        task = load_task(self.task, self.data_root)
+        print(task.counts())
+        problems = check_task(task)
+        for problem in problems:
+            print(problem)
+        errors = sum(problem.severity == "error" for problem in problems)
+        if errors:
+            raise NasdaError(f"{self.data_root}: {errors} errors in the data, listed above: mend them before a search")
+        print("no errors" if problems else "all well")
+
+
+@dataclass(frozen=True)
+class Search(OnDevice):
+    """Search: ω learns on the source while α learns on held-out source images (S) or a target sample (S+R). Resumes."""
+
+    space: SpaceSettings = SpaceSettings()
+    search: SearchSettings = SearchSettings()
+    data: DataSettings = DataSettings()
+
+    def run(self) -> None:
+        from nasda.search import run_search
+
+        folder = self.experiment.search
+        with resumable("nasda search"):
+            genotype = run_search(
+                folder, self.load_task(), self.space, self.search, self.data, seed=self.seed, device=self.chosen_device
+            )
+        print(f"found: {genotype.to_json()}")
+        print(f"run: {folder.path}")
+
+
+@dataclass(frozen=True)
+class Derive(Common):
+    """Derive the cells from a search's α as it stands (§2.1): per edge the strongest operation other than none, per
+    node the two strongest edges."""
+
+    epoch: int | None = None
+    """Derive from this epoch's α; the last one's if not given."""
+
+    def run(self) -> None:
+        from nasda.genotypes import CELL_KINDS, PRIMITIVES, derive
+
+        folder = self.experiment.search
+        history, primitives = folder.read_log(), PRIMITIVES[folder.read_config()["space"]["space"]]
+        epoch = len(history) if self.epoch is None else self.epoch
+        if not 1 <= epoch <= len(history):
+            raise NasdaError(f"--epoch {epoch}: the search in {folder.path} has epochs 1 to {len(history)}")
+        genotype = derive(history[epoch - 1]["alphas"], primitives)
+        genotype.save(folder.genotype)
+        for kind in CELL_KINDS:
+            print(f"{kind} cell")
+            for index, node in enumerate(genotype.cell(kind)):
+                print(f"  node {index} = " + " + ".join(f"{edge.operation}(state {edge.input})" for edge in node))
+        print(f"genotype: {folder.genotype}")
+
+
+@dataclass(frozen=True)
+class Train(OnDevice):
+    """Train a network from scratch: the searched cells, random ones, a genotype's file, or ResNet-50. Resumes."""
+
+    space: SpaceSettings = SpaceSettings()
+    train: TrainSettings = TrainSettings()
+    data: DataSettings = DataSettings()
+    architecture: str = "searched"
+    """searched (the search in --out), random (drawn by --seed), resnet-like, resnet50, or a genotype's JSON file."""
+    weights: str | None = None
+    """For resnet50: imagenet (torchvision's download) or a file of its weights; from nothing if not given."""
+
+    def run(self) -> None:
+        from nasda.experiments import choose_architecture
+        from nasda.networks import RESNET50, count_cost
+        from nasda.training import run_training
+
+        if self.weights is not None and self.architecture != RESNET50:
+            raise NasdaError(f"--weights is for --architecture {RESNET50}; {self.architecture} starts from nothing")
+        architecture = choose_architecture(self.architecture, self.experiment, self.space, self.seed)
+        folder = self.experiment.training(self.architecture, self.train.train_on)
+        with resumable("nasda train"):
+            network = run_training(
+                folder,
+                self.load_task(),
+                architecture,
+                self.space,
+                self.train,
+                self.data,
+                seed=self.seed,
+                device=self.chosen_device,
+                weights=self.weights,
+            )
+        print(f"trained: {count_cost(network, self.data.height, self.data.width)}")
+        print(f"run: {folder.path}")
+
+
+@dataclass(frozen=True)
+class Evaluate(OnDevice):
+    """Test every trained network in --out on the target's query and gallery, beside the floors."""
+
+    evaluate: EvaluateSettings = EvaluateSettings()
+
+    def run(self) -> None:
+        from nasda.experiments import evaluate_runs, results_table
+
+        folders = self.experiment.trainings()
+        if not folders:
+            raise NasdaError(f"{self.out}: no trained network here: run nasda train with the same --out first")
+        rows = evaluate_runs(folders, self.load_task(), self.evaluate, seed=self.seed, device=self.chosen_device)
+        print(results_table({name: [scores] for name, scores in rows.items()}))
+
+
+@dataclass(frozen=True)
+class Draw(OnDevice):
+    """Draw what an experiment has: the cells, the macro network, α over epochs, and ranked galleries."""
+
+    queries: int = 6
+    """Queries in the picture of ranked galleries."""
+
+    def run(self) -> None:
+        from nasda.pictures import draw_experiment
+
+        paths = draw_experiment(self.experiment, self.load_task, self.queries, self.seed, self.chosen_device)
+        for path in paths:
+            print(f"picture: {path}")
+
+
+@dataclass(frozen=True)
+class Gap(OnDevice):
+    """Measure the domain gap over seeds: search, train the cells on source and on target, test both on the target.
+    Each seed is an experiment of its own in --out. Finished runs are kept, so the command resumes."""
+
+    space: SpaceSettings = SpaceSettings()
+    search: SearchSettings = SearchSettings()
+    train: TrainSettings = TrainSettings()
+    data: DataSettings = DataSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    seeds: int = 3
+    """How many seeds, counted from --seed."""
+
+    def run(self) -> None:
+        from nasda.experiments import domain_gap, results_columns, results_table
+        from nasda.plotting import metrics_bars, save
+
+        settings = dataclasses.replace(
+            profile(self.profile, self.task),
+            space=self.space,
+            search=self.search,
+            train=self.train,
+            data=self.data,
+            evaluate=self.evaluate,
+        )
+        seeds = range(self.seed, self.seed + self.seeds)
+        with resumable("nasda gap"):
+            rows = domain_gap(self.out, self.load_task(), settings, seeds, device=self.chosen_device)
+        picture = self.out / "results.png"
+        save(metrics_bars(results_columns(rows)), picture)
+        print(results_table(rows))
+        print(f"results: {self.out / 'results.md'}\npicture: {picture}")
+
+
+@dataclass(frozen=True)
+class Doctor(Common):
+    """Is this machine ready? Each line says ok, or what to do; exits with 2 when something has to be done."""
+
+    def run(self) -> None:
+        from nasda.doctor import examine
+
+        findings = examine(self.data_root, self.out)
+        for finding in findings:
+            print(finding)
+        ill = [finding.name for finding in findings if finding.remedy]
+        if ill:
+            raise NasdaError(f"to be put right: {', '.join(ill)}")
+        print("all well")
+
+
+@contextmanager
+def resumable(command: str) -> Iterator[None]:
+    """Ctrl-C ends the block in one line: what is on disk is whole, and the same command goes on from there."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\n{command}: interrupted; the same command goes on after the last whole epoch", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
+    """All subcommands as one type for tyro, their defaults taken from the profile."""
+    chosen = profile(name, task)
+    common: dict[str, Any] = {
+        "task": task,
+        "profile": name,
+        "seed": seed,
+        "data_root": Path("data/toy") / name,
+        "out": Path("runs") / f"{task}-{name}-seed{seed}",
+    }
+    groups = {field.name: getattr(chosen, field.name) for field in dataclasses.fields(chosen)}
+
+    def made(kind: type[Common]) -> Common:
+        fields = {field.name for field in dataclasses.fields(kind)}
+        return kind(**common, **{group: value for group, value in groups.items() if group in fields})
+
+    def flat(name: str, kind: type[Common]) -> Any:  # no setting stands twice, so --epochs is enough
+        return Annotated[OmitArgPrefixes[kind], subcommand(name, default=made(kind))]
+
+    data = Annotated[
+        flat("make", DataMake) | flat("show", DataShow) | flat("check", DataCheck),
+        subcommand("data", description="Make, show or check a task's data."),
+    ]
+    return (
+        data
+        | flat("search", Search)
+        | flat("derive", Derive)
+        | flat("train", Train)
+        | flat("evaluate", Evaluate)
+        | flat("draw", Draw)
+        | Annotated[Gap, subcommand("gap", default=made(Gap))]  # --search.epochs and --train.epochs
+        | flat("doctor", Doctor)
+    )
+
+
+def read_ahead(arguments: Sequence[str]) -> tuple[TaskName, ProfileName, int]:
+    """--task, --profile and --seed, on which other options' defaults depend. Nonsense is left for tyro to refuse."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--task", default="person")
+    parser.add_argument("--profile", default="tiny")
+    parser.add_argument("--seed", default="0")
+    try:
+        found = parser.parse_known_args(arguments)[0]
+    except SystemExit:  # an option without its value
+        return "person", "tiny", 0
+    task = found.task if found.task in TASK_NAMES else "person"
+    name = found.profile if found.profile in PROFILE_NAMES else "tiny"
+    return task, name, int(found.seed) if found.seed.isdecimal() else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the `nasda` command. Exits with 2 and one line on anything the user can put right."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = tyro.cli(commands(*read_ahead(arguments)), prog="nasda", description=DESCRIPTION, args=arguments)
+    try:
+        command.run()
+    except NasdaError as error:
+        print(f"nasda: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""Images as tensors: decoded once, then augmented a whole batch at a time.
+
+A data set is held as one uint8 tensor (N, 3, H, W). Validation and test see `normalize(images)`, training sees
+`augment(images, generator)`.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import log
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from nasda.data.domain import Sample
+from nasda.errors import NasdaError
+
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet, red, green, blue, in [0, 1]
+STD = (0.229, 0.224, 0.225)
+
+_ERASING_ATTEMPTS = 10  # as in torchvision's RandomErasing: a rectangle that does not fit is drawn anew this often
+
+
+def decode(samples: Sequence[Sample], height: int, width: int, *, workers: int | None = None) -> Tensor:
+    """Read every image of `samples` from disk, once, as RGB resized to `height` × `width` pixels.
+
+    Resizing is bilinear with antialiasing. `workers` threads share the reading; None takes one for each CPU.
+
+    Returns uint8 (N, 3, height, width), in the order of `samples`.
+    Raises `NasdaError` naming the first file that is missing, unreadable, truncated or not an image.
+    """
+    images = torch.empty((len(samples), 3, height, width), dtype=torch.uint8)
+
+    def read_into_place(index: int) -> None:
+        pixels = _read(samples[index].path, height, width)
+        images[index] = torch.from_numpy(pixels).permute(2, 0, 1)
+
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:  # Pillow lets other threads run while it decodes
+        for _ in pool.map(read_into_place, range(len(samples))):
+            pass
+    return images
+
+
+def _read(path: Path, height: int, width: int) -> np.ndarray:
+    """One image as uint8 (height, width, 3)."""
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
+    except FileNotFoundError:
+        cause = "there is no such file: restore it, or prepare the data set again"
+    except PermissionError:
+        cause = "no permission to read it: change the file's permissions"
+    except UnidentifiedImageError:
+        cause = "it is not an image that Pillow can read: delete it, or restore it from the data set's archive"
+    except Exception as error:  # each of Pillow's decoders has its own ways of saying that a file is broken
+        reason = " ".join(str(error).split()) or type(error).__name__
+        cause = f"it cannot be decoded ({reason}): restore it from the data set's archive"
+    raise NasdaError(f"{path}: an image expected here, but {cause}")
+
+
+def normalize(images: Tensor) -> Tensor:
+    """Scale uint8 `images` (B, 3, H, W) to [0, 1], subtract ImageNet's mean and divide by its standard deviation.
+
+    Returns float32 (B, 3, H, W) on the images' device.
+    """
+    normalized = images.to(torch.float32, copy=True)
+    for channel, (mean, std) in enumerate(zip(MEAN, STD, strict=True)):
+        # Plain numbers instead of tensors: nothing is copied to the device, and nobody waits for it.
+        normalized[:, channel].sub_(255 * mean).div_(255 * std)
+    return normalized
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training images are varied (§3.1; Luo et al. 2019, "Bag of Tricks").
+
+    flip: probability of a horizontal flip.
+    padding: black pixels added on each side before a crop of the old size is taken; the paper's 10 is meant for
+        256 × 128 pixels, smaller images want fewer.
+    erasing: probability that a rectangle is erased (Zhong et al. 2020).
+    erasing_area: its smallest and largest share of the image's area.
+    erasing_ratio: its smallest and largest height / width.
+
+    Raises `NasdaError` for a value out of range.
+    """
+
+    flip: float = 0.5
+    padding: int = 10
+    erasing: float = 0.5
+    erasing_area: tuple[float, float] = (0.02, 0.4)
+    erasing_ratio: tuple[float, float] = (0.3, 3.33)
+
+    def __post_init__(self) -> None:
+        for name, valid, expected in (
+            ("flip", 0 <= self.flip <= 1, "a probability from 0 to 1"),
+            ("padding", self.padding >= 0, "a number of pixels, 0 or more"),
+            ("erasing", 0 <= self.erasing <= 1, "a probability from 0 to 1"),
+            ("erasing_area", 0 < self.erasing_area[0] <= self.erasing_area[1] <= 1, "two shares, 0 < low <= high <= 1"),
+            ("erasing_ratio", 0 < self.erasing_ratio[0] <= self.erasing_ratio[1], "two ratios, 0 < low <= high"),
+        ):
+            if not valid:
+                raise NasdaError(f"augmentation: {name} is {getattr(self, name)}, expected {expected}")
+
+
+class Variation(NamedTuple):
+    """What happens to each image of a batch: seven int64 tensors (B,). `draw` makes it, `apply` carries it out."""
+
+    flip: Tensor  # 1 where the image is flipped
+    top: Tensor  # the crop's first row in the padded image
+    left: Tensor  # and its first column
+    erase_top: Tensor  # the erased rectangle; height and width are 0 where nothing is erased
+    erase_left: Tensor
+    erase_height: Tensor
+    erase_width: Tensor
+
+
+def augment(images: Tensor, generator: torch.Generator, settings: Augmentation | None = None) -> Tensor:
+    """Flip, pad, crop, normalise and erase, in the paper's order (§3.1), each image in its own way.
+
+    images: uint8 (B, 3, H, W), on any device.
+    generator: a CPU generator, the only source of randomness; the same state gives the same batch on every device.
+    settings: the paper's where none are given.
+
+    Returns float32 (B, 3, H, W) on the images' device.
+    """
+    settings = settings or Augmentation()
+    count, _, height, width = images.shape
+    return apply(images, draw(count, height, width, generator, settings), settings.padding)
+
+
+def draw(count: int, height: int, width: int, generator: torch.Generator, settings: Augmentation) -> Variation:
+    """Draw, on the CPU, how each of `count` images of `height` × `width` pixels is varied."""
+    flip = torch.rand(count, generator=generator) < settings.flip
+    top, left = torch.randint(2 * settings.padding + 1, (2, count), generator=generator)
+    return Variation(flip.long(), top, left, *_draw_rectangles(count, height, width, generator, settings))
+
+
+def _draw_rectangles(
+    count: int, height: int, width: int, generator: torch.Generator, settings: Augmentation
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Top, left, height and width of the rectangles to erase, distributed as in torchvision's `RandomErasing`."""
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float64)
+
+    area = height * width * uniform(*settings.erasing_area, count, _ERASING_ATTEMPTS)
+    low, high = settings.erasing_ratio
+    ratio = uniform(log(low), log(high), count, _ERASING_ATTEMPTS).exp()
+    heights, widths = (area * ratio).sqrt().round().long(), (area / ratio).sqrt().round().long()
+    fits = (heights < height) & (widths < width)
+    first = fits.int().argmax(dim=1, keepdim=True)  # of the attempts that fit, the first
+    erased = (uniform(0, 1, count) < settings.erasing) & fits.any(dim=1)
+    erase_height = heights.gather(1, first).squeeze(1) * erased
+    erase_width = widths.gather(1, first).squeeze(1) * erased
+    erase_top = (uniform(0, 1, count) * (height - erase_height + 1)).long()
+    erase_left = (uniform(0, 1, count) * (width - erase_width + 1)).long()
+    return erase_top, erase_left, erase_height, erase_width
+
+
+def apply(images: Tensor, variation: Variation, padding: int) -> Tensor:
+    """Carry `variation`, drawn for `padding`, out on uint8 `images` (B, 3, H, W); returns float32 (B, 3, H, W)."""
+    count, _, height, width = images.shape
+    device = images.device
+    flip, top, left, *rectangle = _to_device(torch.stack(variation), device).unbind()
+
+    images = torch.where(flip.bool()[:, None, None, None], F.horizontal_flip(images), images)
+    windows = F.pad(images, [padding]).unfold(2, height, 1).unfold(3, width, 1)  # every crop there is, as a view
+    cropped = windows[torch.arange(count, device=device), :, top, left]
+    normalized = normalize(cropped)
+
+    erase_top, erase_left, erase_height, erase_width = (edge[:, None] for edge in rectangle)
+    row, column = torch.arange(height, device=device), torch.arange(width, device=device)
+    in_rows = (row >= erase_top) & (row < erase_top + erase_height)
+    in_columns = (column >= erase_left) & (column < erase_left + erase_width)
+    erased = in_rows[:, None, :, None] & in_columns[:, None, None, :]
+    return normalized.masked_fill_(erased, 0)  # after normalising, 0 is the mean colour
+
+
+def _to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Copy to `device`; from pinned memory the copy to a GPU need not be waited for."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)

@@ -1,0 +1,103 @@
+"""Class-balanced batches: some identities, and the same number of images of each (§2.2)."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from nasda.errors import NasdaError
+
+
+class ClassBalancedSampler:
+    """Draws batches of P `identities` with K `images` each, as the triplet loss needs them.
+
+    "First uniformly samples certain identities, then randomly samples the same number of images for each identity"
+    (§2.2; Hermans et al. 2017). The identities come from a shuffled list that runs on across batches and is shuffled
+    anew when it is used up, so none is seen twice before all were seen once, and never twice in a batch. The images
+    of an identity are drawn without replacement; an identity with fewer than K gives all it has, and the missing ones
+    are drawn among them again. `notice` then says so, and is None otherwise.
+
+    Iterating gives one epoch of `len(sampler)` batches; `next_batch()` gives them one by one, without end.
+    Raises `NasdaError` where there are fewer than P identities.
+    """
+
+    def __init__(self, labels: Sequence[int] | Tensor, identities: int, images: int, seed: int) -> None:
+        """`labels` (N,): the identity of each image; `seed`: of the sampler's own generator."""
+        if identities < 1 or images < 1:
+            raise NasdaError(f"sampling: {identities} identities with {images} images each: both must be 1 or more")
+        self.identities = identities
+        self.images = images
+        self.batch_size = identities * images
+        label = torch.as_tensor(labels, dtype=torch.long)
+        _, counts = label.unique(return_counts=True)
+        self._images_of = label.argsort(stable=True).split(counts.tolist())  # image indices, identity by identity
+        if len(counts) < identities:
+            if not len(counts):
+                raise NasdaError("sampling: no identities found: check that the data set's training folder was read")
+            raise NasdaError(
+                f"sampling: {len(counts)} identities found, but a batch takes {identities}: "
+                f"lower the identities per batch to at most {len(counts)}, or use data with more identities"
+            )
+        self.batches_per_epoch = max(1, len(label) // self.batch_size)
+        self.notice = _notice(int((counts < images).sum()), len(counts), images)
+        self._shape = torch.tensor([len(label), len(counts), identities, images])
+        self._generator = torch.Generator().manual_seed(seed)
+        self._waiting = torch.empty(0, dtype=torch.long)  # identities of the shuffled list that are still to come
+
+    def __len__(self) -> int:
+        return self.batches_per_epoch
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self.next_batch() for _ in range(self.batches_per_epoch))
+
+    def next_batch(self) -> Tensor:
+        """Image indices, int64 (P·K,), identity by identity: K of the first, then K of the second, …"""
+        return torch.cat([self._draw_images(self._images_of[identity]) for identity in self._draw_identities()])
+
+    def _draw_identities(self) -> Tensor:
+        """The next P of the shuffled list; at its end, what is missing comes from the next shuffle."""
+        chosen, self._waiting = self._waiting[: self.identities], self._waiting[self.identities :]
+        missing = self.identities - len(chosen)
+        if missing:
+            shuffled = torch.randperm(len(self._images_of), generator=self._generator)
+            is_new = ~torch.isin(shuffled, chosen)  # those in this batch already wait for a later one
+            taken = is_new & (is_new.cumsum(0) <= missing)
+            chosen, self._waiting = torch.cat([chosen, shuffled[taken]]), shuffled[~taken]
+        return chosen
+
+    def _draw_images(self, candidates: Tensor) -> Tensor:
+        """K of `candidates`; where they are fewer, all of them and then some again."""
+        drawn = candidates[torch.randperm(len(candidates), generator=self._generator)[: self.images]]
+        missing = self.images - len(drawn)
+        if not missing:
+            return drawn
+        again = torch.randint(len(candidates), (missing,), generator=self._generator)
+        return torch.cat([drawn, candidates[again]])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a resumed run needs to draw the same batches: plain tensors, fit for `torch.load(weights_only=True)`."""
+        return {
+            "generator": self._generator.get_state(),
+            "waiting": self._waiting.clone(),
+            "shape": self._shape.clone(),
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on where the sampler that gave `state` was; raises `NasdaError` if it was made for other batches."""
+        if not torch.equal(state["shape"], self._shape):
+            saved, now = (
+                "{} images, {} identities, batches of {} × {}".format(*s.tolist())
+                for s in (state["shape"], self._shape)
+            )
+            raise NasdaError(
+                f"sampling: the checkpoint was written for {saved}, this run has {now}: "
+                "resume with the same data and batch settings, or start a new run"
+            )
+        self._generator.set_state(state["generator"])
+        self._waiting = state["waiting"].clone()
+
+
+def _notice(small: int, total: int, images: int) -> str | None:
+    if not small:
+        return None
+    return f"{small} of {total} identities have fewer than {images} images: some of theirs occur twice in a batch"

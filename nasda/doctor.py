@@ -1,0 +1,154 @@
+"""Is this machine ready, and what is to be done if not? Every check answers in one line and never raises."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from nasda.errors import NasdaError
+from nasda.profiles import TASK_NAMES
+
+OLDEST_PYTHON, OLDEST_TORCH = (3, 11), (2, 8)
+SPACE_NEEDED = 1 << 30  # bytes; a few runs with their checkpoints
+
+
+class Finding(NamedTuple):
+    """What a check found. `remedy` is empty when all is well."""
+
+    name: str
+    found: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        if not self.remedy:
+            return f"ok  {self.name:12} {self.found}"
+        return f"!!  {self.name:12} {self.found}\n    {'':12} → {self.remedy}"
+
+
+def check_python() -> Finding:
+    """Python's version."""
+    found = f"{platform.python_version()} ({sys.executable})"
+    good = sys.version_info[:2] >= OLDEST_PYTHON
+    return Finding("Python", found, "" if good else "install Python 3.11 or newer and run `make env` again")
+
+
+def check_torch() -> Finding:
+    """torch's version."""
+    import torch
+
+    good = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= OLDEST_TORCH
+    threads = f"{torch.__version__}, {torch.get_num_threads()} threads"
+    return Finding("torch", threads, "" if good else 'run: pip install --upgrade "torch>=2.8" torchvision')
+
+
+def check_torchvision() -> Finding:
+    """Whether torchvision's compiled half fits torch: with a `+cpu` build of torch it does not load."""
+    import torch
+    import torchvision
+
+    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]])
+    kept = torchvision.ops.nms(boxes, torch.tensor([0.9, 0.8]), 0.5)
+    if kept.tolist() != [0]:
+        return Finding("torchvision", "its operators give wrong answers", _REINSTALL)
+    return Finding("torchvision", torchvision.__version__)
+
+
+_REINSTALL = "torch and torchvision do not fit: run: pip uninstall -y torch torchvision; pip install torch torchvision"
+
+
+def check_device() -> Finding:
+    """The device that `--device auto` takes, and its memory."""
+    import torch
+
+    from nasda.devices import choose_device
+
+    device = choose_device("auto")
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info()
+        found = f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+        return Finding(
+            "device", found, "" if free > 2**30 else "another program holds the GPU: end it, or --device cpu"
+        )
+    if device.type == "mps":
+        return Finding("device", "Apple GPU (MPS)")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else 0.0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found = f"CPU, {cores} cores, {memory:.1f} GiB: enough for the profiles tiny and laptop"
+    return Finding("device", found, "" if memory > 2 else "less than 2 GiB of memory: use a larger machine")
+
+
+def check_graphviz() -> Finding:
+    """Whether graphs can be drawn: by the program dot, or by the bundled library."""
+    import graphviz
+
+    from nasda.drawing import render
+
+    graph = graphviz.Digraph()
+    graph.edge("a", "b")
+    render(graph, "svg")
+    dot = shutil.which("dot")
+    return Finding("Graphviz", dot if dot else "no dot program; the bundled library draws instead")
+
+
+def check_jupyter() -> Finding:
+    """JupyterLab's version."""
+    return Finding("JupyterLab", importlib.metadata.version("jupyterlab"))
+
+
+def check_data(data_root: Path) -> Finding:
+    """Which tasks have their data under `data_root`."""
+    from nasda.data.task import load_task
+
+    ready, causes = [], []
+    for task in TASK_NAMES:
+        try:
+            loaded = load_task(task, data_root)
+            ready.append(f"{task} ({loaded.source.name} → {loaded.target.name})")
+        except NasdaError as error:
+            causes.append(str(error))
+    if ready:
+        return Finding("data", f"{data_root}: {', '.join(ready)}")
+    return Finding("data", causes[0], "run: nasda data make, or give --data-root")
+
+
+def check_writing(out: Path) -> Finding:
+    """Whether runs can be written where `out` is to be, and how much room there is."""
+    folder = out.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"nasda")
+    except OSError as error:
+        return Finding("writing", f"{folder}: {error.strerror}", "choose another folder with --out")
+    free = shutil.disk_usage(folder).free
+    remedy = "" if free > SPACE_NEEDED else "less than 1 GiB is free: make room, or choose another --out"
+    return Finding("writing", f"{folder}: {free / 2**30:.0f} GiB free", remedy)
+
+
+def examine(data_root: Path, out: Path) -> list[Finding]:
+    """All checks, in the order in which one would mend things."""
+    checks: dict[str, tuple[Callable[[], Finding], str]] = {
+        "Python": (check_python, ""),
+        "torch": (check_torch, "run: pip install torch torchvision"),
+        "torchvision": (check_torchvision, _REINSTALL),
+        "device": (check_device, "try --device cpu"),
+        "Graphviz": (check_graphviz, "install Graphviz (Debian, conda: graphviz), or run: pip install pygraphviz"),
+        "JupyterLab": (check_jupyter, "run: pip install jupyterlab"),
+        "data": (lambda: check_data(data_root), "run: nasda data make"),
+        "writing": (lambda: check_writing(out), "choose another folder with --out"),
+    }
+    return [_run(name, check, remedy) for name, (check, remedy) in checks.items()]
+
+
+def _run(name: str, check: Callable[[], Finding], remedy: str) -> Finding:
+    try:
+        return check()
+    except Exception as error:  # whatever is broken, the doctor goes on to the next patient
+        first_line = (str(error).splitlines() or [""])[0]
+        return Finding(name, f"{type(error).__name__}: {first_line}", remedy)

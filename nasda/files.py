@@ -1,0 +1,92 @@
+"""Files are written whole or not at all."""
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from nasda.errors import NasdaError
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full: free some space or choose another folder",
+    errno.EDQUOT: "the disk quota is used up: free some space or choose another folder",
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.EACCES: "no permission to write there: choose another folder or change its permissions",
+    errno.EPERM: "no permission to write there: choose another folder or change its permissions",
+    errno.ENOTDIR: "a part of that path is a file, not a folder: choose another folder",
+    errno.EEXIST: "a file stands where a folder is needed: choose another folder",
+}
+
+
+def explain_os_error(error: OSError, path: Path) -> NasdaError:
+    """`error`, met while writing `path`, as one line that says what to do."""
+    advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
+    return NasdaError(f"{path}: cannot be written: {advice}")
+
+
+def make_folder(path: Path) -> Path:
+    """Make `path` and its parents; raises `NasdaError` with advice where that is not possible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    return path
+
+
+@contextmanager
+def written_whole(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary neighbour of `path`; it takes `path`'s name only once it is complete and on disk.
+
+    A reader sees the old file or the new one, never a half. When the block raises, or the process is
+    killed, `path` is as it was. Raises `NasdaError` when the disk is full or the folder read-only.
+    """
+    path = Path(path)
+    make_folder(path.parent)
+    temporary = ""
+    try:
+        encoding = None if "b" in mode else "utf-8"
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(handle, mode, encoding=encoding) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)  # mkstemp makes private files; a run folder is to be shared like any other
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        _remove(temporary)
+        raise explain_os_error(error, path) from error
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def _remove(temporary: str) -> None:
+    if temporary and os.path.exists(temporary):
+        os.unlink(temporary)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with written_whole(path) as file:
+        file.write(text)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Read a JSON file; `what` names its content in the `NasdaError` raised when it is missing or broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NasdaError(f"{path}: {what} expected here, but there is no such file") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise NasdaError(f"{path}: {what} expected here, but it cannot be read as JSON: {error}") from error

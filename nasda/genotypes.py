@@ -1,0 +1,225 @@
+"""Genotypes: which operation feeds which node, in the paper's two spaces; derived from α, or drawn at random.
+
+No torch here: a genotype is a small piece of text, and reading one should cost nothing.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nasda.errors import NasdaError
+from nasda.files import read_json, write_json
+
+Space = Literal["plain", "reid"]
+CellKind = Literal["normal", "reduce"]
+CELL_KINDS: tuple[CellKind, ...] = get_args(CellKind)
+
+NONE = "none"  # the zero operation: it takes part in the search, never in a derived cell
+PART_AWARE = "part_aware"
+_PLAIN = (NONE, "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_3x3")
+
+PRIMITIVES: dict[Space, tuple[str, ...]] = {
+    "plain": _PLAIN,  # §2.1: the six operations of DARTS-like search
+    "reid": (*_PLAIN, PART_AWARE),  # §2.3: O_reid, with Auto-ReID's part-aware module
+}
+
+EDGES_PER_NODE = 2  # eq. 5: a node is the sum of two operations
+CELL_INPUTS = 2  # the outputs of the last two cells
+
+
+class Edge(NamedTuple):
+    """One operation of a derived cell and the state that feeds it.
+
+    `input` counts 0 = the cell before the last (I^{c-2}), 1 = the last cell (I^{c-1}), 2… = this cell's nodes.
+    """
+
+    operation: str
+    input: int
+
+
+Node = tuple[Edge, ...]
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """A derived architecture: for each kind of cell its nodes, each the sum of two edges (eq. 5).
+
+    The cell's output is the concatenation of all its nodes. Raises `NasdaError` when an operation is
+    unknown or an edge points at a state that does not exist yet.
+    """
+
+    normal: tuple[Node, ...]
+    reduce: tuple[Node, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.normal) != len(self.reduce):
+            raise NasdaError(
+                f"genotype: normal has {len(self.normal)} nodes, reduce {len(self.reduce)}: expected as many"
+            )
+        for kind in CELL_KINDS:
+            for index, node in enumerate(self.cell(kind)):
+                _check_node(kind, index, node)
+
+    @property
+    def nodes(self) -> int:
+        """Intermediate nodes a cell."""
+        return len(self.normal)
+
+    def cell(self, kind: CellKind) -> tuple[Node, ...]:
+        """The nodes of one kind of cell."""
+        return self.normal if kind == "normal" else self.reduce
+
+    def to_dict(self) -> dict[str, list[list[dict[str, Any]]]]:
+        """Plain lists and dictionaries, as they are written to JSON."""
+        return {kind: [[edge._asdict() for edge in node] for node in self.cell(kind)] for kind in CELL_KINDS}
+
+    @classmethod
+    def from_dict(cls, value: Any) -> "Genotype":
+        """The inverse of `to_dict`; raises `NasdaError` on anything else."""
+        try:
+            cells = {
+                kind: tuple(tuple(Edge(str(e["operation"]), int(e["input"])) for e in node) for node in value[kind])
+                for kind in CELL_KINDS
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise NasdaError(
+                'genotype: expected {"normal": [[{"operation": …, "input": …}, …], …], "reduce": …}, '
+                f"found something else ({type(error).__name__}: {error})"
+            ) from error
+        return cls(**cells)
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(self.to_dict())
+
+    def save(self, path: Path) -> None:
+        """Write to `path` as JSON, whole or not at all."""
+        write_json(path, self.to_dict())
+
+    @classmethod
+    def load(cls, path: Path) -> "Genotype":
+        """Read what `save` wrote; raises `NasdaError` naming `path` and what is wrong with it."""
+        value = read_json(path, "a genotype")
+        try:
+            return cls.from_dict(value)
+        except NasdaError as error:
+            raise NasdaError(f"{path}: {error}") from error
+
+
+def _check_node(kind: CellKind, index: int, node: Node) -> None:
+    where = f"genotype: {kind} node {index}"
+    known = [name for name in PRIMITIVES["reid"] if name != NONE]
+    if not node:
+        raise NasdaError(f"{where} has no edge: expected {EDGES_PER_NODE}")
+    for edge in node:
+        if edge.operation not in known:
+            raise NasdaError(f"{where}: unknown operation {edge.operation!r}; expected one of {', '.join(known)}")
+        if not 0 <= edge.input < CELL_INPUTS + index:
+            raise NasdaError(f"{where}: input {edge.input} does not exist; expected 0 to {CELL_INPUTS + index - 1}")
+
+
+def edge_count(nodes: int) -> int:
+    """Candidate edges of a cell with `nodes` nodes: 2 + 3 + … (14 for the paper's four)."""
+    return sum(CELL_INPUTS + node for node in range(nodes))
+
+
+def node_slices(nodes: int) -> list[slice]:
+    """For each node the rows of α that feed it; the rows of a node are ordered by their input state."""
+    starts = [edge_count(node) for node in range(nodes + 1)]
+    return [slice(start, stop) for start, stop in pairwise(starts)]
+
+
+def softmax(alphas: ArrayLike) -> NDArray[np.float64]:
+    """Softmax over the last axis: the weights of eq. 6, one row an edge."""
+    values = np.asarray(alphas, dtype=np.float64)
+    weights = np.exp(values - values.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def strengths(alphas: ArrayLike, primitives: Sequence[str]) -> tuple[NDArray[np.float64], list[str]]:
+    """Each edge's strength, max over o ≠ none of its softmax weight (§2.1), and the operation that has it.
+
+    `alphas` is (edges, operations). Of equal weights the operation named first in `primitives` wins.
+    """
+    weights = softmax(alphas)
+    real = [index for index, name in enumerate(primitives) if name != NONE]
+    best = weights[:, real].argmax(axis=1)
+    return weights[:, real].max(axis=1), [primitives[real[index]] for index in best]
+
+
+def derive(alphas: Mapping[str, ArrayLike], primitives: Sequence[str]) -> Genotype:
+    """The discrete architecture behind `alphas` (§2.1; DARTS §2.4): per edge the strongest operation other
+    than `none`, per node the two strongest edges. Equal strengths go to the earlier input.
+
+    `alphas` maps "normal" and "reduce" to (edges, operations), edges ordered node by node, input by input.
+    Raises `NasdaError` when the shape belongs to no number of nodes or to other primitives.
+    """
+    return Genotype(**{kind: _derive_cell(np.asarray(alphas[kind]), primitives) for kind in CELL_KINDS})
+
+
+def _derive_cell(alphas: NDArray[Any], primitives: Sequence[str]) -> tuple[Node, ...]:
+    nodes = next((n for n in range(1, alphas.shape[0] + 1) if edge_count(n) == alphas.shape[0]), None)
+    if nodes is None or alphas.shape[1] != len(primitives):
+        raise NasdaError(
+            f"α of shape {tuple(alphas.shape)} cannot be derived: expected 2, 5, 9, 14, … edges "
+            f"× {len(primitives)} operations"
+        )
+    strength, operation = strengths(alphas, primitives)
+    cell = []
+    for rows in node_slices(nodes):
+        strongest = np.argsort(-strength[rows], kind="stable")[:EDGES_PER_NODE]
+        cell.append(tuple(Edge(operation[rows.start + i], int(i)) for i in sorted(strongest)))
+    return tuple(cell)
+
+
+def random_genotype(nodes: int, primitives: Sequence[str], seed: int) -> Genotype:
+    """A uniformly drawn genotype, the control that every search has to beat: two different inputs a node,
+    and for each one operation other than `none`."""
+    rng = np.random.default_rng(seed)
+    real = [name for name in primitives if name != NONE]
+
+    def cell() -> tuple[Node, ...]:
+        inputs = [sorted(rng.choice(CELL_INPUTS + node, EDGES_PER_NODE, replace=False)) for node in range(nodes)]
+        return tuple(tuple(Edge(str(rng.choice(real)), int(i)) for i in pair) for pair in inputs)
+
+    return Genotype(normal=cell(), reduce=cell())
+
+
+def entropy(alphas: ArrayLike) -> NDArray[np.float64]:
+    """Entropy of each edge's choice in nats: log |O| when undecided, 0 when decided."""
+    weights = softmax(alphas)
+    return -(weights * np.log(np.clip(weights, 1e-300, None))).sum(axis=-1)
+
+
+def skip_count(genotype: Genotype) -> int:
+    """Identity mappings in the normal cell: DARTS' collapse shows as this number rising to 2 × nodes."""
+    return sum(edge.operation == "skip_connect" for node in genotype.normal for edge in node)
+
+
+def _cell(*nodes: tuple[tuple[str, int], tuple[str, int]]) -> tuple[Node, ...]:
+    return tuple(tuple(Edge(*edge) for edge in node) for node in nodes)
+
+
+RESNET_LIKE = Genotype(
+    # What a person would have drawn: convolutions with a skip beside them.
+    normal=_cell(
+        (("skip_connect", 0), ("sep_conv_3x3", 1)),
+        (("sep_conv_3x3", 1), ("sep_conv_3x3", 2)),
+        (("skip_connect", 1), ("sep_conv_3x3", 3)),
+        (("skip_connect", 1), ("sep_conv_3x3", 4)),
+    ),
+    reduce=_cell(
+        (("max_pool_3x3", 0), ("sep_conv_3x3", 1)),
+        (("max_pool_3x3", 1), ("sep_conv_3x3", 2)),
+        (("part_aware", 1), ("skip_connect", 2)),
+        (("max_pool_3x3", 1), ("sep_conv_3x3", 2)),
+    ),
+)
+
+NAMED: dict[str, Genotype] = {"resnet-like": RESNET_LIKE}

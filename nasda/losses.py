@@ -1,0 +1,87 @@
+"""The losses of §2.2: softmax with cross-entropy (eq. 7), batch-hard triplet (eq. 8), both together (eq. 9).
+
+The printed equations hold slips; each function says which reading it takes.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nasda.errors import NasdaError
+
+
+def softmax_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Eq. 7: cross-entropy of logits h (B, C) and labels (B,), a scalar in nats.
+
+    The paper prints a sum over the batch; this is the mean, or λ of eq. 9 would depend on the batch size.
+    """
+    return F.cross_entropy(logits, labels)
+
+
+def pairwise_distances(features: Tensor) -> Tensor:
+    """Euclidean distances within a batch: (B, D) → (B, B).
+
+    From differences, not from the faster |a|² + |b|² − 2ab: that one loses every digit between near neighbours,
+    which are the pairs a triplet loss is about.
+    """
+    squared = (features.unsqueeze(1) - features.unsqueeze(0)).square().sum(dim=2)
+    return squared.clamp(min=1e-12).sqrt()  # the slope of a square root at 0 is infinite
+
+
+class Mined(NamedTuple):
+    """For every anchor of a batch the distances to its hardest positive and hardest negative, (B,) each, and where
+    those stand in the batch. An anchor without a positive or negative has `valid` False."""
+
+    positive: Tensor
+    negative: Tensor
+    positive_index: Tensor
+    negative_index: Tensor
+    valid: Tensor
+
+
+def mine_hardest(distances: Tensor, labels: Tensor) -> Mined:
+    """Batch-hard mining (Hermans et al. 2017): the farthest image of the same identity, the nearest of another."""
+    same = labels.unsqueeze(0) == labels.unsqueeze(1)
+    positives = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    positive = distances.masked_fill(~positives, -torch.inf).max(dim=1)
+    negative = distances.masked_fill(same, torch.inf).min(dim=1)
+    valid = positives.any(dim=1) & (~same).any(dim=1)
+    return Mined(positive.values, negative.values, positive.indices, negative.indices, valid)
+
+
+def check_triplets(labels: Tensor) -> None:
+    """Raise `NasdaError` when no triplet can be made of a batch with these labels, saying why."""
+    _, counts = torch.unique(labels, return_counts=True)
+    if len(counts) < 2:
+        raise NasdaError("the batch holds a single identity, so no image has a negative: take more identities (P ≥ 2)")
+    if int(counts.max()) < 2:
+        raise NasdaError(
+            "the batch holds one image of each identity, so no image has a positive and the triplet loss is dead: "
+            "take K ≥ 2 images an identity, or ask for the paper's literal one-image mode (--literal)"
+        )
+
+
+def triplet_loss(features: Tensor, labels: Tensor, margin: float, *, literal: bool = False) -> Tensor:
+    """Eq. 8 on the feature f (B, D): mean over anchors of max(0, margin + d(hardest positive) − d(hardest negative)).
+
+    The paper prints max(margin, d_p − d_n), which has no slope where it matters, and mines only the positive; this is
+    the usual form (Hermans et al. 2017). Anchors that have no positive or negative do not count. Raises `NasdaError`
+    when no anchor has both, unless `literal`: then the loss is 0, with gradient 0.
+    """
+    if not literal:
+        check_triplets(labels)
+    mined = mine_hardest(pairwise_distances(features), labels)
+    hinge = F.relu(margin + mined.positive - mined.negative)
+    hinge = torch.where(mined.valid, hinge, torch.zeros_like(hinge))
+    return hinge.sum() / mined.valid.sum().clamp(min=1)
+
+
+def retrieval_loss(
+    features: Tensor, logits: Tensor, labels: Tensor, *, margin: float, lambda_: float, literal: bool = False
+) -> Tensor:
+    """Eq. 9: λ · softmax loss + (1 − λ) · triplet loss."""
+    return lambda_ * softmax_loss(logits, labels) + (1 - lambda_) * triplet_loss(
+        features, labels, margin, literal=literal
+    )

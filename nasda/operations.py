@@ -1,0 +1,160 @@
+"""The candidate operations (§2.1, §2.3), among them the part-aware module of Auto-ReID.
+
+Every operation maps (B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride)), for any H and W, odd ones too.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nasda.genotypes import NONE, PART_AWARE
+
+
+class Zero(nn.Module):
+    """The zero operation, `none`: an edge that is not there."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+
+
+class ReLUConvBN(nn.Sequential):
+    """ReLU, 1×1 convolution, batch norm: brings an input of a cell to its C channels."""
+
+    def __init__(self, channels_in: int, channels_out: int, affine: bool = True) -> None:
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(channels_in, channels_out, 1, bias=False),
+            nn.BatchNorm2d(channels_out, affine=affine),
+        )
+
+
+class FactorizedReduce(nn.Module):
+    """Halve height and width without losing three pixels of four: one 1×1 convolution of stride 2 on the image, one
+    on the image moved by a pixel, concatenated (DARTS). Odd sizes are padded, so that the two halves agree."""
+
+    def __init__(self, channels_in: int, channels_out: int, affine: bool = True) -> None:
+        super().__init__()
+        self.relu = nn.ReLU()
+        self.even = nn.Conv2d(channels_in, channels_out // 2, 1, stride=2, bias=False)
+        self.odd = nn.Conv2d(channels_in, channels_out - channels_out // 2, 1, stride=2, bias=False)
+        self.norm = nn.BatchNorm2d(channels_out, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(x)
+        moved = F.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
+        return self.norm(torch.cat([self.even(x), self.odd(moved)], dim=1))
+
+
+class Pool(nn.Sequential):
+    """3×3 pooling and batch norm, which keeps the mixture's terms at one scale (DARTS)."""
+
+    def __init__(self, pool: nn.Module, channels: int, affine: bool) -> None:
+        super().__init__(pool, nn.BatchNorm2d(channels, affine=affine))
+
+
+class DepthwiseConv(nn.Sequential):
+    """ReLU, depth-wise 3×3 convolution, point-wise 1×1 convolution, batch norm; dilation 2 sees 5×5 pixels."""
+
+    def __init__(self, channels: int, stride: int, dilation: int, affine: bool) -> None:
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, stride, dilation, dilation, groups=channels, bias=False),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels, affine=affine),
+        )
+
+
+class SeparableConv(nn.Sequential):
+    """The depth-wise separable convolution applied twice, as DARTS does; only the first one strides."""
+
+    def __init__(self, channels: int, stride: int, affine: bool) -> None:
+        super().__init__(DepthwiseConv(channels, stride, 1, affine), DepthwiseConv(channels, 1, 1, affine))
+
+
+def rows_to_parts(height: int, parts: int, device: torch.device | None = None) -> Tensor:
+    """Which of `parts` horizontal stripes each of `height` rows belongs to: (height,) ints, ascending.
+
+    The stripes do not overlap and differ by one row at most, also when `height` does not divide evenly. Raises
+    `ValueError` when there are fewer rows than parts.
+    """
+    if height < parts:
+        raise ValueError(
+            f"the part-aware module needs at least {parts} rows for {parts} parts, but got {height}: "
+            "use larger images, a smaller stem stride, or fewer parts"
+        )
+    return torch.arange(height, device=device) * parts // height
+
+
+class PartAware(nn.Module):
+    """Auto-ReID's part-aware module (Quan et al. 2019, §3.3): self-attention among the parts of a body.
+
+    Split H into stripes, average each to a vector, project it by its own ReLU–1×1 conv–BN to C//3 channels, let every
+    part attend to all parts, spread each part's vector over its stripe again, and merge it with x by a 1×1 convolution.
+    """
+
+    def __init__(self, channels: int, stride: int, parts: int = 4, affine: bool = True) -> None:
+        super().__init__()
+        self.parts = parts
+        self.hidden = max(1, channels // 3)
+        # One projection a part: a grouped 1×1 convolution is `parts` of them side by side.
+        self.project = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv1d(parts * channels, parts * self.hidden, 1, groups=parts, bias=False),
+            nn.BatchNorm1d(parts * self.hidden, affine=affine),
+        )
+        self.query = nn.Linear(self.hidden, self.hidden)
+        self.key = nn.Linear(self.hidden, self.hidden)
+        self.merge = nn.Conv2d(channels + self.hidden, channels, 1, stride=stride, bias=False)
+        self.norm = nn.BatchNorm2d(channels, affine=affine)
+
+    def pool(self, x: Tensor) -> Tensor:
+        """The mean vector of each stripe: (B, C, H, W) → (B, parts, C)."""
+        membership = F.one_hot(rows_to_parts(x.shape[2], self.parts, x.device), self.parts).to(x.dtype)
+        return torch.einsum("bch,hp->bpc", x.mean(dim=3), membership / membership.sum(dim=0))
+
+    def attend(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Self-attention among parts: (B, parts, hidden) → the same shape, and the weights (B, parts, parts).
+
+        Each row of the weights sums to 1 over the parts. Unscaled, and without a value projection, as Auto-ReID has it.
+        """
+        weights = torch.softmax(self.query(vectors) @ self.key(vectors).transpose(1, 2), dim=2)
+        return weights @ vectors, weights
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, _, height, width = x.shape
+        projected = self.project(self.pool(x).reshape(batch, -1, 1)).reshape(batch, self.parts, self.hidden)
+        attended, _ = self.attend(projected)
+        stripes = attended[:, rows_to_parts(height, self.parts, x.device)].transpose(1, 2)
+        spread = stripes.unsqueeze(3).expand(-1, -1, -1, width)
+        return self.norm(self.merge(torch.cat([x, spread], dim=1)))
+
+
+def _skip(channels: int, stride: int, affine: bool) -> nn.Module:
+    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
+
+
+OPERATIONS: dict[str, Callable[[int, int, int, bool], nn.Module]] = {
+    NONE: lambda channels, stride, parts, affine: Zero(stride),
+    "max_pool_3x3": lambda channels, stride, parts, affine: Pool(nn.MaxPool2d(3, stride, 1), channels, affine),
+    "avg_pool_3x3": lambda channels, stride, parts, affine: Pool(
+        nn.AvgPool2d(3, stride, 1, count_include_pad=False), channels, affine
+    ),
+    "skip_connect": lambda channels, stride, parts, affine: _skip(channels, stride, affine),
+    "sep_conv_3x3": lambda channels, stride, parts, affine: SeparableConv(channels, stride, affine),
+    "dil_conv_3x3": lambda channels, stride, parts, affine: DepthwiseConv(channels, stride, 2, affine),
+    PART_AWARE: lambda channels, stride, parts, affine: PartAware(channels, stride, parts, affine),
+}
+
+
+def make_operation(name: str, channels: int, stride: int = 1, *, parts: int = 4, affine: bool = True) -> nn.Module:
+    """The operation `name` of `PRIMITIVES` on `channels` channels; `affine` gives its batch norms learnable scales.
+
+    In a search they have none, so that an operation cannot hide its strength in a scale instead of showing it in α.
+    """
+    return OPERATIONS[name](channels, stride, parts, affine)

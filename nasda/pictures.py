@@ -1,0 +1,106 @@
+"""The pictures of an experiment: what `nasda draw` leaves in its folder."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nasda import drawing, plotting
+from nasda.data.domain import Sample
+from nasda.data.images import decode
+from nasda.data.task import Task
+from nasda.errors import NasdaError
+from nasda.evaluation import extract, ranked_gallery
+from nasda.experiments import Experiment
+from nasda.genotypes import CELL_KINDS, PRIMITIVES, Genotype
+from nasda.runs import RunFolder
+from nasda.training import load_trained
+
+RANKS_SHOWN = 10
+
+
+def draw_experiment(
+    experiment: Experiment, load_task: Callable[[], Task], queries: int, seed: int, device: torch.device
+) -> list[Path]:
+    """Draw whatever `experiment` has: cells, macro network and α of its search, a ranked gallery for each training.
+
+    Returns the paths written. Raises `NasdaError` when the experiment has neither a search nor a training.
+    """
+    paths: list[Path] = []
+    if experiment.search.log.exists():
+        paths += draw_search(experiment.search, experiment.pictures)
+    trainings = experiment.trainings()
+    if trainings:
+        task = load_task()
+        for folder in trainings:
+            path = experiment.pictures / f"gallery-{folder.path.name}.png"
+            plotting.save(gallery_of(folder, task, queries, seed, device), path)
+            paths.append(path)
+    if not paths:
+        raise NasdaError(f"{experiment.path}: nothing to draw here yet: run nasda search with the same --out first")
+    return paths
+
+
+def draw_search(folder: RunFolder, pictures: Path) -> list[Path]:
+    """The cells a search has found so far, the network they make, and how α came to it."""
+    config, history = folder.read_config(), folder.read_log()
+    space, data = config["space"], config["data"]
+    primitives, alphas = PRIMITIVES[space["space"]], history[-1]["alphas"]
+    genotype = Genotype.from_dict(history[-1]["genotype"])
+    macro = drawing.macro_graph(
+        cells_per_block=space["cells_per_block"],
+        channels=space["channels"],
+        nodes=space["nodes"],
+        height=data["height"],
+        width=data["width"],
+        stem_stride=space["stem_stride"],
+        embedding=space["embedding"],
+    )
+    graphs = {kind: drawing.cell_graph(genotype, kind, alphas, primitives) for kind in CELL_KINDS} | {"macro": macro}
+    plots = {f"alphas-{kind}": plotting.alpha_heatmap(history, primitives, kind) for kind in CELL_KINDS}
+    plots["search"] = plotting.search_curves(history, primitives)
+    paths = []
+    for name, graph in graphs.items():
+        for suffix in ("svg", "png"):
+            paths.append(pictures / f"{name}.{suffix}")
+            drawing.save(graph, paths[-1])
+    for name, figure in plots.items():
+        paths.append(pictures / f"{name}.png")
+        plotting.save(figure, paths[-1])
+    return paths
+
+
+def gallery_of(folder: RunFolder, task: Task, queries: int, seed: int, device: torch.device) -> Any:
+    """The first gallery images that a trained network finds for some queries drawn by `seed`."""
+    data = folder.read_config()["data"]
+    target = task.target
+    images = {split: decode(samples, data["height"], data["width"]) for split, samples in _splits(task).items()}
+    network = load_trained(folder, device)
+    features = {split: extract(network, pixels, device=device) for split, pixels in images.items()}
+    ids = [
+        np.array([getattr(s, field) for s in split])
+        for split in (target.query, target.gallery)
+        for field in ("pid", "camid")
+    ]
+    count = min(queries, len(target.query))
+    chosen = sorted(np.random.default_rng(seed).choice(len(target.query), count, replace=False).tolist())
+    ranked = [
+        ranked_gallery(features["query"], features["gallery"], *ids, query=query, top=RANKS_SHOWN) for query in chosen
+    ]
+    return plotting.retrieval_gallery(
+        [_channels_last(images["query"][query]) for query in chosen],
+        [_channels_last(image) for image in images["gallery"]],
+        [order.tolist() for order in ranked],
+        [(ids[2][order] == ids[0][query]).tolist() for query, order in zip(chosen, ranked, strict=True)],
+        [f"id {ids[0][query]}, cam {ids[1][query]}" for query in chosen],
+    )
+
+
+def _splits(task: Task) -> dict[str, list[Sample]]:
+    return {"query": task.target.query, "gallery": task.target.gallery}
+
+
+def _channels_last(image: torch.Tensor) -> np.ndarray:
+    return image.permute(1, 2, 0).numpy()

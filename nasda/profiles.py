@@ -1,0 +1,228 @@
+"""Settings: one dataclass per concern, and the four profiles that fill them in.
+
+A profile is only a starting point; the `nasda` command turns every field below into an option.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from nasda.errors import NasdaError
+from nasda.genotypes import Space
+
+TaskName = Literal["person", "vehicle"]
+ProfileName = Literal["tiny", "laptop", "gpu", "paper"]
+Mode = Literal["S", "S+R"]
+Order = Literal["first", "second"]
+AlphaLoss = Literal["triplet", "retrieval"]
+TrainOn = Literal["source", "target", "source+sample"]
+
+TASK_NAMES: tuple[TaskName, ...] = get_args(TaskName)
+PROFILE_NAMES: tuple[ProfileName, ...] = get_args(ProfileName)
+
+
+@dataclass(frozen=True)
+class SpaceSettings:
+    """The search space (§2.1, §2.3) and the macro network that the cells are stacked into (§3.3)."""
+
+    space: Space = "reid"
+    """Operations to choose from: plain (the six of §2.1) or reid (seven, with the part-aware module of §2.3)."""
+    channels: int = 32
+    """Channels C of the first block's nodes; each block doubles them."""
+    nodes: int = 4
+    """Intermediate nodes a cell."""
+    cells_per_block: int = 2
+    """Cells in each of the four blocks; the first cell of blocks 2-4 halves height and width."""
+    stem_stride: int = 4
+    """What the 3x3 convolutional head divides height and width by: 1, 2 or 4 (unsaid; the paper's 24 GB imply 4)."""
+    parts: int = 4
+    """Horizontal stripes that the part-aware module attends over."""
+    embedding: int = 512
+    """Length of the embedding g between the feature f and the logits h."""
+    dropout: float = 0.5
+    """Drop probability between f and g, and between g and h."""
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """The bilevel search (Algorithm 1, §3.3)."""
+
+    mode: Mode = "S+R"
+    """Where α learns: S = held-out images of the source, S+R = a small sample of the target's training split."""
+    order: Order = "first"
+    """α's gradient: first order, or second order through one virtual step of ω (DARTS eq. 7 and 8)."""
+    alpha_loss: AlphaLoss = "triplet"
+    """The α step's loss: triplet on f, or retrieval (eq. 9) with a head of its own for the sample's identities."""
+    sample_images: int = 4
+    """Images an identity in α's sample. The triplet term needs at least 2."""
+    literal: bool = False
+    """Accept §3.1 to the letter: one image an identity in α's sample, although the triplet term is then dead."""
+    epochs: int = 50
+    """Passes over the source."""
+    steps: int | None = None
+    """Stop each epoch after so many steps (for dry runs); all of them if not given."""
+    identities: int = 16
+    """P: identities in a batch."""
+    images: int = 4
+    """K: images of each identity in a batch."""
+    weights_lr: float = 0.001
+    """Learning rate of ω (SGD)."""
+    momentum: float = 0.9
+    """Momentum of ω."""
+    weights_decay: float = 0.0005
+    """Weight decay of ω."""
+    alphas_lr: float = 0.005
+    """Learning rate of α (Adam)."""
+    alphas_decay: float = 0.0005
+    """Weight decay of α."""
+    margin: float = 0.3
+    """Margin of the triplet loss (eq. 8)."""
+    lambda_: float = 0.5
+    """Weight of the softmax loss against the triplet loss (λ of eq. 9)."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Training a derived network, or the ResNet-50 baseline, from scratch. The paper does not describe it; these
+    follow Bag of Tricks (Luo et al. 2019) without its tricks on the loss."""
+
+    train_on: TrainOn = "source"
+    """source (S and S+R then differ in the architecture only), target (in-domain, the ceiling), or source+sample."""
+    sample_images: int = 4
+    """Images an identity of the target's sample, for source+sample."""
+    epochs: int = 120
+    """Passes over the training images."""
+    steps: int | None = None
+    """Stop each epoch after so many steps (for dry runs); all of them if not given."""
+    identities: int = 16
+    """P: identities in a batch."""
+    images: int = 4
+    """K: images of each identity in a batch."""
+    lr: float = 0.00035
+    """Peak learning rate (Adam), reached after the warm-up, then falling to 0 along a cosine."""
+    warmup: float = 0.1
+    """Share of all steps in which the learning rate rises."""
+    decay: float = 0.0005
+    """Weight decay."""
+    margin: float = 0.3
+    """Margin of the triplet loss (eq. 8)."""
+    lambda_: float = 0.5
+    """Weight of the softmax loss against the triplet loss (λ of eq. 9)."""
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """The images, as networks see them."""
+
+    height: int = 256
+    """Height of the images in pixels."""
+    width: int = 128
+    """Width of the images in pixels."""
+    padding: int = 10
+    """Pixels added on each side before the random crop."""
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    erasing: float = 0.5
+    """Probability of random erasing."""
+
+
+@dataclass(frozen=True)
+class ToySettings:
+    """How much built-in data to draw, and how far its two domains lie apart."""
+
+    gap: float = 1.0
+    """0: the target looks like the source, a game engine; 1: it looks like a street."""
+    source_identities: int = 100
+    """Identities of the source's training split."""
+    target_identities: int = 100
+    """Identities of the target's training split."""
+    test_identities: int = 50
+    """Identities of the target's query and gallery."""
+    images_per_camera: int = 2
+    """Images of an identity in each camera that sees it."""
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Testing on query and gallery."""
+
+    memory: int = 256
+    """Bound on the memory that ranking takes, in MiB."""
+    batch_size: int = 64
+    """Images a forward pass."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """All settings together, for one task."""
+
+    space: SpaceSettings
+    search: SearchSettings
+    train: TrainSettings
+    data: DataSettings
+    toy: ToySettings
+    evaluate: EvaluateSettings = EvaluateSettings()
+
+
+_SMALL_SPACE = SpaceSettings(stem_stride=2, embedding=128, dropout=0.1)
+
+_PROFILES: dict[ProfileName, Profile] = {
+    "tiny": Profile(
+        space=dataclasses.replace(_SMALL_SPACE, channels=4, nodes=2, cells_per_block=1),
+        search=SearchSettings(epochs=3, identities=8, images=4, weights_lr=0.05, alphas_lr=0.02),
+        train=TrainSettings(epochs=6, identities=8, images=4, lr=0.003),
+        data=DataSettings(height=64, width=32, padding=3),
+        toy=ToySettings(source_identities=24, target_identities=24, test_identities=12),
+    ),
+    "laptop": Profile(
+        space=dataclasses.replace(_SMALL_SPACE, channels=8, nodes=3, cells_per_block=1),
+        search=SearchSettings(epochs=15, identities=16, images=4, weights_lr=0.05, alphas_lr=0.02),
+        train=TrainSettings(epochs=30, identities=16, images=4, lr=0.003),
+        data=DataSettings(height=64, width=32, padding=3),
+        toy=ToySettings(source_identities=150, target_identities=150, test_identities=60),
+    ),
+    "gpu": Profile(
+        space=SpaceSettings(channels=16),
+        search=SearchSettings(epochs=30, weights_lr=0.05),
+        train=TrainSettings(epochs=60),
+        data=DataSettings(),
+        toy=ToySettings(source_identities=300, target_identities=300, test_identities=150),
+    ),
+    "paper": Profile(
+        space=SpaceSettings(),
+        search=SearchSettings(),
+        train=TrainSettings(),
+        data=DataSettings(),
+        toy=ToySettings(source_identities=410, target_identities=751, test_identities=750),
+    ),
+}
+
+
+def profile(name: ProfileName, task: TaskName) -> Profile:
+    """The settings of profile `name` for `task`: a person's box is twice as high as wide, a vehicle's square (§3.1)."""
+    chosen = _PROFILES[name]
+    if task == "person":
+        return chosen
+    return dataclasses.replace(chosen, data=dataclasses.replace(chosen.data, width=chosen.data.height))
+
+
+_MAY_BE_ZERO = {"momentum", "weights_decay", "alphas_decay", "decay", "margin", "lambda_", "dropout", "warmup"}
+_MAY_BE_ZERO |= {"padding", "flip", "erasing", "gap"}
+_AT_MOST_ONE = {"lambda_", "dropout", "warmup", "flip", "erasing", "gap", "momentum"}
+
+
+def check_settings(*parts: Any) -> None:
+    """Raise `NasdaError` naming the first number in these settings that makes no sense."""
+    for part in parts:
+        for field in dataclasses.fields(part):
+            _check_number(field.name, getattr(part, field.name))
+
+
+def _check_number(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return
+    option = "--" + name.rstrip("_").replace("_", "-")
+    if not (value > 0 or (value == 0 and name in _MAY_BE_ZERO)):
+        raise NasdaError(f"{option} is {value}: expected a number above 0")
+    if name in _AT_MOST_ONE and value > 1:
+        raise NasdaError(f"{option} is {value}: expected a number from 0 to 1")

@@ -1,0 +1,150 @@
+"""A run is a folder: config.json, log.jsonl, checkpoint.pt, genotype.json, metrics.json.
+
+Whatever happens to the process, the folder holds a whole checkpoint and everything that came before it.
+"""
+
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from tqdm.auto import tqdm
+
+from nasda.errors import NasdaError
+from nasda.files import make_folder, read_json, write_json, write_text, written_whole
+from nasda.networks import load_tensors
+
+_MISSING = "(nothing)"
+
+
+class RunFolder:
+    """One run's files. Opening it with another configuration than it was begun with is an error, not a mixture."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.log = self.path / "log.jsonl"
+        self.checkpoint = self.path / "checkpoint.pt"
+        self.genotype = self.path / "genotype.json"
+        self.metrics = self.path / "metrics.json"
+
+    def begin(self, config: Mapping[str, Any]) -> None:
+        """Make the folder and write `config`, or check that the folder was begun with an equal one.
+
+        Raises `NasdaError` naming the first setting that differs.
+        """
+        wanted = json.loads(json.dumps(config))  # as it would come back from the file: tuples are lists
+        if not self.config.exists():
+            if self.checkpoint.exists():
+                raise NasdaError(f"{self.checkpoint}: a checkpoint without its config.json: choose another --out")
+            make_folder(self.path)
+            write_json(self.config, wanted)
+            return
+        difference = first_difference(self.read_config(), wanted)
+        if difference is not None:
+            name, found, asked = difference
+            raise NasdaError(
+                f"{self.config}: the run here was begun with {name} = {found}, not {asked}: "
+                "give the same settings to go on with it, or choose another --out"
+            )
+
+    def read_config(self) -> dict[str, Any]:
+        """The settings the run was begun with."""
+        return read_json(self.config, "a run's settings")
+
+    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Write `state` (tensors, numbers, strings and containers of them) whole or not at all."""
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        with written_whole(self.checkpoint, "wb") as file:
+            file.write(buffer.getbuffer())
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The last checkpoint on the CPU, or None where there is none yet."""
+        if not self.checkpoint.exists():
+            return None
+        return load_tensors(self.checkpoint, "a run's checkpoint")
+
+    def write_log(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Write the whole log, one JSON object an epoch. It is small, and so never ends in half a line."""
+        write_text(self.log, "".join(json.dumps(row) + "\n" for row in history))
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """The log's rows, oldest first."""
+        try:
+            return [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines()]
+        except FileNotFoundError:
+            raise NasdaError(f"{self.log}: a run's log expected here, but there is no such file") from None
+        except json.JSONDecodeError as error:
+            raise NasdaError(f"{self.log}: a run's log expected here, but it is broken: {error}") from error
+
+
+def first_difference(found: Any, asked: Any, name: str = "") -> tuple[str, Any, Any] | None:
+    """The first place where two nested configurations differ: its dotted name and both values, or None."""
+    if isinstance(found, dict) and isinstance(asked, dict):
+        for key in [*asked, *(key for key in found if key not in asked)]:
+            inner = f"{name}.{key}" if name else key
+            difference = first_difference(found.get(key, _MISSING), asked.get(key, _MISSING), inner)
+            if difference is not None:
+                return difference
+        return None
+    return None if found == asked else (name, found, asked)
+
+
+def as_config(**parts: Any) -> dict[str, Any]:
+    """Settings dataclasses and plain values as one nested dictionary."""
+    return {name: dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part for name, part in parts.items()}
+
+
+class Resumable(Protocol):
+    """What `run_epochs` drives: something that lives through epochs and can say, and take back, its whole state."""
+
+    def epoch(self, index: int) -> dict[str, Any]:
+        """Run epoch `index` and return its row of the log."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next epoch depends on."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        ...
+
+
+def run_epochs(
+    folder: RunFolder, run: Resumable, epochs: int, describe: Callable[[dict[str, Any]], str]
+) -> list[dict[str, Any]]:
+    """Take `run` up where `folder` left it, and on to `epochs`, with a checkpoint after each; returns the log.
+
+    Killed at any moment, the next call repeats the epoch that was cut short from the same state, and so ends where an
+    uninterrupted run ends: bit for bit on a CPU.
+    """
+    history: list[dict[str, Any]] = []
+    state = folder.load_checkpoint()
+    if state is not None:
+        try:
+            run.load_state_dict(state["run"])
+            history = json.loads(state["history"])
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            first_line = str(error).split("\n", 1)[0]
+            raise NasdaError(f"{folder.checkpoint}: this checkpoint belongs to another run: {first_line}") from error
+        folder.write_log(history)
+    while len(history) < epochs:
+        history.append(run.epoch(len(history)))
+        folder.save_checkpoint({"run": run.state_dict(), "history": json.dumps(history)})
+        folder.write_log(history)
+        tqdm.write(describe(history[-1]))
+    return history
+
+
+def finite(value: torch.Tensor, name: str, advice: str) -> float:
+    """`value` as a number; raises `NasdaError` with `advice` when it is nan or infinite."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise NasdaError(f"{name} became {number}: {advice}, and begin again with another --out")
+    return number

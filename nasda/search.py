@@ -1,0 +1,201 @@
+"""The search as a whole run (Algorithm 1): ω learns on the source while α learns on a little of the target."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from nasda.bilevel import Bilevel
+from nasda.data.batches import Batches
+from nasda.data.domain import Sample
+from nasda.data.task import Task, hold_out, target_sample
+from nasda.errors import NasdaError
+from nasda.genotypes import CELL_KINDS, Genotype, entropy, skip_count
+from nasda.losses import retrieval_loss, triplet_loss
+from nasda.networks import EmbeddingHead, Supernet, seeded
+from nasda.profiles import DataSettings, SearchSettings, SpaceSettings, check_settings
+from nasda.runs import RunFolder, as_config, finite, run_epochs
+
+
+def split_for_search(task: Task, settings: SearchSettings, seed: int) -> tuple[list[Sample], list[Sample]]:
+    """What ω learns on and what α learns on.
+
+    S+R: all of the source's training split, and `sample_images` an identity of the target's *training* split. S: the
+    same number an identity held out of the source, and the rest. Neither ever sees a query or a gallery.
+    """
+    if settings.sample_images < 2 and not settings.literal:
+        raise NasdaError(
+            "--sample-images 1 leaves α's sample without a positive pair, so that its triplet loss is dead: "
+            "take 2 or more, or ask for the paper's one-image mode (§3.1) with --literal"
+        )
+    if settings.mode == "S":
+        return hold_out(task.source.train, settings.sample_images, seed)
+    return task.source.train, target_sample(task.target, settings.sample_images, seed)
+
+
+class Search:
+    """The state of a running search: supernet, optimizers, batches. `run_epochs` drives it."""
+
+    def __init__(
+        self,
+        weight_samples: Sequence[Sample],
+        alpha_samples: Sequence[Sample],
+        space: SpaceSettings,
+        settings: SearchSettings,
+        data: DataSettings,
+        *,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.settings, self.seed = settings, seed
+        self.weight_batches = Batches(
+            weight_samples, data, settings.identities, settings.images, seed=seed, device=device, augmented=True
+        )
+        # α's batches are as large as ω's, but never ask an identity for more images than the sample has of it.
+        images = min(settings.images, settings.sample_images)
+        self.alpha_batches = Batches(
+            alpha_samples,
+            data,
+            settings.identities * settings.images // images,
+            images,
+            seed=seed + 1,
+            device=device,
+            augmented=False,
+            fewer_identities=True,
+        )
+        self.network = Supernet(space, self.weight_batches.classes, seed=seed).to(device)
+        with seeded(seed, 1):
+            head = EmbeddingHead(
+                self.network.head.embedding[1].in_features, space.embedding, self.alpha_batches.classes, space.dropout
+            )
+        self.alpha_head = head.to(device) if settings.alpha_loss == "retrieval" else None
+
+        def sgd(parameters: Sequence[Tensor]) -> torch.optim.SGD:
+            return torch.optim.SGD(
+                parameters, settings.weights_lr, momentum=settings.momentum, weight_decay=settings.weights_decay
+            )
+
+        self.bilevel = Bilevel(
+            self.network,
+            sgd(self.network.weight_parameters()),
+            torch.optim.Adam(
+                self.network.architecture_parameters(), settings.alphas_lr, weight_decay=settings.alphas_decay
+            ),
+            order=settings.order,
+            extra_optimizer=None if self.alpha_head is None else sgd(list(self.alpha_head.parameters())),
+        )
+
+    def weight_loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """L_train of eq. 4: the retrieval loss on the source."""
+        features, logits = self.network(images)
+        return retrieval_loss(features, logits, labels, margin=self.settings.margin, lambda_=self.settings.lambda_)
+
+    def alpha_loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """L_val of eq. 3. The identities are not the source's, so the source's logits mean nothing here: the triplet
+        loss alone, or the retrieval loss with a head of its own."""
+        settings = self.settings
+        features = self.network.features(images)
+        if self.alpha_head is None:
+            return triplet_loss(features, labels, settings.margin, literal=settings.literal)
+        return retrieval_loss(
+            features,
+            self.alpha_head(features),
+            labels,
+            margin=settings.margin,
+            lambda_=settings.lambda_,
+            literal=settings.literal,
+        )
+
+    def step(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+        """One bilevel step; every call of a loss within it sees the same batch and the same dropout."""
+        source, sample = self.weight_batches.next(), self.alpha_batches.next()
+
+        def weight_loss() -> Tensor:
+            with seeded(self.seed, epoch, index, 0):
+                return self.weight_loss(*source)
+
+        def alpha_loss() -> Tensor:
+            with seeded(self.seed, epoch, index, 1):
+                return self.alpha_loss(*sample)
+
+        return self.bilevel.step(weight_loss, alpha_loss)
+
+    def epoch(self, index: int) -> dict[str, Any]:
+        """One pass over the source; returns the log's row."""
+        self.network.train()
+        steps = min(len(self.weight_batches), self.settings.steps or len(self.weight_batches))
+        start, losses = time.perf_counter(), torch.zeros(2, device=self.weight_batches.device)
+        for step in tqdm(range(steps), desc=f"search, epoch {index + 1}/{self.settings.epochs}", leave=False):
+            losses += torch.stack(self.step(index, step))  # stays on the device: no waiting within an epoch
+        seconds = time.perf_counter() - start
+        advice = "lower --weights-lr or --alphas-lr"
+        alphas, genotype = self.network.alpha_values(), self.network.genotype()
+        return {
+            "epoch": index + 1,
+            "loss_weights": finite(losses[0] / steps, "the loss of ω", advice),
+            "loss_alphas": finite(losses[1] / steps, "the loss of α", advice),
+            "entropy": {kind: float(np.mean(entropy(alphas[kind]))) for kind in CELL_KINDS},
+            "skips": skip_count(genotype),
+            "genotype": genotype.to_dict(),
+            "alphas": alphas,
+            "images_per_second": steps * (self.weight_batches.batch_size + self.alpha_batches.batch_size) / seconds,
+            "seconds": seconds,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "alpha_head": None if self.alpha_head is None else self.alpha_head.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.bilevel.optimizers.items()},
+            "weight_batches": self.weight_batches.state_dict(),
+            "alpha_batches": self.alpha_batches.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        if self.alpha_head is not None:
+            self.alpha_head.load_state_dict(state["alpha_head"])
+        for name, optimizer in self.bilevel.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.weight_batches.load_state_dict(state["weight_batches"])
+        self.alpha_batches.load_state_dict(state["alpha_batches"])
+
+
+def describe(row: dict[str, Any]) -> str:
+    """A row of the search's log as one line."""
+    genotype = Genotype.from_dict(row["genotype"])
+    normal = " | ".join(" + ".join(f"{e.operation}←{e.input}" for e in node) for node in genotype.normal)
+    return (
+        f"epoch {row['epoch']:3d}  loss ω {row['loss_weights']:.3f}  α {row['loss_alphas']:.3f}  "
+        f"entropy/edge {row['entropy']['normal']:.3f}/{row['entropy']['reduce']:.3f} nats  skips {row['skips']}  "
+        f"{row['images_per_second']:.0f} images/s  normal {normal}"
+    )
+
+
+def run_search(
+    folder: RunFolder,
+    task: Task,
+    space: SpaceSettings,
+    settings: SearchSettings,
+    data: DataSettings,
+    *,
+    seed: int,
+    device: torch.device,
+) -> Genotype:
+    """Search for the cells of `task` in `folder`, from the start or from where an earlier call was cut off.
+
+    Leaves config.json, log.jsonl, checkpoint.pt and genotype.json there; returns the genotype. Raises `NasdaError` on
+    settings that make no sense, and when the folder was begun with others.
+    """
+    check_settings(space, settings, data)
+    weight_samples, alpha_samples = split_for_search(task, settings, seed)
+    folder.begin(as_config(kind="search", task=task.name, seed=seed, space=space, search=settings, data=data))
+    search = Search(weight_samples, alpha_samples, space, settings, data, seed=seed, device=device)
+    run_epochs(folder, search, settings.epochs, describe)
+    genotype = search.network.genotype()
+    genotype.save(folder.genotype)
+    return genotype

@@ -1,0 +1,170 @@
+"""Training a derived network, or the ResNet-50 baseline, as a whole run: the same recipe for both."""
+
+import math
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from nasda.data.batches import Batches
+from nasda.data.domain import Sample
+from nasda.data.task import Task, target_sample
+from nasda.errors import NasdaError
+from nasda.genotypes import Genotype
+from nasda.losses import retrieval_loss
+from nasda.networks import RESNET50, DerivedNetwork, ReIDNetwork, ResNet50, seeded
+from nasda.profiles import DataSettings, SpaceSettings, TrainSettings, check_settings
+from nasda.runs import RunFolder, as_config, finite, run_epochs
+
+Architecture = Genotype | None  # None is the ResNet-50 baseline
+
+
+def split_for_training(task: Task, settings: TrainSettings, seed: int) -> list[Sample]:
+    """The images to train on: the source's (default), the target's own (in-domain), or the source's and a small sample
+    of the target's, whose identities are moved behind the source's. Never a query or a gallery."""
+    if settings.train_on == "target":
+        return [sample for sample in task.target.train if sample.pid > 0]
+    if settings.train_on == "source":
+        return task.source.train
+    last = max(sample.pid for sample in task.source.train)
+    sample = target_sample(task.target, settings.sample_images, seed)
+    return task.source.train + [s._replace(pid=s.pid + last + 1) for s in sample]
+
+
+def make_network(
+    architecture: Architecture, space: SpaceSettings, classes: int, *, seed: int, weights: str | None = None
+) -> ReIDNetwork:
+    """The network of a genotype, or ResNet-50 where `architecture` is None (`weights` as in `ResNet50`)."""
+    if architecture is None:
+        return ResNet50(space, classes, seed=seed, weights=weights)
+    return DerivedNetwork(architecture, space, classes, seed=seed)
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
+    """The learning rate at `step` of `steps`: a straight rise over the first `warmup` share, then a cosine to 0."""
+    rise = warmup * steps
+    if step < rise:
+        return peak * (step + 1) / (rise + 1)
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, steps - rise)))
+
+
+class Training:
+    """The state of a running training: network, optimizer, batches. `run_epochs` drives it."""
+
+    def __init__(
+        self,
+        network: ReIDNetwork,
+        batches: Batches,
+        settings: TrainSettings,
+        *,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.network, self.batches, self.settings, self.seed = network.to(device), batches, settings, seed
+        self.optimizer = torch.optim.Adam(self.network.parameters(), settings.lr, weight_decay=settings.decay)
+        self.steps = min(len(batches), settings.steps or len(batches))
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Eq. 9 on one batch."""
+        features, logits = self.network(images)
+        return retrieval_loss(features, logits, labels, margin=self.settings.margin, lambda_=self.settings.lambda_)
+
+    def step(self, epoch: int, index: int) -> Tensor:
+        """One update; returns the loss before it."""
+        settings, done = self.settings, epoch * self.steps + index
+        rate = learning_rate(done, settings.epochs * self.steps, settings.lr, settings.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with seeded(self.seed, epoch, index):
+            loss = self.loss(*self.batches.next())
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def epoch(self, index: int) -> dict[str, Any]:
+        """One pass over the training images; returns the log's row."""
+        self.network.train()
+        start, loss = time.perf_counter(), torch.zeros((), device=self.batches.device)
+        for step in tqdm(range(self.steps), desc=f"train, epoch {index + 1}/{self.settings.epochs}", leave=False):
+            loss += self.step(index, step)
+        seconds = time.perf_counter() - start
+        return {
+            "epoch": index + 1,
+            "loss": finite(loss / self.steps, "the training loss", "lower --lr"),
+            "images_per_second": self.steps * self.batches.batch_size / seconds,
+            "seconds": seconds,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "batches": self.batches.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.batches.load_state_dict(state["batches"])
+
+
+def describe(row: dict[str, Any]) -> str:
+    """A row of the training's log as one line."""
+    return f"epoch {row['epoch']:3d}  loss {row['loss']:.3f}  {row['images_per_second']:.0f} images/s"
+
+
+def run_training(
+    folder: RunFolder,
+    task: Task,
+    architecture: Architecture,
+    space: SpaceSettings,
+    settings: TrainSettings,
+    data: DataSettings,
+    *,
+    seed: int,
+    device: torch.device,
+    weights: str | None = None,
+) -> ReIDNetwork:
+    """Train `architecture` on `task` in `folder`, from the start or from where an earlier call was cut off.
+
+    Leaves config.json, log.jsonl, checkpoint.pt and, for a derived network, genotype.json there; returns the trained
+    network on `device`. Raises `NasdaError` as `run_search` does.
+    """
+    check_settings(space, settings, data)
+    samples = split_for_training(task, settings, seed)
+    config = as_config(
+        kind="train",
+        task=task.name,
+        seed=seed,
+        architecture=RESNET50 if architecture is None else architecture.to_dict(),
+        weights=weights,
+        classes=len({sample.pid for sample in samples}),
+        space=space,
+        train=settings,
+        data=data,
+    )
+    folder.begin(config)
+    if architecture is not None:
+        architecture.save(folder.genotype)
+    batches = Batches(samples, data, settings.identities, settings.images, seed=seed, device=device, augmented=True)
+    network = make_network(architecture, space, batches.classes, seed=seed, weights=weights)
+    training = Training(network, batches, settings, seed=seed, device=device)
+    run_epochs(folder, training, settings.epochs, describe)
+    return training.network
+
+
+def load_trained(folder: RunFolder, device: torch.device) -> ReIDNetwork:
+    """The network that `run_training` left in `folder`, as far as it got. Raises `NasdaError` when there is none."""
+    config = folder.read_config()
+    architecture = None if config["architecture"] == RESNET50 else Genotype.from_dict(config["architecture"])
+    network = make_network(architecture, SpaceSettings(**config["space"]), config["classes"], seed=0)
+    state = folder.load_checkpoint()
+    if state is None:
+        raise NasdaError(
+            f"{folder.checkpoint}: a trained network expected here, but there is none: run nasda train first"
+        )
+    network.load_state_dict(state["run"]["network"])
+    return network.to(device)

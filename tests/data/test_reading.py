@@ -1,0 +1,182 @@
+"""nasda.data.reading: what holds for all four readers, mostly shown on Market-1501."""
+
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nasda.data import market1501, personx, vehiclex, veri776
+from nasda.data.domain import Domain
+from nasda.errors import NasdaError
+from tests.data import layouts
+
+Maker = Callable[[Path], Path]
+
+ALL: list[tuple[Any, Maker, str, str]] = [
+    (market1501, layouts.market1501, "person", "Market-1501"),
+    (personx, layouts.personx, "person", "PersonX"),
+    (veri776, layouts.veri776, "vehicle", "VeRi-776"),
+    (vehiclex, layouts.vehiclex, "vehicle", "VehicleX"),
+]
+PLACES: list[tuple[Any, Maker, str]] = [
+    (market1501, layouts.market1501, "Market-1501-v15.09.15"),
+    (market1501, layouts.market1501, "market1501"),
+    (market1501, layouts.market1501, "Market1501"),
+    (market1501, layouts.market1501, "MARKET_1501"),
+    (market1501, layouts.market1501, "market1501/Market-1501-v15.09.15"),
+    (market1501, layouts.market1501, "Market-1501-v15.09.15/Market-1501-v15.09.15"),
+    (personx, layouts.personx, "PersonX"),
+    (personx, layouts.personx, "personx/subset1"),
+    (personx, layouts.personx_backgrounds, "PersonX_v1"),
+    (personx, layouts.personx_visda, "challenge_datasets/personX"),
+    (veri776, layouts.veri776, "VeRi"),
+    (veri776, layouts.veri776, "veri-776"),
+    (veri776, layouts.veri776, "VeRi776"),
+    (veri776, layouts.veri776, "veri/VeRi_with_plate"),
+    (vehiclex, layouts.vehiclex, "AIC20_ReID_Simulation"),
+    (vehiclex, layouts.vehiclex, "VehicleX"),
+    (vehiclex, layouts.vehiclex, "AIC20_track2/AIC20_ReID_Simulation"),
+    (vehiclex, layouts.vehiclex, "AIC20_track2_reid_simulation/AIC20_track2/AIC20_ReID_Simulation"),
+]
+
+
+def message_of(call: Callable[[], object]) -> str:
+    """The one line of the `NasdaError` that `call` raises."""
+    with pytest.raises(NasdaError) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(("reader", "make", "place"), PLACES)
+def test_the_folder_is_found_by_the_names_people_have(reader: Any, make: Maker, place: str, tmp_path: Path) -> None:
+    folder = make(tmp_path / place)
+    domain: Domain = reader.read(tmp_path)
+    assert domain.root == folder
+    assert domain.train
+    assert reader.read(folder).train == domain.train  # the data root may be the data set's own folder
+
+
+@pytest.mark.parametrize(("reader", "make", "task", "dataset"), ALL)
+def test_data_sets_side_by_side_are_not_mistaken_for_each_other(
+    reader: Any, make: Maker, task: str, dataset: str, tmp_path: Path
+) -> None:
+    for _, other, _, name in ALL:
+        if other is not make:
+            other(tmp_path / name)
+    # AI City's real images lie next to the rendered ones, in a folder with the same marks
+    layouts.veri776(tmp_path / "AIC20_track2" / "AIC20_ReID")
+    message = message_of(lambda: reader.read(tmp_path))
+    assert f"no {dataset} found" in message
+    make(tmp_path / dataset)
+    assert reader.read(tmp_path).root == tmp_path / dataset
+
+
+@pytest.mark.parametrize(("reader", "make", "task", "dataset"), ALL)
+def test_a_missing_data_set_is_explained(reader: Any, make: Maker, task: str, dataset: str, tmp_path: Path) -> None:
+    for root, found in ((tmp_path / "nowhere", "no such folder"), (tmp_path, "expected a folder named")):
+        message = message_of(partial(reader.read, root))
+        assert str(root) in message
+        assert found in message
+        assert dataset in message
+        assert f"nasda data --task {task}" in message
+        assert "--data-root" in message
+    assert reader.LAYOUT.folder_names[0] in message
+    assert reader.LAYOUT.markers[0] in message
+
+
+def test_a_data_root_that_is_a_file_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "data.zip").write_bytes(b"")
+    assert "is a file" in message_of(lambda: market1501.read(tmp_path / "data.zip"))
+
+
+def test_an_empty_folder_of_the_right_name_is_named(tmp_path: Path) -> None:
+    (tmp_path / "Market-1501").mkdir()
+    message = message_of(lambda: market1501.read(tmp_path))
+    assert str(tmp_path / "Market-1501") in message
+    assert "bounding_box_train" in message
+
+
+def test_a_complete_folder_wins_over_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "Market-1501-v15.09.15").mkdir()
+    layouts.market1501(tmp_path / "market1501")
+    assert market1501.read(tmp_path).root == tmp_path / "market1501"
+
+
+def test_links_are_followed(tmp_path: Path) -> None:
+    layouts.market1501(tmp_path / "store" / "x17")
+    (tmp_path / "data").mkdir()
+    os.symlink(tmp_path / "store" / "x17", tmp_path / "data" / "Market-1501")
+    assert len(market1501.read(tmp_path / "data").train) == 6
+    assert len(market1501.read(tmp_path / "data" / "Market-1501").train) == 6
+
+
+def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    layouts.market1501(tmp_path / "data" / "Market-1501")
+    assert market1501.read(Path("~/data")).train
+
+
+@pytest.mark.parametrize("split", ["bounding_box_train", "query", "bounding_box_test"])
+def test_a_missing_or_empty_image_folder_is_named(split: str, tmp_path: Path) -> None:
+    folder = layouts.market1501(tmp_path / "Market-1501") / split
+    for file in folder.iterdir():
+        if file.is_file() and file.name.endswith(".jpg") and not file.name.startswith("."):
+            file.unlink()
+    message = message_of(lambda: market1501.read(tmp_path))
+    assert f"{folder}: no image in this folder" in message
+    folder.rename(folder.with_name("elsewhere"))
+    message = message_of(lambda: market1501.read(tmp_path))
+    assert f"{folder}: no such folder" in message
+
+
+@pytest.mark.parametrize("name", ["holiday.jpg", "c1s1_000451_03.jpeg", "0002-c1.PNG", "x0002_c1s1.bmp", "0002_cX.jpg"])
+def test_an_image_whose_name_carries_no_labels_is_named(name: str, tmp_path: Path) -> None:
+    folder = layouts.market1501(tmp_path / "Market-1501")
+    (folder / "query" / name).write_bytes(layouts.jpeg())
+    message = message_of(lambda: market1501.read(tmp_path))
+    assert str(folder / "query" / name) in message
+    assert "<identity>_c<camera>" in message
+
+
+def test_all_image_kinds_are_read_in_any_case(tmp_path: Path) -> None:
+    folder = layouts.market1501(tmp_path / "Market-1501")
+    for name in ("0001_c1.JPG", "0001_c2.jpeg", "0001_c3.png", "0001_c4.bmp"):
+        (folder / "query" / name).write_bytes(layouts.jpeg())
+    assert len(market1501.read(tmp_path).query) == 2 + 4
+
+
+def test_the_order_is_that_of_the_names(tmp_path: Path) -> None:
+    folder = layouts.market1501(tmp_path / "Market-1501")
+    for pid in (30, 4, 100, 21):
+        (folder / "bounding_box_train" / f"{pid:04}_c1s1_0_0.jpg").write_bytes(layouts.jpeg())
+    names = [sample.path.name for sample in market1501.read(tmp_path).train]
+    assert names == sorted(names)
+
+
+def test_a_folder_that_may_not_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = layouts.market1501(tmp_path / "Market-1501") / "query"
+    scandir = os.scandir
+
+    def refusing(path: Path) -> object:
+        if path == folder:
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert f"{folder}: cannot be listed: Permission denied" in message_of(lambda: market1501.read(tmp_path))
+
+
+def test_twenty_thousand_names_are_read_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "AIC20_ReID_Simulation" / "image_train"
+    folder.mkdir(parents=True)
+    for number in range(20_000):  # only the names matter: no image is opened
+        os.close(os.open(folder / f"{number % 1362 + 1:04}_c{number % 30 + 6:03}_{number}.jpg", os.O_CREAT))
+    start = time.process_time()
+    assert len(vehiclex.read(tmp_path).train) == 20_000
+    assert time.process_time() - start < 1.5  # 0.1 s in fact

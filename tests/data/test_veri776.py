@@ -1,0 +1,123 @@
+"""nasda.data.veri776: the target of the vehicle task, with its name lists and label files."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from nasda.data import veri776
+from nasda.data.domain import Sample, cameras
+from tests.data import layouts
+from tests.data.test_reading import message_of
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return layouts.veri776(tmp_path / "VeRi")
+
+
+def test_every_split_is_read(root: Path) -> None:
+    domain = veri776.read(root)
+    assert domain.name == "VeRi-776"
+    assert domain.query[0] == Sample(root / "image_query" / "0002_c002_00030600_0.jpg", 2, 2)
+    assert [len(split) for split in (domain.train, domain.query, domain.gallery)] == [4, 2, 4]
+    assert cameras(domain.train) == [1, 2, 3, 20]
+
+
+def test_the_query_images_stay_in_the_gallery(root: Path) -> None:
+    domain = veri776.read(root)
+    gallery = {sample.path.name: sample for sample in domain.gallery}
+    for query in domain.query:
+        twin = gallery[query.path.name]
+        assert (twin.pid, twin.camid) == (query.pid, query.camid)  # so the camera rule drops it
+        assert twin.path != query.path
+
+
+def test_label_files_declare_an_encoding_that_elementtree_refuses(root: Path) -> None:
+    with pytest.raises(ValueError, match="multi-byte"):
+        ElementTree.parse(root / "train_label.xml")
+    assert veri776.read(root).train
+
+
+@pytest.mark.parametrize("encoding", ["gb2312", "GB2312", "gbk", "utf-8", "utf-8-sig"])
+def test_label_files_are_read_in_any_encoding(encoding: str, root: Path) -> None:
+    name = layouts.VERI_TRAIN[0]
+    layouts.label_file(root / "train_label.xml", [layouts.item(name, vehicleID="9", brand="奥迪")], encoding)
+    assert "vehicleID" in message_of(lambda: veri776.read(root))  # so it was read
+
+
+def test_characters_beyond_gb2312_are_no_obstacle(root: Path) -> None:
+    text = '<?xml version="1.0" encoding="gb2312"?><Items><Item imageName="a.jpg" brand="镕"/></Items>'
+    with pytest.raises(UnicodeEncodeError):
+        text.encode("gb2312")
+    (root / "train_label.xml").write_bytes(text.encode("gbk"))
+    assert veri776.read(root).train
+
+
+@pytest.mark.parametrize(("attribute", "value", "named"), [("vehicleID", "9", "1"), ("cameraID", "c008", "20")])
+@pytest.mark.parametrize(("split", "labels"), [("train", "train_label.xml"), ("test", "test_label.xml")])
+def test_a_label_that_contradicts_the_name_is_an_error(
+    attribute: str, value: str, named: str, split: str, labels: str, root: Path
+) -> None:
+    names = layouts.VERI_TRAIN if split == "train" else layouts.VERI_GALLERY
+    wrong = names[1]
+    named = named if split == "train" else {"vehicleID": "5", "cameraID": "3"}[attribute]
+    items = [layouts.item(name, **({attribute: value} if name == wrong else {})) for name in names]
+    layouts.label_file(root / labels, items)
+    message = message_of(lambda: veri776.read(root))
+    assert wrong in message
+    assert str(root / labels) in message
+    assert f"{attribute} {named}," in message
+    assert f"says {value.removeprefix('c').lstrip('0')}:" in message
+
+
+def test_without_label_files_and_lists_the_names_are_enough(root: Path) -> None:
+    domain = veri776.read(root)
+    for file in (*root.glob("*.xml"), *root.glob("*.txt")):
+        file.unlink()
+    assert veri776.read(root) == domain
+
+
+def test_images_that_the_label_file_leaves_out_are_kept(root: Path) -> None:
+    layouts.label_file(root / "train_label.xml", [layouts.item(layouts.VERI_TRAIN[0])])
+    assert len(veri776.read(root).train) == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (b"", "no element found"),
+        (b'<?xml version="1.0" encoding="gb2312"?><Items><Item', "unclosed token"),
+        (b'<?xml version="1.0" encoding="klingon"?><Items/>', "klingon"),
+        (b'<?xml version="1.0" encoding="gb2312"?><Items>\xff\xff</Items>', "decode"),
+        (b'<Items><Item imageName="0001_c001_00016450_0.jpg" vehicleID="one"/></Items>', "vehicleID='one'"),
+    ],
+)
+def test_a_broken_label_file_is_named_with_its_cause(content: bytes, cause: str, root: Path) -> None:
+    (root / "train_label.xml").write_bytes(content)
+    message = message_of(lambda: veri776.read(root))
+    assert str(root / "train_label.xml") in message
+    assert cause in message
+
+
+def test_a_listed_image_that_is_missing_is_named(root: Path) -> None:
+    missing = root / "image_test" / "0005_c019_00078000_0.jpg"
+    missing.unlink()
+    message = message_of(lambda: veri776.read(root))
+    assert f"{missing}: no such file" in message
+    assert "name_test.txt" in message
+    assert "1 of 4" in message
+
+
+def test_an_image_that_is_not_listed_is_named(root: Path) -> None:
+    extra = root / "image_train" / "0009_c001_00000001_0.jpg"
+    extra.write_bytes(layouts.jpeg())
+    message = message_of(lambda: veri776.read(root))
+    assert f"{extra}: not listed" in message
+    assert "name_train.txt" in message
+
+
+@pytest.mark.parametrize("lacking", ["image_train", "image_query", "image_test"])
+def test_all_three_splits_are_needed(lacking: str, root: Path) -> None:
+    (root / lacking).rename(root / "away")
+    assert f"{root / lacking}: no such folder" in message_of(lambda: veri776.read(root))
