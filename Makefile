@@ -22,6 +22,9 @@ course: env
 	$(NASDA) train $(SAME)
 	$(NASDA) evaluate $(SAME)
 	$(NASDA) draw $(SAME)
+	for notebook in $(notdir $(wildcard notebooks/[0-9]*.ipynb)); do \
+		$(BIN)/papermill notebooks/$$notebook $(OUT)/notebooks/$$notebook -p PROFILE $(PROFILE) -p TASK $(TASK) || exit 1; \
+	done
 	@echo
 	@echo "The table above is the result; its pictures lie in $(OUT)/pictures"
 

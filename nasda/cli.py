@@ -211,7 +211,7 @@ class Train(OnDevice):
 
     def run(self) -> None:
         from nasda.experiments import choose_architecture
-        from nasda.networks import RESNET50, count_cost
+        from nasda.networks import RESNET50
         from nasda.training import run_training
 
         if self.weights is not None and self.architecture != RESNET50:
@@ -219,7 +219,7 @@ class Train(OnDevice):
         architecture = choose_architecture(self.architecture, self.experiment, self.space, self.seed)
         folder = self.experiment.training(self.architecture, self.train.train_on)
         with resumable("nasda train"):
-            network = run_training(
+            run_training(
                 folder,
                 self.load_task(),
                 architecture,
@@ -230,7 +230,6 @@ class Train(OnDevice):
                 device=self.chosen_device,
                 weights=self.weights,
             )
-        print(f"trained: {count_cost(network, self.data.height, self.data.width)}")
         print(f"run: {folder.path}")
 
 

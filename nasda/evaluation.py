@@ -174,12 +174,18 @@ def positive_ranks(
             thresholds[query][part] = positives.distances(grid.query_rows(slice(query, query + 1)))[0]
 
     nearer = [np.zeros(len(match.positives), dtype=np.int64) for match in matches]
-    for columns in _chunks(len(test.kept), gallery_rows):
+    tile = np.empty((query_rows, min(gallery_rows, len(test.kept))))
+
+    def compare_with(columns: slice) -> None:
         gallery = grid.gallery_rows(test.kept[columns])
         for rows in _chunks(len(matches), query_rows):
-            distances = gallery.distances(grid.query_rows(rows))
+            out = tile[: rows.stop - rows.start, : columns.stop - columns.start]
+            distances = gallery.distances(grid.query_rows(rows), out)
             for query, row in enumerate(distances, start=rows.start):
                 _count_nearer(nearer[query], row, columns.start, matches[query], thresholds[query])
+
+    for columns in _chunks(len(test.kept), gallery_rows):
+        compare_with(columns)
     return [np.sort(count) + 1 for count in nearer]
 
 
@@ -291,6 +297,8 @@ class _TestSet(NamedTuple):
                 f"({DISTRACTOR}): a query needs an identity, numbered from 1"
             )
         kept = np.flatnonzero(g_pids != JUNK)
+        if not len(kept):
+            raise NasdaError(f"evaluation: every gallery image is junk (id {JUNK}): check how identities are read")
         return cls(q_pids, q_camids, g_pids, g_camids, kept, np.argsort(g_pids[kept], kind="stable"))
 
     def match(self, query: int) -> _Match:
@@ -331,9 +339,9 @@ class _GalleryRows(NamedTuple):
     features: np.ndarray
     squares: np.ndarray
 
-    def distances(self, queries: np.ndarray) -> np.ndarray:
-        """Squared Euclidean distances (q, g) to grid `queries` (q, D), less the query's own |x|², the same for all."""
-        distances = (-2 * queries) @ self.features.T
+    def distances(self, queries: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Squared Euclidean distances (q, g) to grid `queries` (q, D), less the query's own squared length."""
+        distances = np.matmul(-2 * queries, self.features.T, out=out)
         distances += self.squares
         return distances
 
@@ -347,6 +355,7 @@ class _Grid(NamedTuple):
 
     @classmethod
     def checked(cls, query: Tensor, gallery: Tensor, test: _TestSet) -> "_Grid":
+        query, gallery = _on_cpu(query), _on_cpu(gallery)
         longest = 0.0
         for name, features, count in (
             ("query", query, len(test.query_pids)),
@@ -371,7 +380,7 @@ class _Grid(NamedTuple):
                 "extract both with the same network"
             )
         _, exponent = frexp(longest)
-        return cls(_as_numpy(query), _as_numpy(gallery), 2.0 ** (_BITS - exponent))
+        return cls(query.numpy(), gallery.numpy(), 2.0 ** (_BITS - exponent))
 
     @property
     def dimension(self) -> int:
@@ -389,9 +398,9 @@ class _Grid(NamedTuple):
         return np.rint(scaled, out=scaled)
 
 
-def _as_numpy(features: Tensor) -> np.ndarray:
+def _on_cpu(features: Tensor) -> Tensor:
     features = features.detach().cpu()
-    return (features if features.dtype == torch.float64 else features.float()).numpy()
+    return features if features.dtype == torch.float64 else features.float()
 
 
 def _chunk_sizes(memory: int, dimension: int) -> tuple[int, int]:

@@ -228,8 +228,9 @@ def _resnet50_weights(weights: str, expected: Mapping[str, Tensor]) -> Mapping[s
             ) from error
     found = load_tensors(Path(weights), "ResNet-50 weights")
     for name, tensor in expected.items():
-        if name not in found or found[name].shape != tensor.shape:
-            shape = tuple(found[name].shape) if name in found else "nothing"
+        value = found.get(name) if isinstance(found, dict) else None
+        if not isinstance(value, Tensor) or value.shape != tensor.shape:
+            shape = tuple(value.shape) if isinstance(value, Tensor) else "nothing"
             raise NasdaError(
                 f"{weights}: expected torchvision's ResNet-50 with {name} of shape {tuple(tensor.shape)}, found {shape}"
             )

@@ -16,7 +16,7 @@ from nasda.data.task import Task, hold_out, target_sample
 from nasda.errors import NasdaError
 from nasda.genotypes import CELL_KINDS, Genotype, entropy, skip_count
 from nasda.losses import retrieval_loss, triplet_loss
-from nasda.networks import EmbeddingHead, Supernet, seeded
+from nasda.networks import EmbeddingHead, Supernet, count_cost, seeded
 from nasda.profiles import DataSettings, SearchSettings, SpaceSettings, check_settings
 from nasda.runs import RunFolder, as_config, finite, run_epochs
 
@@ -193,8 +193,12 @@ def run_search(
     """
     check_settings(space, settings, data)
     weight_samples, alpha_samples = split_for_search(task, settings, seed)
-    folder.begin(as_config(kind="search", task=task.name, seed=seed, space=space, search=settings, data=data))
     search = Search(weight_samples, alpha_samples, space, settings, data, seed=seed, device=device)
+    for notice in (search.weight_batches.sampler.notice, search.alpha_batches.sampler.notice):
+        if notice:
+            tqdm.write(notice)
+    tqdm.write(f"supernet: {count_cost(search.network, data.height, data.width)}")
+    folder.begin(as_config(kind="search", task=task.name, seed=seed, space=space, search=settings, data=data))
     run_epochs(folder, search, settings.epochs, describe)
     genotype = search.network.genotype()
     genotype.save(folder.genotype)

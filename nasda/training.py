@@ -14,7 +14,7 @@ from nasda.data.task import Task, target_sample
 from nasda.errors import NasdaError
 from nasda.genotypes import Genotype
 from nasda.losses import retrieval_loss
-from nasda.networks import RESNET50, DerivedNetwork, ReIDNetwork, ResNet50, seeded
+from nasda.networks import RESNET50, DerivedNetwork, ReIDNetwork, ResNet50, count_cost, seeded
 from nasda.profiles import DataSettings, SpaceSettings, TrainSettings, check_settings
 from nasda.runs import RunFolder, as_config, finite, run_epochs
 
@@ -146,12 +146,15 @@ def run_training(
         train=settings,
         data=data,
     )
+    batches = Batches(samples, data, settings.identities, settings.images, seed=seed, device=device, augmented=True)
+    if batches.sampler.notice:
+        tqdm.write(batches.sampler.notice)
+    network = make_network(architecture, space, batches.classes, seed=seed, weights=weights)
+    tqdm.write(f"network: {count_cost(network, data.height, data.width)}")
+    training = Training(network, batches, settings, seed=seed, device=device)
     folder.begin(config)
     if architecture is not None:
         architecture.save(folder.genotype)
-    batches = Batches(samples, data, settings.identities, settings.images, seed=seed, device=device, augmented=True)
-    network = make_network(architecture, space, batches.classes, seed=seed, weights=weights)
-    training = Training(network, batches, settings, seed=seed, device=device)
     run_epochs(folder, training, settings.epochs, describe)
     return training.network
 

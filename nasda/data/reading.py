@@ -200,7 +200,7 @@ def _parse_xml(path: Path) -> ElementTree.Element:
     VeRi-776 declares gb2312, at which ElementTree gives up ("multi-byte encodings are not supported"); given a `str`
     without a declaration it has nothing to give up on.
     """
-    data = _read_bytes(path).removeprefix(b"\xef\xbb\xbf")
+    data = _read_bytes(path)
     declaration = _DECLARATION.match(data)
     encoding = _ENCODING.search(declaration[0]) if declaration else None
     codec = encoding[1].decode("ascii").lower() if encoding else "utf-8"

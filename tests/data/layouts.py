@@ -4,6 +4,7 @@ Each maker takes the folder that is to be the data set's, and returns it.
 """
 
 import io
+import random
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -40,11 +41,11 @@ PERSONX_QUERY = ("0411_c3s1_1.jpg", "1266_c11s1_5.jpg")
 PERSONX_GALLERY = ("0411_c3s1_9.jpg", "0411_c12s1_3.jpg", "1266_c8s1_5.jpg")
 
 
-def jpeg(number: int = 0) -> bytes:
-    """A valid 4×8 JPEG; another one for another number."""
+def jpeg(number: int = 0, size: tuple[int, int] = (4, 8)) -> bytes:
+    """A valid JPEG of noise, by default tiny; another one for another number."""
     file = io.BytesIO()
-    colour = (number * 37 % 256, number * 91 % 256, number % 256)
-    Image.new("RGB", (4, 8), colour).save(file, "JPEG")
+    noise = random.Random(number).randbytes(size[0] * size[1] * 3)
+    Image.frombytes("RGB", size, noise).save(file, "JPEG")
     return file.getvalue()
 
 

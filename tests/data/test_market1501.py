@@ -58,8 +58,11 @@ def test_training_on_nobody_is_an_error(tmp_path: Path) -> None:
     assert str(root / "bounding_box_train") in message_of(lambda: market1501.read(tmp_path))
 
 
-@pytest.mark.parametrize("lacking", ["bounding_box_train", "query", "bounding_box_test"])
-def test_all_three_splits_are_needed(lacking: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "lacking", [["bounding_box_train"], ["query"], ["bounding_box_test"], ["query", "bounding_box_test"]]
+)
+def test_all_three_splits_are_needed(lacking: list[str], tmp_path: Path) -> None:
     root = layouts.market1501(tmp_path / "Market-1501")
-    (root / lacking).rename(root / "away")
-    assert f"{root / lacking}: no such folder" in message_of(lambda: market1501.read(tmp_path))
+    for name in lacking:
+        (root / name).rename(root / f"no {name}")
+    assert f"{root / lacking[0]}: no such folder" in message_of(lambda: market1501.read(tmp_path))

@@ -33,7 +33,7 @@ def test_batches_hold_p_identities_with_k_images_in_order(total: int, p: int, k:
 def test_no_identity_is_drawn_twice_before_all_were_drawn(total: int, p: int) -> None:
     labels = labels_of([3] * total)
     sampler = ClassBalancedSampler(labels, p, 2, seed=1)
-    seen: Counter[int] = Counter({label: 0 for label in labels})
+    seen: Counter[int] = Counter(dict.fromkeys(labels, 0))
     for _ in range(200):
         seen.update(labels[index] for index in sampler.next_batch()[::2].tolist())
         assert max(seen.values()) - min(seen.values()) <= 1
@@ -96,7 +96,7 @@ def test_a_state_is_a_snapshot() -> None:
 
 def test_a_state_of_other_batches_is_refused() -> None:
     state = ClassBalancedSampler(labels_of([4] * 5), 3, 2, seed=5).state_dict()
-    with pytest.raises(NasdaError, match="20 images, 5 identities, batches of 3 × 2, this run has .* 3 × 4") as caught:
+    with pytest.raises(NasdaError, match=r"20 images, 5 identities, batches of 3 × 2, this run has .* 3 × 4") as caught:
         ClassBalancedSampler(labels_of([4] * 5), 3, 4, seed=5).load_state_dict(state)
     assert "\n" not in str(caught.value)
 

@@ -96,6 +96,13 @@ def test_counts_is_an_aligned_table(data_root: Path) -> None:
     assert cells[6] == ["Market-1501", "gallery", "6", "2", "3", "1", "2"]
 
 
+def test_counts_take_zero_for_an_identity_except_in_the_gallery() -> None:
+    zero = domain(train=[(0, 1), (1, 1)], query=[], gallery=[(0, 1), (1, 1)])
+    rows = [line.split()[2:] for line in Task("vehicle", zero, zero).counts().splitlines()]
+    assert rows[1] == ["2", "2", "1", "0", "0"]
+    assert rows[3] == ["2", "1", "1", "1", "0"]
+
+
 def test_counts_group_thousands() -> None:
     big = domain(train=[(1, 1)] * 12_936, query=[], gallery=[])
     assert "12,936" in Task("person", big, big).counts()
@@ -191,8 +198,8 @@ def test_a_source_without_test_is_sound() -> None:
     [
         (b"", "empty file (0 bytes)"),
         (b"<html>404 Not Found\n</html>", "not an image: it begins with b'<html>404 Not F"),
-        (layouts.jpeg()[:-40], "damaged image"),
-        (layouts.jpeg()[:100], "damaged image"),
+        (layouts.jpeg()[:100], "damaged image"),  # cut in its head
+        (layouts.jpeg(size=(64, 64))[:-200], "damaged image"),  # cut in its pixels: only decoding shows it
         (b"BM" + bytes(3), "image"),
     ],
 )

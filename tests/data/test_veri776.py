@@ -39,11 +39,18 @@ def test_label_files_declare_an_encoding_that_elementtree_refuses(root: Path) ->
     assert veri776.read(root).train
 
 
-@pytest.mark.parametrize("encoding", ["gb2312", "GB2312", "gbk", "utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("encoding", ["gb2312", "GB2312", "gbk", "utf-8"])
 def test_label_files_are_read_in_any_encoding(encoding: str, root: Path) -> None:
     name = layouts.VERI_TRAIN[0]
     layouts.label_file(root / "train_label.xml", [layouts.item(name, vehicleID="9", brand="奥迪")], encoding)
     assert "vehicleID" in message_of(lambda: veri776.read(root))  # so it was read
+
+
+def test_a_byte_order_mark_is_no_obstacle(root: Path) -> None:
+    labels = root / "train_label.xml"
+    layouts.label_file(labels, [layouts.item(layouts.VERI_TRAIN[0], vehicleID="9")], "utf-8")
+    labels.write_bytes(b"\xef\xbb\xbf" + labels.read_bytes())
+    assert "vehicleID" in message_of(lambda: veri776.read(root))
 
 
 def test_characters_beyond_gb2312_are_no_obstacle(root: Path) -> None:
@@ -100,13 +107,17 @@ def test_a_broken_label_file_is_named_with_its_cause(content: bytes, cause: str,
     assert cause in message
 
 
-def test_a_listed_image_that_is_missing_is_named(root: Path) -> None:
-    missing = root / "image_test" / "0005_c019_00078000_0.jpg"
+@pytest.mark.parametrize(
+    ("split", "name", "total"),
+    [("train", layouts.VERI_TRAIN[2], 4), ("query", layouts.VERI_QUERY[1], 2), ("test", layouts.VERI_GALLERY[3], 4)],
+)
+def test_a_listed_image_that_is_missing_is_named(split: str, name: str, total: int, root: Path) -> None:
+    missing = root / f"image_{split}" / name
     missing.unlink()
     message = message_of(lambda: veri776.read(root))
     assert f"{missing}: no such file" in message
-    assert "name_test.txt" in message
-    assert "1 of 4" in message
+    assert f"name_{split}.txt" in message
+    assert f"1 of {total} are missing" in message
 
 
 def test_an_image_that_is_not_listed_is_named(root: Path) -> None:

@@ -1,0 +1,21 @@
+"""What all tests share."""
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)  # two threads on a busy machine are slower than one; parallelise by process (-n)
+
+
+@pytest.fixture
+def global_rng_untouched() -> Iterator[None]:
+    """Fail when the test's calls leave torch's, numpy's or Python's global random state other than it was."""
+    before = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    yield
+    after = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    assert torch.equal(before[0], after[0])
+    assert all(np.array_equal(x, y) for x, y in zip(before[1], after[1], strict=True))
+    assert before[2] == after[2]

@@ -1,0 +1,322 @@
+"""The `nasda` command as its user meets it: the whole chain, and one clear line for whatever can go wrong."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from nasda.cli import main
+
+# Smaller than the tiny profile in every direction, so that the chain takes seconds.
+SMALL = ["--height", "32", "--width", "16", "--padding", "2"]
+SPACE = ["--channels", "3", "--stem-stride", "1", "--embedding", "16"]
+BATCH = ["--identities", "4", "--images", "2", "--epochs", "2", "--steps", "2"]
+
+
+def run(*words: str, task: str = "person", root: Path, out: Path) -> None:
+    """`nasda` with the options that all subcommands share."""
+    main([*words[:1], *words[1:], "--task", task, "--data-root", str(root), "--out", str(out)])
+
+
+def make_data(root: Path, out: Path, task: str = "person") -> None:
+    small = ["--height", "32", "--width", "16" if task == "person" else "32"]
+    toy = ["--source-identities", "6", "--target-identities", "6", "--test-identities", "4", "--images-per-camera", "1"]
+    main(
+        ["data", "make", "--task", task, "--data-root", str(root), "--out", str(out), *small, *toy, "--processes", "1"]
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in data of both tasks, for reading only."""
+    root = tmp_path_factory.mktemp("data")
+    for task in ("person", "vehicle"):
+        make_data(root, root / "unused", task)
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An experiment that has been searched and trained, for reading and copying only."""
+    out = tmp_path_factory.mktemp("runs") / "experiment"
+    run("search", *SMALL, *SPACE, *BATCH, "--sample-images", "2", root=data, out=out)
+    run("train", *SMALL, *SPACE, *BATCH, root=data, out=out)
+    return out
+
+
+@pytest.fixture
+def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command that has to fail; give back the line it says."""
+
+    def failing(*words: str, **options: object) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit:
+            run(*words, **options)  # type: ignore[arg-type]
+        said = capsys.readouterr().err
+        assert exit.value.code == 2, said
+        lines = [line for line in said.splitlines() if line.startswith("nasda: ")]
+        assert len(lines) == 1, said
+        assert "Traceback" not in said
+        return lines[0]
+
+    return failing
+
+
+def test_the_chain_leaves_results_and_pictures(
+    data: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "experiment"
+    shutil.copytree(trained, out)
+    run("derive", root=data, out=out)
+    run("evaluate", root=data, out=out)
+    table = capsys.readouterr().out
+    assert "floor: colour histogram" in table
+    assert "mAP (trapezoid)" in table
+    metrics = json.loads((out / "train" / "metrics.json").read_text())
+    assert 0 < metrics["mAP_trapezoid"] <= metrics["mAP"] <= 1
+    assert set(metrics["floors"]) == {"random", "colour histogram"}
+    run("draw", root=data, out=out)
+    run("data", "show", *SMALL[:4], root=data, out=out)
+    said = [line.removeprefix("picture: ") for line in capsys.readouterr().out.splitlines() if "picture: " in line]
+    assert {Path(path).name for path in said} == {
+        "normal.svg", "normal.png", "reduce.svg", "reduce.png", "macro.svg", "macro.png",
+        "alphas-normal.png", "alphas-reduce.png", "search.png", "gallery-train.png", "contact_sheet.png",
+    }  # fmt: skip
+    for path in said:
+        if path.endswith(".png"):
+            with Image.open(path) as picture:
+                low, high = picture.convert("L").getextrema()
+                assert high - low > 100  # something is drawn on it
+
+
+@pytest.mark.parametrize("architecture", ["random", "resnet-like", "resnet50"])
+def test_other_architectures_train_under_the_same_recipe(data: Path, tmp_path: Path, architecture: str) -> None:
+    nodes = ["--nodes", "4"] if architecture == "resnet-like" else []
+    run("train", "--architecture", architecture, *SMALL, *SPACE, *BATCH, *nodes, root=data, out=tmp_path)
+    run("evaluate", root=data, out=tmp_path)
+    assert (tmp_path / f"train-{architecture}" / "metrics.json").exists()
+
+
+def test_vehicles_take_the_same_commands(data: Path, tmp_path: Path) -> None:
+    square = ["--height", "32", "--width", "32", "--padding", "2"]
+    run("search", *square, *SPACE, *BATCH, "--sample-images", "2", task="vehicle", root=data, out=tmp_path)
+    run("train", *square, *SPACE, *BATCH, "--train-on", "target", task="vehicle", root=data, out=tmp_path)
+    run("evaluate", task="vehicle", root=data, out=tmp_path)
+    assert (tmp_path / "train-target" / "metrics.json").exists()
+
+
+def test_the_gap_is_measured_over_seeds(data: Path, tmp_path: Path) -> None:
+    nested = [f"--search.{word[2:]}" if word.startswith("--") else word for word in [*BATCH, "--sample-images", "2"]]
+    nested += [f"--train.{word[2:]}" if word.startswith("--") else word for word in BATCH]
+    nested += [f"--data.{word[2:]}" if word.startswith("--") else word for word in SMALL]
+    nested += [f"--space.{word[2:]}" if word.startswith("--") else word for word in SPACE]
+    run("gap", "--seeds", "2", *nested, root=data, out=tmp_path)
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert {name: len(scores) for name, scores in rows.items()} == {
+        "floor: random": 2, "floor: colour histogram": 2, "cross-domain": 2, "in-domain": 2,
+    }  # fmt: skip
+    assert "±" in (tmp_path / "results.md").read_text()
+    assert (tmp_path / "results.png").exists()
+
+
+# ------------------------------------------------------------------------------------------------------- wrong input
+
+
+def test_a_missing_root(fails: Callable[..., str], tmp_path: Path) -> None:
+    said = fails("search", root=tmp_path / "nowhere", out=tmp_path / "run")
+    assert str(tmp_path / "nowhere") in said
+    assert "nasda data make" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_folder(fails: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert str(tmp_path / "empty") in fails("search", root=tmp_path / "empty", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def spoilt(data: Path, root: Path, spoil: Callable[[Path], None]) -> Path:
+    """A copy of the person task in which the first training image of the source has been spoilt; returns that image."""
+    shutil.copytree(data, root)
+    image = sorted((root / "PersonX" / "bounding_box_train").glob("*.jpg"))[0]
+    spoil(image)
+    return image
+
+
+@pytest.mark.parametrize("command", [("search", *SMALL, *SPACE, *BATCH), ("data", "check")], ids=["search", "check"])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda image: image.write_text("this is not an image"),
+        lambda image: image.write_bytes(image.read_bytes()[: image.stat().st_size // 2]),
+        lambda image: image.write_bytes(b""),
+    ],
+    ids=["text", "truncated", "empty"],
+)
+def test_a_broken_image_is_named(
+    fails: Callable[..., str],
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[Path], None],
+    command: tuple[str, ...],
+) -> None:
+    image = spoilt(data, tmp_path / "data", spoil)
+    if command[0] == "search":
+        assert str(image) in fails(*command, root=tmp_path / "data", out=tmp_path / "run")
+        assert not list(tmp_path.glob("run/search/*.pt"))
+        return
+    with pytest.raises(SystemExit):
+        run(*command, root=tmp_path / "data", out=tmp_path / "run")
+    assert str(image) in capsys.readouterr().out
+
+
+def test_data_from_one_camera(fails: Callable[..., str], data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    for folder in ("query", "bounding_box_test"):
+        for image in (tmp_path / "data" / "Market-1501-v15.09.15" / folder).glob("*.jpg"):
+            if "_c1s" not in image.name:
+                image.unlink()
+    said = fails("search", *SMALL, *SPACE, *BATCH, root=tmp_path / "data", out=tmp_path / "run")
+    assert "camera" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_genotype_with_an_unknown_operation(fails: Callable[..., str], data: Path, tmp_path: Path) -> None:
+    node = [{"operation": "teleport", "input": 0}, {"operation": "skip_connect", "input": 1}]
+    path = tmp_path / "genotype.json"
+    path.write_text(json.dumps({"normal": [node], "reduce": [node]}))
+    said = fails("train", "--architecture", str(path), *SMALL, *SPACE, *BATCH, root=data, out=tmp_path / "run")
+    assert str(path) in said
+    assert "'teleport'" in said
+    assert "part_aware" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_from_another_configuration(
+    fails: Callable[..., str], data: Path, trained: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(trained, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    other = [*SMALL, *SPACE, *BATCH, "--sample-images", "2", "--nodes", "3"]
+    said = fails("search", *other, root=data, out=out)
+    assert "space.nodes = 2, not 3" in said
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_truncated_checkpoint(fails: Callable[..., str], data: Path, trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    checkpoint = tmp_path / "run" / "train" / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    assert str(checkpoint) in fails("evaluate", root=data, out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("search", "--epochs", "0"),
+        ("search", "--weights-lr", "-1"),
+        ("search", "--dropout", "1.5"),
+        ("search", "--stem-stride", "3"),
+        ("search", "--sample-images", "1"),
+        ("search", "--identities", "100"),
+        ("search", "--height", "16"),
+        ("search", "--device", "abacus"),
+        ("train", "--architecture", "no-such-thing"),
+        ("train", "--weights", "imagenet"),
+        ("train",),
+        ("evaluate",),
+        ("derive",),
+        ("draw",),
+    ],
+    ids=" ".join,
+)
+def test_a_value_that_makes_no_sense(
+    fails: Callable[..., str], data: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    said = fails(*words, root=data, out=tmp_path / "run")
+    assert len(said) > 30
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_a_word_that_is_no_option_exits_with_2(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as exit:
+        run("search", "--nonsense", "1", root=data, out=tmp_path)
+    assert exit.value.code == 2
+
+
+# ----------------------------------------------------------------------------------------------------- where to write
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a file system in memory with the given options; needs root, as CI has."""
+    mounted = []
+
+    def mount(options: str) -> Path:
+        folder = tmp_path / "disk"
+        folder.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True)
+        if done.returncode:
+            pytest.skip("mounting a small disk needs root and a machine that allows it")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def files_below(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_full_disk_ends_a_search_in_one_line_and_leaves_nothing_half(
+    fails: Callable[..., str], data: Path, small_disk: Callable[[str], Path]
+) -> None:
+    disk = small_disk("size=64k")  # room for the settings, not for a checkpoint
+    said = fails("search", *SMALL, *SPACE, *BATCH, "--sample-images", "2", root=data, out=disk / "run")
+    assert "checkpoint.pt" in said
+    assert "disk is full" in said
+    assert files_below(disk) == {"config.json"}
+
+
+def test_a_full_disk_leaves_no_data_behind(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, small_disk: Callable[[str], Path]
+) -> None:
+    disk = small_disk("size=200k")
+    with pytest.raises(SystemExit) as exit:
+        make_data(disk, tmp_path / "unused")
+    assert exit.value.code == 2
+    assert "disk is full" in capsys.readouterr().err
+    assert not files_below(disk)
+
+
+def test_a_read_only_folder(fails: Callable[..., str], data: Path, small_disk: Callable[[str], Path]) -> None:
+    disk = small_disk("size=1m")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    said = fails("search", *SMALL, *SPACE, *BATCH, "--sample-images", "2", root=data, out=disk / "run")
+    assert "read-only" in said
+
+
+def test_the_doctor_reports_and_says_what_to_do(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("doctor", root=data, out=tmp_path)
+    assert "all well" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        run("doctor", root=tmp_path / "nowhere", out=tmp_path)
+    assert "nasda data make" in capsys.readouterr().out
+
+
+def test_help_names_every_subcommand_and_imports_no_torch() -> None:
+    code = "import sys; from nasda.cli import main\n"
+    code += "try: main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for name in ("data", "search", "derive", "train", "evaluate", "draw", "doctor"):
+        assert name in done.stdout
+    assert done.stdout.endswith("False\n")

@@ -1,0 +1,464 @@
+"""`nasda.evaluation`: the protocol to the letter, equal to a sort, and the same to the bit in any memory."""
+
+import colorsys
+import json
+import math
+import tracemalloc
+from dataclasses import astuple
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score
+from torch import Tensor
+
+from nasda import evaluation
+from nasda.data.domain import Sample
+from nasda.data.images import normalize
+from nasda.errors import NasdaError
+from nasda.evaluation import (
+    Metrics,
+    average_precision,
+    average_precision_trapezoid,
+    colour_histogram,
+    evaluate,
+    extract,
+    floors,
+    metrics,
+    positive_ranks,
+    random_features,
+    rank,
+    rank_distances,
+    ranked_gallery,
+)
+
+
+class Case(NamedTuple):
+    """The arguments of `rank`."""
+
+    query_features: Tensor
+    gallery_features: Tensor
+    query_pids: list[int]
+    query_camids: list[int]
+    gallery_pids: list[int]
+    gallery_camids: list[int]
+
+
+def random_case(seed: int, queries: int = 12, gallery: int = 60, ties: bool = True) -> Case:
+    """A few identities and cameras, distractors, junk; with `ties`, features on a coarse lattice, so that many tie."""
+    generator = np.random.default_rng(seed)
+
+    def features(count: int) -> Tensor:
+        if ties:
+            return torch.from_numpy(generator.integers(-1, 2, (count, 3))).float()
+        return torch.from_numpy(generator.standard_normal((count, 16))).float()
+
+    return Case(
+        features(queries),
+        features(gallery),
+        generator.integers(1, 7, queries).tolist(),
+        generator.integers(1, 4, queries).tolist(),
+        generator.integers(-1, 6, gallery).tolist(),  # identity 6 is in the query only: skipped
+        generator.integers(1, 4, gallery).tolist(),
+    )
+
+
+def oracle_order(case: Case, query: int) -> list[int]:
+    """The valid gallery indices by exact distance, in plain Python; `sorted` is stable."""
+    pid, camid = case.query_pids[query], case.query_camids[query]
+    valid = [
+        index
+        for index, (other, other_camid) in enumerate(zip(case.gallery_pids, case.gallery_camids, strict=True))
+        if other != -1 and not (other == pid and other_camid == camid)
+    ]
+    wanted = [Fraction(value) for value in case.query_features[query].tolist()]
+    rows = case.gallery_features.tolist()
+
+    def distance(index: int) -> Fraction:
+        return sum(((a - Fraction(b)) ** 2 for a, b in zip(wanted, rows[index], strict=True)), Fraction(0))
+
+    return sorted(valid, key=distance)
+
+
+def oracle_metrics(case: Case) -> Metrics:
+    """Both average precisions and the CMC as the definitions say them, position by position down the sorted list."""
+    precisions, trapezoids, firsts, skipped = [], [], [], []
+    for query, pid in enumerate(case.query_pids):
+        hits = [case.gallery_pids[index] == pid for index in oracle_order(case, query)]
+        if not any(hits):
+            skipped.append(query)
+            continue
+        firsts.append(hits.index(True) + 1)
+        total, area, found, before = 0.0, 0.0, 0, 1.0
+        for position, hit in enumerate(hits, start=1):
+            found += hit
+            precision = found / position
+            if hit:
+                total += precision
+                area += (before + precision) / 2
+            before = precision
+        precisions.append(total / found)
+        trapezoids.append(area / found)
+    share = [sum(first <= k for first in firsts) / len(firsts) for k in (1, 5, 10)]
+    return Metrics(
+        math.fsum(precisions) / len(firsts), math.fsum(trapezoids) / len(firsts), *share, len(firsts), tuple(skipped)
+    )
+
+
+def assert_same(found: Metrics, expected: Metrics) -> None:
+    assert astuple(found)[:5] == pytest.approx(astuple(expected)[:5], abs=1e-12)
+    assert astuple(found)[5:] == astuple(expected)[5:]
+
+
+class TestOracle:
+    @pytest.mark.parametrize("ties", [True, False])
+    @pytest.mark.parametrize("seed", range(25))
+    def test_rank_equals_a_stable_sort(self, seed: int, ties: bool) -> None:
+        case = random_case(seed, ties=ties)
+        assert_same(rank(*case), oracle_metrics(case))
+
+    @pytest.mark.parametrize("seed", range(10))
+    def test_positive_ranks_are_positions_in_the_sorted_list(self, seed: int) -> None:
+        case = random_case(seed)
+        for query, ranks in enumerate(positive_ranks(*case)):
+            order = oracle_order(case, query)
+            hits = [place for place, index in enumerate(order, 1) if case.gallery_pids[index] == case.query_pids[query]]
+            assert ranks.tolist() == hits
+
+    @pytest.mark.parametrize("seed", range(10))
+    def test_ranked_gallery_is_the_head_of_the_sorted_list(self, seed: int) -> None:
+        case = random_case(seed)
+        for query in range(len(case.query_pids)):
+            order = oracle_order(case, query)
+            for top in (0, 1, 10, 1000):
+                assert ranked_gallery(*case, query=query, top=top, memory=2_000).tolist() == order[:top]
+
+    @pytest.mark.parametrize("kind", [np.float64, np.float32, np.int64])
+    @pytest.mark.parametrize("seed", range(5))
+    def test_rank_distances_equals_rank(self, seed: int, kind: type) -> None:
+        case = random_case(seed)
+        distances = (
+            (case.query_features[:, None] - case.gallery_features[None]).square().sum(dim=2).numpy().astype(kind)
+        )
+        before = distances.copy()
+        assert rank_distances(distances, *case[2:]) == rank(*case)
+        assert rank_distances(torch.from_numpy(distances), *case[2:]) == rank(*case)
+        assert np.array_equal(distances, before)
+
+    def test_agrees_with_scikit_learn(self) -> None:
+        case = random_case(0, queries=40, gallery=200, ties=False)
+        for query, ranks in enumerate(positive_ranks(*case)):
+            if not len(ranks):
+                continue
+            order = oracle_order(case, query)
+            hits = [case.gallery_pids[index] == case.query_pids[query] for index in order]
+            expected = average_precision_score(hits, -np.arange(len(order)))
+            assert average_precision(ranks) == pytest.approx(expected, abs=1e-12)
+
+
+class TestProtocol:
+    def test_by_hand(self) -> None:
+        """Query 7 under camera 1 at 0; the gallery on a line, nearest first: own camera, junk, distractor, hit, …"""
+        gallery = torch.tensor([[1.0], [2.0], [3.0], [4.0], [5.0], [6.0]])
+        pids, camids = [7, -1, 0, 7, 8, 7], [1, 2, 2, 2, 1, 3]
+        found = rank(torch.zeros(1, 1), gallery, [7], [1], pids, camids)
+        expected_ap = (1 / 2 + 2 / 4) / 2
+        expected_trapezoid = ((0 + 1 / 2) / 2 + (1 / 3 + 2 / 4) / 2) / 2
+        assert_same(found, Metrics(expected_ap, expected_trapezoid, 0.0, 1.0, 1.0, 1))
+
+    def test_the_queries_own_copy_in_the_gallery_does_not_count(self) -> None:
+        """VeRi-776: each query file is in the gallery too. Without the camera rule rank-1 would be 1."""
+        features = torch.eye(4)
+        pids, camids = [1, 1, 2, 2], [1, 2, 1, 2]
+        found = rank(features, features, pids, camids, pids, camids)
+        assert found.rank1 < 1
+        assert_same(found, oracle_metrics(Case(features, features, pids, camids, pids, camids)))
+
+    def test_copies_tie_exactly(self) -> None:
+        """Copies of one vector lie at one distance: the gallery's order decides, wherever in a matrix they stand."""
+        generator = torch.Generator().manual_seed(0)
+        vector = torch.nn.functional.normalize(torch.randn(1, 509, generator=generator))
+        query = torch.nn.functional.normalize(torch.randn(3, 509, generator=generator))
+        pids = [2] * 100 + [1] + [2] * 100
+        for memory in (evaluation.MEMORY, 100_000, 1):
+            ranks = positive_ranks(query, vector.expand(201, -1), [1] * 3, [1] * 3, pids, [2] * 201, memory=memory)
+            assert [of_query.tolist() for of_query in ranks] == [[101]] * 3
+
+    def test_scale_and_precision_do_not_matter(self) -> None:
+        case = random_case(3, ties=False)
+        expected = rank(*case)
+        for factor in (2.0**-40, 2.0**40):
+            scaled = case._replace(
+                query_features=case.query_features * factor, gallery_features=case.gallery_features * factor
+            )
+            assert rank(*scaled) == expected
+        assert rank(case.query_features.double(), case.gallery_features.double(), *case[2:]) == expected
+
+    def test_features_that_are_all_zero_tie(self) -> None:
+        found = rank(torch.zeros(1, 8), torch.zeros(4, 8), [1], [1], [2, 2, 1, 2], [2, 2, 2, 2])
+        assert found.mAP == 1 / 3
+
+    def test_ids_may_be_arrays_or_tensors(self) -> None:
+        case = random_case(1)
+        assert rank(*case[:2], *map(np.array, case[2:])) == rank(*case) == rank(*case[:2], *map(torch.tensor, case[2:]))
+
+    def test_bfloat16_features(self) -> None:
+        case = random_case(1)
+        assert rank(case.query_features.bfloat16(), case.gallery_features.bfloat16(), *case[2:]) == rank(*case)
+
+
+class TestMemory:
+    SETTINGS = (1, 1_000, 10_000, 50_000, 300_000, evaluation.MEMORY)
+
+    @pytest.mark.parametrize("ties", [True, False])
+    def test_any_memory_gives_the_same_to_the_bit(self, ties: bool) -> None:
+        case = random_case(5, queries=30, gallery=300, ties=ties)
+        results = [rank(*case, memory=memory) for memory in self.SETTINGS]
+        assert all(result == results[0] for result in results)
+        tops = [ranked_gallery(*case, query=3, top=50, memory=memory).tolist() for memory in self.SETTINGS]
+        assert all(top == tops[0] for top in tops)
+
+    def test_any_number_of_threads_gives_the_same_distances(self) -> None:
+        """Distances are whole numbers below 2⁵³, as Python's unbounded integers confirm."""
+        case = random_case(6, queries=5, gallery=20, ties=False)
+        test = evaluation._TestSet.checked(*case[2:])
+        grid = evaluation._Grid.checked(*case[:2], test)
+        queries, gallery = grid.query_rows(slice(0, 5)), grid.gallery_rows(np.arange(20))
+        for query, row in zip(queries.astype(int).tolist(), gallery.distances(queries), strict=True):
+            for other, distance in zip(gallery.features.astype(int).tolist(), row.tolist(), strict=True):
+                assert distance == sum(b * b - 2 * a * b for a, b in zip(query, other, strict=True))
+        assert 2**24 <= np.sqrt((gallery.features**2).sum(axis=1).max()) < 2**26
+
+    @pytest.mark.parametrize("mebibytes", [1, 4, 16])
+    def test_stays_within_the_setting(self, mebibytes: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        query, gallery = torch.randn(300, 128, generator=generator), torch.randn(12_000, 128, generator=generator)
+        ids = (np.arange(1, 301), np.ones(300), np.arange(12_000) % 4_000 + 1, np.full(12_000, 2))
+        memory = mebibytes * 2**20
+        tracemalloc.start()
+        rank(query, gallery, *ids, memory=memory)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < memory + 2**20  # ids, positives and their ranks
+
+    @pytest.mark.parametrize("dimension", [1, 64, 2048])
+    @pytest.mark.parametrize("memory", [10**6, 10**8, 10**10])
+    def test_chunks_fit(self, memory: int, dimension: int) -> None:
+        queries, gallery = evaluation._chunk_sizes(memory, dimension)
+        assert 16 * dimension * (queries + gallery) + 8 * queries * gallery <= memory
+        assert 1 <= queries <= 256
+
+
+class TestAveragePrecision:
+    @pytest.mark.parametrize("seed", range(20))
+    def test_the_two_differ_by_the_closed_form(self, seed: int) -> None:
+        generator = np.random.default_rng(seed)
+        ranks = np.sort(generator.choice(np.arange(1, 60), generator.integers(1, 30), replace=False))
+        r, j = ranks[ranks > 1], np.arange(1, len(ranks) + 1)[ranks > 1]
+        expected = ((r - j) / (r * (r - 1))).sum() / (2 * len(ranks))
+        found = average_precision(ranks) - average_precision_trapezoid(ranks)
+        assert found == pytest.approx(expected, abs=1e-12)
+        assert found >= 0
+
+    def test_the_worst_case(self) -> None:
+        assert average_precision(np.array([2])) == 0.5
+        assert average_precision_trapezoid(np.array([2])) == 0.25
+
+    @pytest.mark.parametrize("count", [1, 2, 17])
+    def test_a_perfect_ranking_scores_one(self, count: int) -> None:
+        ranks = np.arange(1, count + 1)
+        assert average_precision(ranks) == average_precision_trapezoid(ranks) == 1.0
+
+
+class TestMetrics:
+    FOUND = metrics([np.array([1, 3]), np.array([], dtype=int), np.array([6]), np.array([10])])
+
+    def test_cmc_and_skipped(self) -> None:
+        assert (self.FOUND.rank1, self.FOUND.rank5, self.FOUND.rank10) == (1 / 3, 1 / 3, 1.0)
+        assert self.FOUND.queries == 3
+        assert self.FOUND.skipped == (1,)
+
+    def test_one_line_in_percent(self) -> None:
+        assert str(self.FOUND) == (
+            "mAP 36.67% (trapezoid 30.83%), rank-1 33.33%, rank-5 33.33%, rank-10 100.00%, "
+            "3 queries (1 skipped: no positive)"
+        )
+
+    def test_goes_through_json(self) -> None:
+        values = json.loads(json.dumps(self.FOUND.to_dict()))
+        assert Metrics(**values | {"skipped": tuple(values["skipped"])}) == self.FOUND
+
+
+class TestErrors:
+    CASE = random_case(0)
+
+    def message(self, **changes: object) -> str:
+        with pytest.raises(NasdaError) as caught:
+            rank(*self.CASE._replace(**changes))
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    @pytest.mark.parametrize("which", ["query", "gallery"])
+    def test_features_that_are_not_finite(self, which: str, value: float) -> None:
+        features = getattr(self.CASE, f"{which}_features").clone()
+        features[[2, 5], 1] = value
+        assert f"2 of {len(features)} {which} features are not finite" in self.message(
+            **{f"{which}_features": features}
+        )
+
+    def test_shapes_that_do_not_fit(self) -> None:
+        assert "expected (12, D)" in self.message(query_features=torch.zeros(11, 3))
+        assert "expected (60, D)" in self.message(gallery_features=torch.zeros(60))
+        assert "query features have 4 dimensions, gallery features 3" in self.message(query_features=torch.zeros(12, 4))
+        assert "one of each per image" in self.message(query_camids=[1])
+        with pytest.raises(NasdaError, match=r"distances have shape \(12, 59\)"):
+            rank_distances(np.zeros((12, 59)), *self.CASE[2:])
+
+    def test_distances_that_are_not_finite(self) -> None:
+        distances = np.zeros((12, 60))
+        distances[4] = np.nan
+        with pytest.raises(NasdaError, match="query 4"):
+            rank_distances(distances, *self.CASE[2:])
+
+    @pytest.mark.parametrize("pid", [0, -1])
+    def test_a_query_without_an_identity(self, pid: int) -> None:
+        assert f"query 2 has id {pid}" in self.message(query_pids=[1, 2, pid] + [1] * 9)
+
+    def test_nothing_to_compare(self) -> None:
+        assert "the query is empty" in self.message(query_pids=[], query_camids=[])
+        assert "the gallery is empty" in self.message(gallery_pids=[], gallery_camids=[])
+        assert "every gallery image is junk" in self.message(gallery_pids=[-1] * 60)
+
+    def test_no_positives_name_the_cause(self) -> None:
+        one_camera = self.message(query_camids=[3] * 12, gallery_camids=[3] * 60)
+        assert "one camera only (3)" in one_camera
+        assert "share no identity (query ids 50 to 50" in self.message(query_pids=[50] * 12)
+        own_camera = self.message(
+            query_pids=[1] * 12, query_camids=[1] * 12, gallery_pids=[1, 2] * 30, gallery_camids=[1, 2] * 30
+        )
+        assert "query's own camera only" in own_camera
+        with pytest.raises(NasdaError, match="nothing to score"):
+            metrics([np.array([])])
+
+    def test_no_such_query(self) -> None:
+        for query in (-1, 12):
+            with pytest.raises(NasdaError, match=f"no query {query}: there are 12"):
+                ranked_gallery(*self.CASE, query=query, top=3)
+
+    def test_a_query_without_positives_still_has_a_rank_list(self) -> None:
+        case = self.CASE._replace(query_pids=[50] * 12)
+        assert ranked_gallery(*case, query=0, top=5).tolist() == oracle_order(case, 0)[:5]
+
+
+class Network(torch.nn.Module):
+    """Row means of each channel through BatchNorm: tells training mode from evaluation mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(3 * 8)
+        self.frozen = torch.nn.BatchNorm1d(3 * 8).eval()
+
+    def features(self, images: Tensor) -> Tensor:
+        assert torch.is_inference_mode_enabled()
+        return self.frozen(self.norm(images.mean(dim=3).flatten(1)))
+
+
+def random_images(count: int, seed: int = 0, height: int = 8, width: int = 4) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, height, width), dtype=torch.uint8, generator=generator)
+
+
+def samples_of(pids: list[int], camids: list[int]) -> list[Sample]:
+    return [Sample(Path("image.jpg"), pid, camid) for pid, camid in zip(pids, camids, strict=True)]
+
+
+class TestExtract:
+    def test_unit_features_in_evaluation_mode(self) -> None:
+        network, images = Network(), random_images(10)
+        statistics = network.norm.running_mean.clone()
+        found = extract(network, images, batch_size=3)
+        raw = normalize(images).mean(dim=3).flatten(1) / (1 + network.norm.eps)
+        torch.testing.assert_close(found, torch.nn.functional.normalize(raw))
+        assert found.dtype == torch.float32
+        assert not found.is_inference()
+        assert torch.equal(network.norm.running_mean, statistics)
+
+    def test_each_module_keeps_its_mode(self) -> None:
+        network = Network()
+        extract(network, random_images(4))
+        assert [network.training, network.norm.training, network.frozen.training] == [True, True, False]
+
+    def test_modes_are_restored_after_an_error(self) -> None:
+        network = Network()
+        with pytest.raises(RuntimeError):
+            extract(network, random_images(4, height=5))
+        assert network.norm.training
+
+    def test_evaluate_is_extract_and_rank(self) -> None:
+        network = Network()
+        query, gallery = samples_of([1, 2, 3], [1, 1, 1]), samples_of([1, 2, 3, 0, -1], [2, 2, 1, 2, 2])
+        query_images, gallery_images = random_images(3), random_images(5, seed=1)
+        expected = rank(extract(network, query_images), extract(network, gallery_images), *ids(query), *ids(gallery))
+        found = evaluate(network, query, gallery, query_images, gallery_images, batch_size=2, device="cpu")
+        assert found.skipped == (2,)
+        assert_same(found, expected)
+
+    def test_images_and_samples_must_be_as_many(self) -> None:
+        query, gallery = samples_of([1], [1]), samples_of([1], [2])
+        with pytest.raises(NasdaError, match=r"query features have shape \(2, 24\), expected \(1, D\)"):
+            evaluate(Network(), query, gallery, random_images(2), random_images(1))
+
+
+def ids(samples: list[Sample]) -> tuple[list[int], list[int]]:
+    return [sample.pid for sample in samples], [sample.camid for sample in samples]
+
+
+class TestFloors:
+    def test_hsv_is_colorsys(self) -> None:
+        levels = torch.tensor([0, 1, 100, 254, 255], dtype=torch.uint8)
+        colours = torch.cartesian_prod(levels, levels, levels)
+        found = evaluation.hsv(colours.T.reshape(1, 3, 5, 25)).reshape(3, -1).T
+        expected = [colorsys.rgb_to_hsv(*(channel / 255 for channel in colour)) for colour in colours.tolist()]
+        torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=1e-6)
+
+    @pytest.mark.parametrize(("height", "width"), [(64, 32), (37, 11), (6, 1)])
+    def test_distances_are_hellinger_distances(self, height: int, width: int) -> None:
+        found = colour_histogram(random_images(9, height=height, width=width), batch_size=4)
+        assert found.shape == (9, 768)
+        torch.testing.assert_close(found.norm(dim=1), torch.ones(9))
+        shares = found.square()
+        affinity = (shares[0] * shares[1]).sqrt().sum()
+        torch.testing.assert_close((found[0] - found[1]).square().sum() / 2, 1 - affinity)
+
+    def test_a_stripe_tells_its_own_colours(self) -> None:
+        image = torch.zeros(1, 3, 12, 4, dtype=torch.uint8)
+        image[:, 0, 2:4] = 255  # the second of six stripes is red, the others are black
+        stripes = colour_histogram(image).reshape(6, 8, 4, 4).square() * 6
+        assert stripes[1, 0, 3, 3] == pytest.approx(1)
+        assert stripes[[0, 2, 3, 4, 5], 0, 0, 0].tolist() == pytest.approx([1] * 5)
+
+    def test_random_features_are_reproducible_directions(self) -> None:
+        state = torch.get_rng_state()
+        assert torch.equal(random_features(5, seed=1), random_features(5, seed=1))
+        assert not torch.equal(random_features(5, seed=1), random_features(5, seed=2))
+        torch.testing.assert_close(random_features(5, seed=1, dimension=7).norm(dim=1), torch.ones(5))
+        assert torch.equal(torch.get_rng_state(), state)
+
+    def test_colours_beat_chance_where_colour_tells_identity(self) -> None:
+        """Twenty identities, each of one colour, seen by two cameras under noise."""
+        generator = torch.Generator().manual_seed(0)
+        colours = torch.randint(0, 256, (20, 3, 1, 1), generator=generator)
+
+        def seen() -> Tensor:
+            noise = torch.randint(-5, 6, (20, 3, 24, 12), generator=generator)
+            return (colours + noise).clamp(0, 255).to(torch.uint8)
+
+        pids = list(range(1, 21))
+        found = floors(samples_of(pids, [1] * 20), samples_of(pids, [2] * 20), seen(), seen(), seed=0)
+        assert list(found) == ["random", "colour histogram"]
+        assert found["colour histogram"].mAP > 0.7
+        assert found["random"].mAP < 0.4

@@ -1,0 +1,178 @@
+"""nasda.files: whole or not at all, and errors that say what to do."""
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from nasda.files import make_folder, read_json, write_json, write_text, written_whole
+from tests.data.test_reading import message_of
+
+
+def failing(code: int) -> Callable[..., NoReturn]:
+    """A stand-in for a system call that fails with `code`."""
+
+    def call(*args: Any, **kwargs: Any) -> NoReturn:
+        raise OSError(code, os.strerror(code))
+
+    return call
+
+
+def half_write(path: Path) -> None:
+    with written_whole(path) as file:
+        file.write("half of the new")
+        raise KeyboardInterrupt
+
+
+def test_a_file_appears_with_what_was_written(tmp_path: Path) -> None:
+    write_text(tmp_path / "new" / "folder" / "α.txt", "größer\nzwei")
+    assert (tmp_path / "new" / "folder" / "α.txt").read_bytes() == "größer\nzwei".encode()
+
+
+def test_bytes_are_written_as_they_are(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "b", "wb") as file:
+        file.write(bytes(range(256)))
+    assert (tmp_path / "b").read_bytes() == bytes(range(256))
+
+
+def test_the_old_file_stays_until_the_block_is_over(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_text("old")
+    with written_whole(path) as file:
+        file.write("new")
+        file.flush()
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_a_block_that_raises_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        half_write(path)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_a_block_that_raises_makes_no_file(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        half_write(tmp_path / "f")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "words"),
+    [
+        ("os.fsync", errno.ENOSPC, "disk is full"),
+        ("os.fsync", errno.EDQUOT, "quota"),
+        ("os.replace", errno.ENOSPC, "disk is full"),
+        ("tempfile.mkstemp", errno.EROFS, "read-only"),
+        ("tempfile.mkstemp", errno.EACCES, "no permission"),
+        ("os.fsync", errno.EIO, os.strerror(errno.EIO)),
+    ],
+)
+def test_a_failing_disk_is_explained_and_the_old_file_stays(
+    call: str, code: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "f"
+    path.write_text("old")
+    monkeypatch.setattr(call, failing(code))
+    message = message_of(lambda: write_text(path, "new"))
+    monkeypatch.undo()
+    assert str(path) in message
+    assert words in message
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_a_full_disk_met_in_the_middle_of_the_block_is_explained(tmp_path: Path) -> None:
+    def write() -> None:
+        with written_whole(tmp_path / "f", "wb") as file:
+            file.write(b"begun")
+            failing(errno.ENOSPC)()
+
+    assert "disk is full" in message_of(write)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_stands_where_a_folder_is_needed_is_named(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("")
+    for call in (lambda: make_folder(tmp_path / "f"), lambda: write_text(tmp_path / "f" / "g", "")):
+        message = message_of(call)
+        assert str(tmp_path / "f") in message
+        assert "a file stands where a folder is needed" in message
+    assert "is a file, not a folder" in message_of(lambda: make_folder(tmp_path / "f" / "g"))
+
+
+def test_a_folder_that_stands_where_the_file_should_go_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "f" / "full").mkdir(parents=True)
+    assert str(tmp_path / "f") in message_of(lambda: write_text(tmp_path / "f", "new"))
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_a_read_only_file_system_is_explained_where_a_folder_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "mkdir", failing(errno.EROFS))
+    message = message_of(lambda: make_folder(tmp_path / "runs"))
+    assert str(tmp_path / "runs") in message
+    assert "read-only" in message
+
+
+def test_making_a_folder_twice_is_fine(tmp_path: Path) -> None:
+    assert make_folder(tmp_path / "a" / "b") == make_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_permissions_follow_the_umask(umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "ours", "")
+        (tmp_path / "plain").touch()
+        assert os.umask(umask) == umask  # and it is put back
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("ours", "plain")]
+    assert modes[0] == modes[1] == 0o666 & ~umask
+
+
+def test_json_comes_back_as_it_was(tmp_path: Path) -> None:
+    value = {"α": [1, 2.5, None, True], "nested": {"k": "größer"}}
+    write_json(tmp_path / "v.json", value)
+    assert read_json(tmp_path / "v.json", "a value") == value
+    text = (tmp_path / "v.json").read_text(encoding="utf-8")
+    assert "größer" in text  # readable by a person
+    assert text.endswith("}\n")
+    assert json.loads(text) == value
+
+
+def test_json_that_cannot_be_said_leaves_the_old_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "v.json", 1)
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "v.json", object())
+    assert read_json(tmp_path / "v.json", "a value") == 1
+    assert os.listdir(tmp_path) == ["v.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1', b"\xff\xfe", b"not json"])
+def test_broken_json_is_named_with_what_was_expected(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "v.json").write_bytes(content)
+    message = message_of(lambda: read_json(tmp_path / "v.json", "a genotype"))
+    assert message.startswith(f"{tmp_path / 'v.json'}: a genotype expected here")
+
+
+def test_a_missing_json_file_is_named(tmp_path: Path) -> None:
+    message = message_of(lambda: read_json(tmp_path / "v.json", "a genotype"))
+    assert message.startswith(f"{tmp_path / 'v.json'}: a genotype expected here")
+    assert "no such file" in message
+
+
+def test_a_folder_in_place_of_a_json_file_is_named(tmp_path: Path) -> None:
+    assert message_of(lambda: read_json(tmp_path, "a genotype")).startswith(f"{tmp_path}: a genotype expected here")

@@ -1,0 +1,199 @@
+"""nasda.losses: equations 7, 8 and 9 against plain Python."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from nasda.losses import (
+    check_triplets,
+    mine_hardest,
+    pairwise_distances,
+    retrieval_loss,
+    softmax_loss,
+    triplet_loss,
+)
+from tests.data.test_reading import message_of
+
+
+def numbers(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def some_labels(batch: int, identities: int, seed: int) -> Tensor:
+    """Random labels of which at least one pair and one other identity exist."""
+    labels = torch.randint(identities, (batch,), generator=torch.Generator().manual_seed(seed))
+    labels[:3] = torch.tensor([0, 0, 1])
+    return labels * 17 + 5  # identities need not count from 0
+
+
+def triplet_by_brute_force(features: Tensor, labels: Tensor, margin: float) -> float:
+    """Over every anchor, every positive and every negative: the worst triplet of each anchor, averaged."""
+    points, names = features.tolist(), labels.tolist()
+    worst_of_anchor = []
+    for a in range(len(points)):
+        triplets = [
+            max(0.0, margin + math.dist(points[a], points[p]) - math.dist(points[a], points[n]))
+            for p in range(len(points))
+            for n in range(len(points))
+            if p != a and names[p] == names[a] and names[n] != names[a]
+        ]
+        if triplets:
+            worst_of_anchor.append(max(triplets))
+    return sum(worst_of_anchor) / len(worst_of_anchor)
+
+
+# Eq. 7
+
+
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_eq_7_is_the_mean_of_minus_log_softmax(scale: float) -> None:
+    logits, labels = scale * numbers(6, 9), torch.tensor([0, 8, 3, 3, 1, 7])
+    terms = []
+    for h, c in zip(logits.tolist(), labels.tolist(), strict=True):
+        top = max(h)
+        terms.append(top + math.log(sum(math.exp(value - top) for value in h)) - h[c])
+    assert softmax_loss(logits, labels).item() == pytest.approx(sum(terms) / 6, rel=1e-13)
+
+
+def test_eq_7_does_not_depend_on_the_batch_size() -> None:
+    logits, labels = numbers(4, 5), torch.tensor([0, 1, 2, 3])
+    twice = softmax_loss(logits.repeat(2, 1), labels.repeat(2))
+    assert twice.item() == pytest.approx(softmax_loss(logits, labels).item(), rel=1e-14)
+
+
+# Eq. 8
+
+
+def test_distances_are_euclidean() -> None:
+    features = numbers(7, 5)
+    found = pairwise_distances(features)
+    for i, a in enumerate(features.tolist()):
+        for j, b in enumerate(features.tolist()):
+            assert found[i, j].item() == pytest.approx(math.dist(a, b), rel=1e-13, abs=1e-6)
+
+
+def test_distances_between_near_neighbours_keep_their_digits_in_float32() -> None:
+    features = 100 + 0.001 * numbers(6, 64)
+    expected = torch.tensor([[math.dist(a, b) for b in features.float().tolist()] for a in features.float().tolist()])
+    others = ~torch.eye(6, dtype=torch.bool)
+    torch.testing.assert_close(pairwise_distances(features.float())[others], expected[others], rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("margin", [0.0, 0.3, 2.0])
+def test_eq_8_takes_the_hardest_of_all_triplets(seed: int, margin: float) -> None:
+    batch = 3 + seed
+    features, labels = numbers(batch, 4, seed=seed), some_labels(batch, 2 + seed % 4, seed)
+    found = triplet_loss(features, labels, margin).item()
+    assert found == pytest.approx(triplet_by_brute_force(features, labels, margin), rel=1e-12, abs=1e-15)
+
+
+def test_eq_8_by_hand() -> None:
+    """On a line: identity 0 at 0 and 1, identity 1 at 1.2 and 5. Anchors: .3+1−1.2, .3+1−.2, .3+3.8−.2, .3+3.8−4."""
+    features = torch.tensor([[0.0], [1.0], [1.2], [5.0]], dtype=torch.float64)
+    loss = triplet_loss(features, torch.tensor([0, 0, 1, 1]), 0.3)
+    assert loss.item() == pytest.approx((0.1 + 1.1 + 3.9 + 0.1) / 4, rel=1e-12)
+
+
+def test_eq_8_is_zero_where_every_identity_is_apart_by_the_margin() -> None:
+    features = torch.tensor([[0.0], [1.0], [2.4], [3.4]], dtype=torch.float64)
+    labels = torch.tensor([0, 0, 1, 1])
+    assert triplet_loss(features, labels, 0.3).item() == 0.0
+    assert triplet_loss(features, labels, 0.5).item() > 0.0
+
+
+def test_mining_names_the_farthest_positive_and_the_nearest_negative() -> None:
+    features, labels = numbers(9, 4), torch.tensor([3, 3, 3, 8, 8, 8, 1, 1, 4])
+    mined = mine_hardest(pairwise_distances(features), labels)
+    points, names = features.tolist(), labels.tolist()
+    for a in range(8):
+        others = [i for i in range(9) if i != a]
+        positives = [i for i in others if names[i] == names[a]]
+        negatives = [i for i in others if names[i] != names[a]]
+        assert mined.positive_index[a] == max(positives, key=lambda i: math.dist(points[a], points[i]))
+        assert mined.negative_index[a] == min(negatives, key=lambda i: math.dist(points[a], points[i]))
+        assert mined.positive[a].item() == pytest.approx(math.dist(points[a], points[int(mined.positive_index[a])]))
+        assert mined.negative[a].item() == pytest.approx(math.dist(points[a], points[int(mined.negative_index[a])]))
+    assert mined.valid.tolist() == [True] * 8 + [False]  # the last image is alone of its identity
+
+
+def test_an_anchor_without_a_positive_does_not_count() -> None:
+    """It is a negative to the others, but the mean is over those that have both."""
+    features, labels = numbers(5, 3), torch.tensor([0, 0, 1, 1, 2])
+    assert triplet_loss(features, labels, 5.0).item() == pytest.approx(triplet_by_brute_force(features, labels, 5.0))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_gradient_of_eq_8_is_that_of_finite_differences(seed: int) -> None:
+    features, labels = numbers(8, 3, seed=seed).requires_grad_(), torch.arange(4).repeat_interleave(2)
+    assert torch.autograd.gradcheck(lambda f: triplet_loss(f, labels, 0.3), (features,))
+
+
+def test_duplicate_images_give_a_finite_gradient() -> None:
+    features = numbers(2, 3).repeat(3, 1).requires_grad_()
+    loss = triplet_loss(features, torch.tensor([0, 0, 0, 1, 1, 1]), 0.3)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(features.grad).all()
+
+
+def test_one_image_of_each_identity_is_refused_with_the_reason() -> None:
+    message = message_of(lambda: triplet_loss(numbers(4, 3), torch.tensor([5, 6, 7, 8]), 0.3))
+    assert "no image has a positive" in message
+    assert "K ≥ 2" in message
+    assert "--literal" in message
+
+
+@pytest.mark.parametrize("literal_would_help", [False])
+def test_a_single_identity_is_refused_with_the_reason(literal_would_help: bool) -> None:
+    message = message_of(lambda: triplet_loss(numbers(4, 3), torch.tensor([5, 5, 5, 5]), 0.3))
+    assert "no image has a negative" in message
+    assert "P ≥ 2" in message
+    assert ("--literal" in message) is literal_would_help
+
+
+def test_one_pair_and_one_other_image_are_enough() -> None:
+    check_triplets(torch.tensor([4, 9, 4]))
+    assert triplet_loss(numbers(3, 2), torch.tensor([4, 9, 4]), 5.0).item() > 0
+
+
+@pytest.mark.parametrize("labels", [[5, 6, 7, 8], [5, 5, 5, 5], [5]])
+def test_the_literal_mode_is_exactly_zero_with_gradient_zero(labels: list[int]) -> None:
+    features = numbers(len(labels), 3).requires_grad_()
+    loss = triplet_loss(features, torch.tensor(labels), 0.3, literal=True)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert torch.equal(features.grad, torch.zeros_like(features))
+
+
+def test_the_literal_mode_changes_nothing_where_triplets_exist() -> None:
+    features, labels = numbers(8, 3), torch.arange(4).repeat_interleave(2)
+    assert torch.equal(triplet_loss(features, labels, 0.3, literal=True), triplet_loss(features, labels, 0.3))
+
+
+# Eq. 9
+
+
+@pytest.mark.parametrize("lambda_", [0.0, 0.25, 0.5, 1.0])
+def test_eq_9_weighs_the_two(lambda_: float) -> None:
+    f, h, labels = numbers(6, 4), numbers(6, 3, seed=1), torch.tensor([0, 0, 1, 1, 2, 2])
+    expected = lambda_ * softmax_loss(h, labels).item() + (1 - lambda_) * triplet_by_brute_force(f, labels, 0.3)
+    assert retrieval_loss(f, h, labels, margin=0.3, lambda_=lambda_).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("lambda_", "features_learn"), [(0.0, True), (1.0, False)])
+def test_at_the_ends_of_lambda_one_of_the_two_learns(lambda_: float, features_learn: bool) -> None:
+    """The triplet loss is on f, not on the logits."""
+    f, h = numbers(6, 4).requires_grad_(), numbers(6, 3, seed=1).requires_grad_()
+    retrieval_loss(f, h, torch.tensor([0, 0, 1, 1, 2, 2]), margin=2.0, lambda_=lambda_).backward()
+    assert bool((f.grad != 0).any()) is features_learn
+    assert bool((h.grad != 0).any()) is not features_learn
+
+
+def test_eq_9_passes_the_literal_mode_on() -> None:
+    f, h, labels = numbers(3, 4), numbers(3, 3, seed=1), torch.tensor([0, 1, 2])
+    found = retrieval_loss(f, h, labels, margin=0.3, lambda_=0.5, literal=True)
+    assert found.item() == pytest.approx(0.5 * softmax_loss(h, labels).item(), rel=1e-14)
+    message_of(lambda: retrieval_loss(f, h, labels, margin=0.3, lambda_=0.5))

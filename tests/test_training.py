@@ -1,0 +1,102 @@
+"""Whole trainings: what they learn on, the recipe's learning rate, and that they resume."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from nasda.data.task import Task
+from nasda.errors import NasdaError
+from nasda.evaluation import extract
+from nasda.genotypes import PRIMITIVES, random_genotype
+from nasda.profiles import TrainSettings
+from nasda.runs import RunFolder
+from nasda.training import Architecture, Training, learning_rate, load_trained, run_training, split_for_training
+from tests.tasks import DATA, SPACE, TRAIN, make_task
+
+CPU = torch.device("cpu")
+GENOTYPE = random_genotype(SPACE.nodes, PRIMITIVES["reid"], seed=0)
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    return make_task(tmp_path_factory.mktemp("task"))
+
+
+def train(
+    folder: Path, task: Task, settings: TrainSettings = TRAIN, architecture: Architecture = GENOTYPE
+) -> torch.nn.Module:
+    return run_training(RunFolder(folder), task, architecture, SPACE, settings, DATA, seed=0, device=CPU)
+
+
+def test_the_source_alone_is_learnt_on_unless_something_else_is_asked_for(task: Task) -> None:
+    assert split_for_training(task, TRAIN, seed=0) == task.source.train
+    assert split_for_training(task, dataclasses.replace(TRAIN, train_on="target"), seed=0) == task.target.train
+
+
+def test_a_target_sample_keeps_its_identities_apart_from_the_sources(task: Task) -> None:
+    settings = dataclasses.replace(TRAIN, train_on="source+sample", sample_images=2)
+    samples = split_for_training(task, settings, seed=0)
+    added = samples[len(task.source.train) :]
+    assert samples[: len(task.source.train)] == task.source.train
+    assert {sample.path for sample in added} < {sample.path for sample in task.target.train}
+    assert not {sample.pid for sample in added} & {sample.pid for sample in task.source.train}
+    assert len({sample.pid for sample in added}) == 6
+
+
+def test_the_learning_rate_rises_straight_and_falls_along_a_cosine_to_zero() -> None:
+    rates = [learning_rate(step, 100, 1.0, 0.1) for step in range(101)]
+    assert rates[:10] == pytest.approx([(step + 1) / 11 for step in range(10)])
+    assert rates[10] == 1.0
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[32] == pytest.approx(0.5 * (1 + math.cos(math.pi * 22 / 90)))
+    assert rates[100] == pytest.approx(0, abs=1e-15)
+
+
+def test_training_makes_the_loss_smaller(task: Task, tmp_path: Path) -> None:
+    train(tmp_path / "run", task, dataclasses.replace(TRAIN, epochs=10, steps=None))
+    losses = [row["loss"] for row in RunFolder(tmp_path / "run").read_log()]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_the_trained_network_comes_back_from_its_run(task: Task, tmp_path: Path) -> None:
+    images = torch.randint(0, 256, (5, 3, DATA.height, DATA.width), dtype=torch.uint8)
+    features = extract(train(tmp_path / "run", task), images)
+    assert torch.equal(extract(load_trained(RunFolder(tmp_path / "run"), CPU), images), features)
+
+
+@pytest.mark.parametrize("architecture", [GENOTYPE, None], ids=["derived", "resnet50"])
+def test_a_training_stopped_within_an_epoch_resumes_to_the_bit(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: Architecture
+) -> None:
+    settings = dataclasses.replace(TRAIN, epochs=2)
+    whole = train(tmp_path / "whole", task, settings, architecture).state_dict()
+    step = Training.step
+
+    def stop(self: Training, epoch: int, index: int) -> torch.Tensor:
+        if (epoch, index) == (1, 1):
+            raise KeyboardInterrupt
+        return step(self, epoch, index)
+
+    monkeypatch.setattr(Training, "step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "stopped", task, settings, architecture)
+    monkeypatch.setattr(Training, "step", step)
+    stopped = train(tmp_path / "stopped", task, settings, architecture).state_dict()
+    assert all(torch.equal(stopped[name], tensor) for name, tensor in whole.items())
+
+
+def test_another_architecture_in_the_same_folder_is_refused(task: Task, tmp_path: Path) -> None:
+    train(tmp_path / "run", task)
+    other = random_genotype(SPACE.nodes, PRIMITIVES["reid"], seed=1)
+    with pytest.raises(NasdaError, match=r"config\.json: the run here was begun with architecture"):
+        train(tmp_path / "run", task, architecture=other)
+
+
+def test_a_folder_without_a_trained_network_says_what_to_do(task: Task, tmp_path: Path) -> None:
+    train(tmp_path / "run", task)
+    (tmp_path / "run" / "checkpoint.pt").unlink()
+    with pytest.raises(NasdaError, match="run nasda train first"):
+        load_trained(RunFolder(tmp_path / "run"), CPU)
