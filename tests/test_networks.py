@@ -55,9 +55,13 @@ def test_a_seed_gives_the_same_numbers_and_leaves_the_global_state(global_rng_un
 
 
 def test_the_global_state_is_put_back_when_the_block_raises(global_rng_untouched: None) -> None:
-    with pytest.raises(KeyError), seeded(3):
-        torch.rand(1)
-        raise KeyError
+    def broken() -> None:
+        with seeded(3):
+            torch.rand(1)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        broken()
 
 
 def make_network(name: str, seed: int) -> ReIDNetwork:
@@ -112,6 +116,13 @@ def test_the_stem_divides_height_and_width_by_its_stride(stride: int, size: tupl
     convolutions = [m for m in stem if isinstance(m, nn.Conv2d)]
     assert convolutions[0].in_channels == 3
     assert all(m.kernel_size == (3, 3) for m in convolutions)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_the_stem_passes_no_pixel_over(stride: int) -> None:
+    x = images(2, 13, 8).requires_grad_()
+    Stem(6, stride)(x).pow(3).sum().backward()  # of the sum alone, batch norm would leave nothing
+    assert (x.grad.abs().amax(dim=(0, 1)) > 0).all()
 
 
 @pytest.mark.parametrize("stride", [0, 3, 8])
@@ -265,7 +276,13 @@ def test_the_cost_of_a_small_network_is_what_a_hand_counts() -> None:
         (8 * 16, pixels // 16),
         (16 * 16, pixels // 64),
     ]
-    norms = [2, *[2] * 4, *[4] * 4, *[8] * 4, *[16] * 4]  # two inputs and two operations a cell; a scale and a shift each
+    norms = [
+        2,
+        *[2] * 4,
+        *[4] * 4,
+        *[8] * 4,
+        *[16] * 4,
+    ]  # two inputs and two operations a cell; a scale and a shift each
     cost = count_cost(DerivedNetwork(genotype, settings, 9, seed=0), 16, 8)
     assert cost.parameters == sum(weights for weights, _ in convolutions) + 2 * sum(norms)
     assert cost.multiply_adds == sum(weights * at for weights, at in convolutions)
@@ -321,7 +338,10 @@ def test_resnet50_takes_weights_from_a_file_in_torchvisions_names(tmp_path: Path
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (constant_weights(**{"conv1.weight": torch.zeros(64, 1, 7, 7)}), "conv1.weight of shape (64, 3, 7, 7), found (64, 1"),
+        (
+            constant_weights(**{"conv1.weight": torch.zeros(64, 1, 7, 7)}),
+            "conv1.weight of shape (64, 3, 7, 7), found (64, 1",
+        ),
         ({"layer1.0.conv1.weight": torch.zeros(1)}, "conv1.weight of shape (64, 3, 7, 7), found nothing"),
         ({}, "found nothing"),
         ([1, 2], "found nothing"),

@@ -112,7 +112,9 @@ def test_pooling_ignores_what_lies_outside_the_image(stride: int, size: tuple[in
 
 
 @pytest.mark.parametrize("size", [(6, 4), (7, 5), (5, 8), (1, 3)])
-def test_factorized_reduce_keeps_half_the_pixels_where_a_strided_convolution_keeps_a_quarter(size: tuple[int, int]) -> None:
+def test_factorized_reduce_keeps_half_the_pixels_where_a_strided_convolution_keeps_a_quarter(
+    size: tuple[int, int],
+) -> None:
     """The pixels (even, even) and (odd, odd), up to the last row and column: those of DARTS' operation."""
     operation = linear_in_evaluation(FactorizedReduce(3, 4))
     rows, columns = math.ceil(size[0] / 2), math.ceil(size[1] / 2)
@@ -129,7 +131,9 @@ def test_factorized_reduce_is_two_convolutions_side_by_side() -> None:
         here = x[:, :, 2 * i, 2 * j].clamp(min=0)
         inside = 2 * i + 1 < 5 and 2 * j + 1 < 7
         beside = x[:, :, 2 * i + 1, 2 * j + 1].clamp(min=0) if inside else torch.zeros_like(here)
-        expected = torch.cat([here @ operation.even.weight[:, :, 0, 0].T, beside @ operation.odd.weight[:, :, 0, 0].T], dim=1)
+        expected = torch.cat(
+            [here @ operation.even.weight[:, :, 0, 0].T, beside @ operation.odd.weight[:, :, 0, 0].T], dim=1
+        )
         torch.testing.assert_close(output[:, :, i, j], expected / math.sqrt(1 + 1e-5), rtol=1e-12, atol=1e-12)
 
 

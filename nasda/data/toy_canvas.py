@@ -50,10 +50,10 @@ class Canvas:
         self._sx, self._sy = height * zoom_x, height * zoom_y
         self._ox, self._oy = width / 2 + dx * height, dy * height
 
-    def polygon(self, points: Sequence[Point], colour: Colour, light: int | None = NEUTRAL) -> None:
+    def polygon(self, points: Sequence[Point], colour: Colour, light: int | None = NEUTRAL, opacity: int = 255) -> None:
         """A filled polygon; with `light` None the light that lies there already stays, as for a printed pattern."""
         pixels = [(self._ox + x * self._sx, self._oy + y * self._sy) for x, y in points]
-        self._colour.polygon(pixels, fill=(*colour, 255))
+        self._colour.polygon(pixels, fill=(*colour, opacity))
         if light is not None:
             self._light.polygon(pixels, fill=light)
 

@@ -204,9 +204,7 @@ class _Figure:
             self.canvas.limb(a, b, 0.052 * girth, 0.039 * girth, thigh, dim)
             if person.lower == "jeans":  # turned up, with a light knee
                 self.canvas.limb(c, (c[0], c[1] + 0.006), 0.03 * girth, 0.03 * girth, mixed(shin, (235, 235, 235), 0.5))
-                self.canvas.ellipse(
-                    b, 0.016 * girth, 0.03, mixed(shin, (235, 235, 235), 0.22), rounded=False
-                )
+                self.canvas.ellipse(b, 0.016 * girth, 0.03, mixed(shin, (235, 235, 235), 0.22), rounded=False)
 
     def skirt(self) -> None:
         waist, hem = self.half_width(_HIP) * 0.95, self.half_width(_HIP) * 1.32
@@ -251,7 +249,9 @@ class _Figure:
         if person.upper in ("jacket", "coat"):  # open in front: one must see the front to see the shirt
             self.patch(-24, 24, _NECK + 0.005, self.hem - 0.005, mixed(person.pattern_colour, (245, 245, 245), 0.35))
         if person.upper == "dress":
-            self.canvas.line([(-rows[4][1], 0.385), (rows[4][1], 0.385)], 0.014, mixed(person.upper_colour, (0, 0, 0), 0.4))
+            self.canvas.line(
+                [(-rows[4][1], 0.385), (rows[4][1], 0.385)], 0.014, mixed(person.upper_colour, (0, 0, 0), 0.4)
+            )
 
     def _trunk(self, rows: list[tuple[float, float]], colour: Colour) -> None:
         """Half widths by height, filled, and lit as something round."""
@@ -347,7 +347,9 @@ class _Figure:
                 canvas.ellipse((eye, cy + 0.006), 0.0062, 0.007, dark, rounded=False)
         if self.cos > 0.1:
             mouth = cx + rx * 0.7 * self.sin
-            canvas.ellipse((mouth, cy + ry * 0.58), 0.013 * self.cos, 0.004, mixed(skin, (170, 40, 50), 0.6), rounded=False)
+            canvas.ellipse(
+                (mouth, cy + ry * 0.58), 0.013 * self.cos, 0.004, mixed(skin, (170, 40, 50), 0.6), rounded=False
+            )
 
     def _hat(self, cx: float, cy: float, rx: float, ry: float) -> None:
         canvas, colour, kind = self.canvas, self.person.hat_colour, self.person.hat
@@ -358,13 +360,20 @@ class _Figure:
         if kind == "brim":
             canvas.polygon(dome, colour, light=124)
             canvas.ellipse((cx, edge), rx * 1.95, ry * 0.26, mixed(colour, (0, 0, 0), 0.12))
-            canvas.line([(cx - rx * 1.1, edge - 0.014), (cx + rx * 1.1, edge - 0.014)], 0.014, mixed(colour, (0, 0, 0), 0.55))
+            canvas.line(
+                [(cx - rx * 1.1, edge - 0.014), (cx + rx * 1.1, edge - 0.014)], 0.014, mixed(colour, (0, 0, 0), 0.55)
+            )
             return
         canvas.polygon(dome, colour, light=118)
         canvas.ellipse((cx + canvas.sun * rx * 0.3, edge - ry * 0.45), rx * 0.6, ry * 0.4, colour)
         if kind == "cap" and self.cos > -0.5:
             reach = self.sin * rx * 1.25
-            canvas.ellipse((cx + reach * 0.85, edge + 0.006), rx * (0.62 + 0.38 * abs(self.cos)), 0.013, mixed(colour, (0, 0, 0), 0.25))
+            canvas.ellipse(
+                (cx + reach * 0.85, edge + 0.006),
+                rx * (0.62 + 0.38 * abs(self.cos)),
+                0.013,
+                mixed(colour, (0, 0, 0), 0.25),
+            )
         elif kind == "beanie":
             band = mixed(colour, (255, 255, 255), 0.35)
             canvas.limb((cx - rx * 0.98, edge), (cx + rx * 0.98, edge), 0.015, 0.015, band)
@@ -389,7 +398,12 @@ class _Figure:
         inner = [(x - w * 0.72, y + 0.01) for y, w in rows] + [(x + w * 0.72, y - 0.01) for y, w in rows[::-1]]
         self.canvas.light_polygon(inner, 132)
         if self.cos < -0.25:  # the pocket
-            pocket = [(x - half * 0.62, 0.335), (x + half * 0.62, 0.335), (x + half * 0.62, 0.4), (x - half * 0.62, 0.4)]
+            pocket = [
+                (x - half * 0.62, 0.335),
+                (x + half * 0.62, 0.335),
+                (x + half * 0.62, 0.4),
+                (x - half * 0.62, 0.4),
+            ]
             self.canvas.polygon(pocket, mixed(colour, (0, 0, 0), 0.3), light=None)
 
     def straps(self) -> None:
@@ -412,7 +426,11 @@ class _Figure:
 
     def handbag(self, hand: Point) -> None:
         half = 0.022 + 0.036 * abs(self.sin)
-        self.canvas.line([(hand[0] - half * 0.6, hand[1] + 0.05), hand, (hand[0] + half * 0.6, hand[1] + 0.05)], 0.009, self.person.bag_colour)
+        self.canvas.line(
+            [(hand[0] - half * 0.6, hand[1] + 0.05), hand, (hand[0] + half * 0.6, hand[1] + 0.05)],
+            0.009,
+            self.person.bag_colour,
+        )
         self._box_bag(hand[0], hand[1] + 0.083, half, 0.042)
 
     def _box_bag(self, x: float, y: float, half: float, high: float) -> None:
@@ -420,5 +438,10 @@ class _Figure:
         outline = [(x - half * 0.85, y - high), (x + half * 0.85, y - high), (x + half, y + high), (x - half, y + high)]
         self.canvas.polygon(outline, colour, light=104)
         self.canvas.light_polygon([(px * 0.75 + x * 0.25, py * 0.8 + y * 0.2) for px, py in outline], 132)
-        flap = [(x - half * 0.86, y - high), (x + half * 0.86, y - high), (x + half * 0.7, y - high * 0.1), (x - half * 0.7, y - high * 0.1)]
+        flap = [
+            (x - half * 0.86, y - high),
+            (x + half * 0.86, y - high),
+            (x + half * 0.7, y - high * 0.1),
+            (x - half * 0.7, y - high * 0.1),
+        ]
         self.canvas.polygon(flap, mixed(colour, (0, 0, 0), 0.22), light=None)

@@ -1,0 +1,182 @@
+"""From a game engine to a street: what a camera does to a figure, moved continuously by `gap`.
+
+Every random number is drawn whatever the gap is, and the gap only scales what it does. So the same shot changes
+smoothly from the source's style (gap 0) to the target's (gap 1).
+"""
+
+import io
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+from sklearn.datasets import load_sample_images
+
+from nasda.data.toy_canvas import FloatImage
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One camera of a domain: where it looks from and what it does to light and colour."""
+
+    number: int
+    yaw: float  # degrees between the direction that people walk in and the camera: 0 front, 90 side, 180 back
+    zoom: float  # size of the figure in its box
+    light: float  # brightness, in [-1, 1]
+    cast: tuple[float, float, float]  # colour cast: red, green, blue, in [-1, 1]
+    wall: tuple[int, int, int]  # the plain background of the source's style
+    ground: tuple[int, int, int]
+
+
+def draw_camera(number: int, rng: np.random.Generator) -> Camera:
+    """A camera drawn at random. Viewpoints go round with the number, so that every domain has all of them."""
+    yaw = (0.0, 180.0, 90.0, 30.0, 270.0, 210.0)[number % 6] + rng.uniform(-15, 15)
+    tone = rng.uniform(120, 205)
+    wall = np.clip(tone + rng.uniform(-14, 14, 3), 0, 255)
+    ground = np.clip(tone * rng.uniform(0.55, 0.8) + rng.uniform(-10, 10, 3), 0, 255)
+    warmth, tint = rng.uniform(-1, 1), rng.uniform(-1, 1)
+    return Camera(
+        number=number,
+        yaw=float(yaw),
+        zoom=float(rng.uniform(0.88, 1.0)),
+        light=float(rng.uniform(-1, 1)),
+        cast=(float(warmth), float(0.5 * tint), float(-warmth)),
+        wall=_rgb(wall),
+        ground=_rgb(ground),
+    )
+
+
+def _rgb(values: NDArray[np.float64]) -> tuple[int, int, int]:
+    red, green, blue = (round(value) for value in values.tolist())
+    return red, green, blue
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What differs from shot to shot of one camera: plain numbers, drawn whatever the gap is."""
+
+    photo: int
+    corner: tuple[float, float]  # of the clutter's crop, as shares of the photograph
+    share: float  # size of the crop
+    mirrored: bool
+    light: float
+    occluder: tuple[float, float, float] | None  # side (-1 left, 0 bottom, 1 right), size in [0, 1], tone in [0, 1]
+    blur: float
+    noise: float
+    quality: float
+    noise_seed: int
+
+
+def draw_conditions(rng: np.random.Generator) -> Conditions:
+    """The conditions of one shot."""
+    numbers = rng.uniform(0, 1, 10)
+    return Conditions(
+        photo=int(rng.integers(2)),
+        corner=(float(numbers[0]), float(numbers[1])),
+        share=0.3 + 0.5 * float(numbers[2]),
+        mirrored=bool(numbers[3] < 0.5),
+        light=float(2 * numbers[4] - 1),
+        occluder=(float(rng.integers(-1, 2)), float(numbers[6]), float(numbers[7])) if numbers[5] < 0.4 else None,
+        blur=float(numbers[8]),
+        noise=float(numbers[9]),
+        quality=float(rng.uniform()),
+        noise_seed=int(rng.integers(2**31)),
+    )
+
+
+@cache
+def _photographs(height: int) -> tuple[FloatImage, ...]:
+    """scikit-learn's two photographs, shrunk to what pictures of this height need."""
+    shrink = max(1, round(300 / height))
+    photographs = (Image.fromarray(image) for image in load_sample_images().images)
+    return tuple(np.asarray(photograph.reduce(shrink), dtype=np.float32) for photograph in photographs)
+
+
+def _clutter(conditions: Conditions, height: int, width: int) -> FloatImage:
+    photograph = _photographs(height)[conditions.photo]
+    rows, columns = photograph.shape[:2]
+    high = max(4, round(rows * conditions.share))
+    wide = max(4, min(columns, round(high * width / height)))
+    top, left = round((rows - high) * conditions.corner[0]), round((columns - wide) * conditions.corner[1])
+    crop = Image.fromarray(photograph[top : top + high, left : left + wide].astype(np.uint8))
+    if conditions.mirrored:
+        crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return np.asarray(crop.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float32)
+
+
+def _plain(camera: Camera, height: int, width: int) -> FloatImage:
+    """A wall and a floor, as a game engine's empty scene has them."""
+    background = np.empty((height, width, 3), dtype=np.float32)
+    horizon = round(0.8 * height)
+    background[:horizon] = camera.wall
+    background[horizon:] = camera.ground
+    return background
+
+
+def background(camera: Camera, conditions: Conditions, gap: float, height: int, width: int) -> FloatImage:
+    """(H, W, 3) in 0..255: plain at gap 0, a piece of a photograph at gap 1."""
+    plain = _plain(camera, height, width)
+    return plain if gap == 0 else (1 - gap) * plain + gap * _clutter(conditions, height, width)
+
+
+def compose(
+    figure: tuple[FloatImage, FloatImage, FloatImage], camera: Camera, conditions: Conditions, gap: float
+) -> Pixels:
+    """Put a figure (colour, opacity, light; see `Canvas.finished`) before its background and take the picture.
+
+    Returns uint8 (H, W, 3).
+    """
+    colour, opacity, light = figure
+    height, width = colour.shape[:2]
+    shade = 1 + (0.45 + 0.55 * gap) * (light - 1)  # an engine's light is flat, a street's has shadows
+    scene = (1 - opacity) * background(camera, conditions, gap, height, width) + opacity * colour * shade
+    scene = _occlude(scene, conditions, gap)
+    scene = _expose(scene, camera, conditions, gap)
+    scene = _soften(scene, conditions, gap)
+    noise = np.random.default_rng(conditions.noise_seed).standard_normal(scene.shape, dtype=np.float32)
+    scene += gap * (2 + 8 * conditions.noise) * noise
+    return np.clip(scene + 0.5, 0, 255).astype(np.uint8)
+
+
+def _occlude(scene: FloatImage, conditions: Conditions, gap: float) -> FloatImage:
+    """Something in front, growing in from an edge with the gap: a wall, a pole, a parked car's bonnet."""
+    if conditions.occluder is None:
+        return scene
+    side, size, tone = conditions.occluder
+    height, width = scene.shape[:2]
+    share = gap * (0.08 + 0.17 * size)
+    colour = np.float32(40 + 150 * tone) * np.array([1.0, 0.97, 0.92], dtype=np.float32)
+    along = np.arange(height, dtype=np.float32) / height if side == 0 else np.arange(width, dtype=np.float32) / width
+    if side >= 0:
+        along = 1 - along
+    pixels = height if side == 0 else width
+    cover = np.clip((share - along) * pixels, 0, 1)  # the edge is soft over one pixel, so that it moves smoothly
+    cover = cover[:, None, None] if side == 0 else cover[None, :, None]
+    return (1 - cover) * scene + cover * colour
+
+
+def _expose(scene: FloatImage, camera: Camera, conditions: Conditions, gap: float) -> FloatImage:
+    """Brightness and colour cast of the camera, and low light in the street."""
+    brightness = 1 + (0.06 + 0.3 * gap) * camera.light + 0.12 * gap * conditions.light - 0.12 * gap
+    gains = brightness * (1 + (0.03 + 0.17 * gap) * np.array(camera.cast, dtype=np.float32))
+    haze = 14 * gap * max(0.0, -conditions.light)  # veiling glare lifts the blacks
+    return scene * gains.astype(np.float32) + np.float32(haze)
+
+
+def _soften(scene: FloatImage, conditions: Conditions, gap: float) -> FloatImage:
+    radius = gap * (0.15 + 0.5 * conditions.blur) * scene.shape[0] / 64
+    if radius == 0:
+        return scene
+    picture = Image.fromarray(np.clip(scene, 0, 255).astype(np.uint8))
+    return np.asarray(picture.filter(ImageFilter.GaussianBlur(radius)), dtype=np.float32)
+
+
+def to_jpeg(image: Pixels, conditions: Conditions, gap: float) -> bytes:
+    """The picture as its camera stores it: nearly without loss in an engine, squeezed in the street."""
+    quality = round(95 - gap * (15 + 30 * conditions.quality))
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    return file.getvalue()
