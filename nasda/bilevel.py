@@ -152,6 +152,9 @@ class Bilevel:
         order: Order = "first",
         extra_optimizer: torch.optim.Optimizer | None = None,
     ) -> None:
+        group, *others = weights_optimizer.param_groups
+        if others or group["nesterov"] or group["dampening"]:
+            raise ValueError("the virtual step knows plain SGD with momentum on one group of parameters")
         self.network = network
         self.order = order
         self.optimizers = {"weights": weights_optimizer, "alphas": alphas_optimizer}

@@ -109,7 +109,6 @@ class DataMake(Common):
             height=self.data.height,
             width=self.data.width,
             settings=self.toy,
-            seed=self.seed,
             processes=self.processes,
         )
         print(load_task(self.task, self.data_root).counts())

@@ -4,6 +4,7 @@ No torch here: a genotype is a small piece of text, and reading one should cost 
 """
 
 import json
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -58,6 +59,8 @@ class Genotype:
     reduce: tuple[Node, ...]
 
     def __post_init__(self) -> None:
+        if not self.normal:
+            raise NasdaError("genotype: no nodes: expected at least one in each cell")
         if len(self.normal) != len(self.reduce):
             raise NasdaError(
                 f"genotype: normal has {len(self.normal)} nodes, reduce {len(self.reduce)}: expected as many"
@@ -84,7 +87,9 @@ class Genotype:
         """The inverse of `to_dict`; raises `NasdaError` on anything else."""
         try:
             cells = {
-                kind: tuple(tuple(Edge(str(e["operation"]), int(e["input"])) for e in node) for node in value[kind])
+                kind: tuple(
+                    tuple(Edge(str(e["operation"]), operator.index(e["input"])) for e in node) for node in value[kind]
+                )
                 for kind in CELL_KINDS
             }
         except (KeyError, TypeError, ValueError) as error:
@@ -115,8 +120,8 @@ class Genotype:
 def _check_node(kind: CellKind, index: int, node: Node) -> None:
     where = f"genotype: {kind} node {index}"
     known = [name for name in PRIMITIVES["reid"] if name != NONE]
-    if not node:
-        raise NasdaError(f"{where} has no edge: expected {EDGES_PER_NODE}")
+    if len(node) != EDGES_PER_NODE:
+        raise NasdaError(f"{where} has {len(node)} edges: expected {EDGES_PER_NODE} (eq. 5)")
     for edge in node:
         if edge.operation not in known:
             raise NasdaError(f"{where}: unknown operation {edge.operation!r}; expected one of {', '.join(known)}")
@@ -137,20 +142,25 @@ def node_slices(nodes: int) -> list[slice]:
 
 def softmax(alphas: ArrayLike) -> NDArray[np.float64]:
     """Softmax over the last axis: the weights of eq. 6, one row an edge."""
+    return np.exp(log_softmax(alphas))
+
+
+def log_softmax(alphas: ArrayLike) -> NDArray[np.float64]:
+    """The logarithm of `softmax`, which keeps its order where the softmax itself is too small for a number."""
     values = np.asarray(alphas, dtype=np.float64)
-    weights = np.exp(values - values.max(axis=-1, keepdims=True))
-    return weights / weights.sum(axis=-1, keepdims=True)
+    values = values - values.max(axis=-1, keepdims=True)
+    return values - np.log(np.exp(values).sum(axis=-1, keepdims=True))
 
 
 def strengths(alphas: ArrayLike, primitives: Sequence[str]) -> tuple[NDArray[np.float64], list[str]]:
-    """Each edge's strength, max over o ≠ none of its softmax weight (§2.1), and the operation that has it.
+    """The logarithm of each edge's strength, max over o ≠ none of its softmax weight (§2.1), and the operation that
+    has it.
 
     `alphas` is (edges, operations). Of equal weights the operation named first in `primitives` wins.
     """
-    weights = softmax(alphas)
     real = [index for index, name in enumerate(primitives) if name != NONE]
-    best = weights[:, real].argmax(axis=1)
-    return weights[:, real].max(axis=1), [primitives[real[index]] for index in best]
+    weights = log_softmax(alphas)[:, real]
+    return weights.max(axis=1), [primitives[real[index]] for index in weights.argmax(axis=1)]
 
 
 def derive(alphas: Mapping[str, ArrayLike], primitives: Sequence[str]) -> Genotype:
@@ -164,12 +174,15 @@ def derive(alphas: Mapping[str, ArrayLike], primitives: Sequence[str]) -> Genoty
 
 
 def _derive_cell(alphas: NDArray[Any], primitives: Sequence[str]) -> tuple[Node, ...]:
-    nodes = next((n for n in range(1, alphas.shape[0] + 1) if edge_count(n) == alphas.shape[0]), None)
+    edges = len(alphas) if alphas.ndim == 2 else 0
+    nodes = next((n for n in range(1, edges + 1) if edge_count(n) == edges), None)
     if nodes is None or alphas.shape[1] != len(primitives):
         raise NasdaError(
             f"α of shape {tuple(alphas.shape)} cannot be derived: expected 2, 5, 9, 14, … edges "
             f"× {len(primitives)} operations"
         )
+    if not np.isfinite(alphas).all():
+        raise NasdaError("α cannot be derived: it is not finite everywhere; the search diverged: lower --alphas-lr")
     strength, operation = strengths(alphas, primitives)
     cell = []
     for rows in node_slices(nodes):

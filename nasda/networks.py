@@ -3,6 +3,7 @@
 All of them map images (B, 3, H, W) to the feature f and the logits h of §2.2, and are called the same way.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,11 +29,10 @@ def seeded(*numbers: int) -> Iterator[None]:
 
     Weight initialisation and dropout know only global random numbers; this is how the library passes them a seed.
     """
-    seed = 0
-    for number in numbers:
-        seed = (seed * 1_000_003 + number + 1) % 2**63  # different tuples, different seeds
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()  # other numbers, another seed
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(int.from_bytes(digest) >> 1)
         yield
 
 
@@ -207,26 +207,28 @@ class ResNet50(ReIDNetwork):
         with seeded(seed):
             self.backbone = torchvision.models.resnet50()
             width = self.backbone.fc.in_features
+            self.backbone.fc = nn.Identity()
             self.head = EmbeddingHead(width, settings.embedding, classes, settings.dropout)
         if weights is not None:
             self.backbone.load_state_dict(_resnet50_weights(weights, self.backbone.state_dict()))
-        self.backbone.fc = nn.Identity()
 
     def features(self, images: Tensor) -> Tensor:
         return self.backbone(images)
 
 
 def _resnet50_weights(weights: str, expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """ImageNet's weights from torchvision's download or from a file, checked name by name and shape by shape."""
+    """ImageNet's weights from torchvision's download or from a file, checked name by name and shape by shape. Its
+    classifier is left behind: it knows ImageNet's classes."""
     if weights == "imagenet":
         try:
-            return torchvision.models.ResNet50_Weights.IMAGENET1K_V2.get_state_dict(progress=True, check_hash=True)
-        except OSError as error:
+            found = torchvision.models.ResNet50_Weights.IMAGENET1K_V2.get_state_dict(progress=True, check_hash=True)
+        except (OSError, RuntimeError) as error:  # no network, or a file with another checksum
             raise NasdaError(
                 f"ImageNet weights could not be downloaded ({error}): download them where there is a network "
                 "and give the file with --weights FILE"
             ) from error
-    found = load_tensors(Path(weights), "ResNet-50 weights")
+    else:
+        found = load_tensors(Path(weights), "ResNet-50 weights")
     for name, tensor in expected.items():
         value = found.get(name) if isinstance(found, dict) else None
         if not isinstance(value, Tensor) or value.shape != tensor.shape:
@@ -263,10 +265,12 @@ def count_cost(network: ReIDNetwork, height: int, width: int) -> Cost:
     its convolutions and matrix products for one image. Batch norm, pooling and additions are not counted, as usual."""
     head = set(network.head.parameters())
     parameters = sum(parameter.numel() for parameter in network.parameters() if parameter not in head)
-    device = next(network.parameters()).device
+    first = next(network.parameters())
     was_training = network.training
     network.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network.features(torch.zeros(1, 3, height, width, device=device))
-    network.train(was_training)
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network.features(torch.zeros(1, 3, height, width, device=first.device, dtype=first.dtype))
+    finally:
+        network.train(was_training)
     return Cost(parameters, counter.get_total_flops() // 2)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasda.errors import NasdaError
 from nasda.genotypes import NONE, PART_AWARE
 
 
@@ -35,8 +36,9 @@ class ReLUConvBN(nn.Sequential):
 
 
 class FactorizedReduce(nn.Module):
-    """Halve height and width without losing three pixels of four: one 1×1 convolution of stride 2 on the image, one
-    on the image moved by a pixel, concatenated (DARTS). Odd sizes are padded, so that the two halves agree."""
+    """Halve height and width: a 1×1 convolution of stride 2 on the image, and one on the image moved by a pixel down
+    and right, concatenated; so half of the pixels are looked at, not a quarter (DARTS). Odd sizes are padded, so that
+    the two halves agree."""
 
     def __init__(self, channels_in: int, channels_out: int, affine: bool = True) -> None:
         super().__init__()
@@ -81,10 +83,10 @@ def rows_to_parts(height: int, parts: int, device: torch.device | None = None) -
     """Which of `parts` horizontal stripes each of `height` rows belongs to: (height,) ints, ascending.
 
     The stripes do not overlap and differ by one row at most, also when `height` does not divide evenly. Raises
-    `ValueError` when there are fewer rows than parts.
+    `NasdaError` when there are fewer rows than parts.
     """
     if height < parts:
-        raise ValueError(
+        raise NasdaError(
             f"the part-aware module needs at least {parts} rows for {parts} parts, but got {height}: "
             "use larger images, a smaller stem stride, or fewer parts"
         )
@@ -109,7 +111,7 @@ class PartAware(nn.Module):
             nn.BatchNorm1d(parts * self.hidden, affine=affine),
         )
         self.query = nn.Linear(self.hidden, self.hidden)
-        self.key = nn.Linear(self.hidden, self.hidden)
+        self.key = nn.Linear(self.hidden, self.hidden, bias=False)  # the softmax over parts would cancel a bias
         self.merge = nn.Conv2d(channels + self.hidden, channels, 1, stride=stride, bias=False)
         self.norm = nn.BatchNorm2d(channels, affine=affine)
 

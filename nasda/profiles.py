@@ -4,6 +4,7 @@ A profile is only a starting point; the `nasda` command turns every field below 
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -140,6 +141,8 @@ class ToySettings:
     """Identities of the target's query and gallery."""
     images_per_camera: int = 2
     """Images of an identity in each camera that sees it."""
+    world: int = 0
+    """Which people, vehicles and cameras there are. Runs of different --seed share one world."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +210,7 @@ def profile(name: ProfileName, task: TaskName) -> Profile:
 
 
 _MAY_BE_ZERO = {"momentum", "weights_decay", "alphas_decay", "decay", "margin", "lambda_", "dropout", "warmup"}
-_MAY_BE_ZERO |= {"padding", "flip", "erasing", "gap"}
+_MAY_BE_ZERO |= {"padding", "flip", "erasing", "gap", "world"}
 _AT_MOST_ONE = {"lambda_", "dropout", "warmup", "flip", "erasing", "gap", "momentum"}
 
 
@@ -222,7 +225,8 @@ def _check_number(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return
     option = "--" + name.rstrip("_").replace("_", "-")
-    if not (value > 0 or (value == 0 and name in _MAY_BE_ZERO)):
-        raise NasdaError(f"{option} is {value}: expected a number above 0")
+    least = "0 or more" if name in _MAY_BE_ZERO else "above 0"
+    if not math.isfinite(value) or value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
+        raise NasdaError(f"{option} is {value}: expected a number {least}")
     if name in _AT_MOST_ONE and value > 1:
-        raise NasdaError(f"{option} is {value}: expected a number from 0 to 1")
+        raise NasdaError(f"{option} is {value}: expected at most 1")

@@ -54,7 +54,10 @@ class RunFolder:
 
     def read_config(self) -> dict[str, Any]:
         """The settings the run was begun with."""
-        return read_json(self.config, "a run's settings")
+        config = read_json(self.config, "a run's settings")
+        if not isinstance(config, dict):
+            raise NasdaError(f"{self.config}: a run's settings expected here, found {type(config).__name__}")
+        return config
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write `state` (tensors, numbers, strings and containers of them) whole or not at all."""
@@ -79,7 +82,7 @@ class RunFolder:
             return [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines()]
         except FileNotFoundError:
             raise NasdaError(f"{self.log}: a run's log expected here, but there is no such file") from None
-        except json.JSONDecodeError as error:
+        except (OSError, ValueError) as error:
             raise NasdaError(f"{self.log}: a run's log expected here, but it is broken: {error}") from error
 
 
@@ -129,8 +132,8 @@ def run_epochs(
     if state is not None:
         try:
             run.load_state_dict(state["run"])
-            history = json.loads(state["history"])
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            history = list(json.loads(state["history"]))
+        except (LookupError, RuntimeError, ValueError, TypeError) as error:
             first_line = str(error).split("\n", 1)[0]
             raise NasdaError(f"{folder.checkpoint}: this checkpoint belongs to another run: {first_line}") from error
         folder.write_log(history)

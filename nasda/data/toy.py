@@ -69,27 +69,27 @@ class Drawing(NamedTuple):
     height: int
     width: int
     gap: float
-    seed: int
+    world: int
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # One image
 
 
-def person(seed: int, domain: int, who: int) -> Person:
+def person(world: int, domain: int, who: int) -> Person:
     """The looks of one person; `domain` 0 is the source, 1 the target: nobody is in both."""
-    return draw_person_attributes(np.random.default_rng((seed, 0, domain, who)))
+    return draw_person_attributes(np.random.default_rng((world, 0, domain, who)))
 
 
-def vehicle(seed: int, domain: int, who: int) -> Vehicle:
+def vehicle(world: int, domain: int, who: int) -> Vehicle:
     """The looks of one vehicle; see `person`."""
-    return draw_vehicle_attributes(np.random.default_rng((seed, 1, domain, who)))
+    return draw_vehicle_attributes(np.random.default_rng((world, 1, domain, who)))
 
 
-def camera(task: TaskName, seed: int, domain: int, camid: int) -> Camera:
+def camera(task: TaskName, world: int, domain: int, camid: int) -> Camera:
     """A camera of a task's source (0) or target (1); `camid` as in `CAMERAS`."""
     number = CAMERAS[task][domain].index(camid)
-    return draw_camera(number, np.random.default_rng((seed, 2, domain, camid)))
+    return draw_camera(number, np.random.default_rng((world, 2, domain, camid)))
 
 
 def render(
@@ -102,14 +102,14 @@ def render(
     gap: float = 1.0,
     height: int = 128,
     width: int = 64,
-    seed: int = 0,
+    world: int = 0,
     badly_cropped: bool = False,
 ) -> Pixels:
     """Picture `number` that camera `camid` takes of `who`: uint8 (height, width, 3), the same for the same arguments.
 
     `gap` in [0, 1] moves the same picture from a game engine's style to a street's.
     """
-    return _picture(task, who, camid, number, domain, gap, height, width, seed, badly_cropped)[0]
+    return _picture(task, who, camid, number, domain, gap, height, width, world, badly_cropped)[0]
 
 
 def _picture(
@@ -121,12 +121,12 @@ def _picture(
     gap: float,
     height: int,
     width: int,
-    seed: int,
+    world: int,
     badly_cropped: bool,
 ) -> tuple[Pixels, bytes]:
     """The picture, and the same as a JPEG file."""
-    rng = np.random.default_rng((seed, 3, domain, who, camid, number))
-    view = camera(task, seed, domain, camid)
+    rng = np.random.default_rng((world, 3, domain, who, camid, number))
+    view = camera(task, world, domain, camid)
     conditions = draw_conditions(rng)
     yaw = view.yaw + rng.normal(0, 14)
     phase = rng.uniform(0, 2 * np.pi)
@@ -137,10 +137,10 @@ def _picture(
     zoom *= view.zoom * (1 if task == "vehicle" else 0.97)
     if task == "person":
         canvas.place(zoom, zoom, shift_x, (1 - zoom) / 2 + shift_y)
-        draw_person(canvas, person(seed, domain, who), Step(float(yaw), float(phase)))
+        draw_person(canvas, person(world, domain, who), Step(float(yaw), float(phase)))
     else:
         canvas.place(zoom, zoom, shift_x, (1 - zoom) / 2 + shift_y)
-        draw_vehicle(canvas, vehicle(seed, domain, who), float(yaw))
+        draw_vehicle(canvas, vehicle(world, domain, who), float(yaw))
     pixels = compose(canvas.finished(), view, conditions, gap)
     return pixels, to_jpeg(pixels, conditions, gap)
 
@@ -148,7 +148,7 @@ def _picture(
 def _write(drawing: Drawing, shots: Iterable[Shot]) -> None:
     for shot in shots:
         gap = drawing.gap if shot.domain == TARGET else 0.0
-        where = (shot.domain, gap, drawing.height, drawing.width, drawing.seed, shot.pid == JUNK)
+        where = (shot.domain, gap, drawing.height, drawing.width, drawing.world, shot.pid == JUNK)
         _, jpeg = _picture(drawing.task, shot.who, shot.camid, shot.number, *where)
         (drawing.root / shot.path).write_bytes(jpeg)
 
@@ -164,7 +164,6 @@ def make_toy(
     height: int,
     width: int,
     settings: ToySettings = ToySettings(),
-    seed: int = 0,
     processes: int = 1,
 ) -> None:
     """Draw the source and the target of `task` below `root`: images of `height` × `width` pixels.
@@ -176,14 +175,14 @@ def make_toy(
     if min(height, width) < SMALLEST:
         raise NasdaError(f"toy data of {height}×{width} pixels: expected at least {SMALLEST}×{SMALLEST}")
     root = Path(root)
-    parameters = {"task": task, "height": height, "width": width, "seed": seed, **dataclasses.asdict(settings)}
+    parameters = {"task": task, "height": height, "width": width, **dataclasses.asdict(settings)}
     if _is_there(root, task, parameters):
         return
     make_folder(root)
     temporary = root / f".toy-{task}.tmp"
     try:
         shutil.rmtree(temporary, ignore_errors=True)  # of an earlier call that was killed
-        _draw_all(Drawing(temporary, task, height, width, settings.gap, seed), settings, processes)
+        _draw_all(Drawing(temporary, task, height, width, settings.gap, settings.world), settings, processes)
         for folder in FOLDERS[task]:
             (temporary / folder / MARKER).write_text(json.dumps(parameters, indent=2) + "\n")
         for folder in FOLDERS[task]:
@@ -256,7 +255,7 @@ def _sightings(
     """Who is seen where: in the source by all cameras, in the target by four to six of them."""
     cameras = CAMERAS[drawing.task][domain]
     for pid in pids:
-        rng = np.random.default_rng((drawing.seed, 4, domain, pid))
+        rng = np.random.default_rng((drawing.world, 4, domain, pid))
         often = len(cameras) if domain == SOURCE else int(rng.integers(4, len(cameras) + 1))
         for camid in sorted(rng.permutation(cameras)[:often].tolist()):
             for number in range(settings.images_per_camera + extra):
@@ -366,7 +365,7 @@ def _write_labels(drawing: Drawing, folder: str, split: str, encoding: str, shot
     lines = [f'<?xml version="1.0" encoding="{encoding}"?>', '<TrainingImages Version="1.0">']
     lines += [f'<Items number="{len(shots)}">']
     for shot in shots:
-        looks = vehicle(drawing.seed, shot.domain, shot.who)
+        looks = vehicle(drawing.world, shot.domain, shot.who)
         attributes = {
             "imageName": shot.name,
             "vehicleID": f"{shot.pid:04d}",
