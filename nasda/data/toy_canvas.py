@@ -92,10 +92,6 @@ class Canvas:
         """A flat shadow on the ground, to be drawn first."""
         self._colour.ellipse(self._box(centre, rx, ry), fill=(12, 12, 18, darkness))
 
-    def soft_polygon(self, points: Sequence[Point], colour: Colour, opacity: int) -> None:
-        """A polygon one can see through (`opacity` 0..255), to be drawn first."""
-        self._colour.polygon([(self._ox + x * self._sx, self._oy + y * self._sy) for x, y in points], (*colour, opacity))
-
     def finished(self) -> tuple[FloatImage, FloatImage, FloatImage]:
         """Colour (H, W, 3) in 0..255, opacity (H, W, 1) in 0..1 and light (H, W, 1) around 1, all float32."""
         small = np.asarray(self.colours.reduce(self.factor), dtype=np.float32)

@@ -134,10 +134,10 @@ class _Figure:
         self.canvas.shadow((0, 0.985), 0.17, 0.022, 90)
         parts: list[tuple[float, Callable[[], None]]] = [(0.0, self.torso), (0.005, self.head)]
         for side in (-1, 1):
-            parts.append((self.depth(side * 0.05, 0) - 1, lambda side=side: self.leg(side)))  # type: ignore[misc]
+            parts.append((self.depth(side * 0.05, 0) - 0.05, lambda side=side: self.leg(side)))  # type: ignore[misc]
             parts.append((self.depth(side * 0.13, 0), lambda side=side: self.arm(side)))  # type: ignore[misc]
         if self.person.lower == "skirt":
-            parts.append((-0.5, self.skirt))
+            parts.append((-0.001, self.skirt))
         parts.extend(self.bag_parts())
         for _, part in sorted(parts, key=lambda item: item[0]):
             part()
