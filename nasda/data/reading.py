@@ -57,7 +57,7 @@ class Layout:
     def advice(self) -> str:
         """What to do when the data set is not there."""
         return (
-            f"run `nasda data --task {self.task}` to make the toy data, or pass --data-root <folder of the real data>"
+            f"run `nasda data make --task {self.task}` to make the toy data, or pass --data-root <folder of the real data>"
         )
 
     def _candidates(self, data_root: Path) -> Iterator[Path]:

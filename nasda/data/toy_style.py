@@ -92,7 +92,14 @@ def _photographs(height: int) -> tuple[FloatImage, ...]:
     """scikit-learn's two photographs, shrunk to what pictures of this height need."""
     shrink = max(1, round(300 / height))
     photographs = (Image.fromarray(image) for image in load_sample_images().images)
-    return tuple(np.asarray(photograph.reduce(shrink), dtype=np.float32) for photograph in photographs)
+    shrunk = (np.asarray(photograph.reduce(shrink), dtype=np.float32) for photograph in photographs)
+    return tuple(_greyed(photograph) for photograph in shrunk)
+
+
+def _greyed(photograph: FloatImage) -> FloatImage:
+    """Streets are less colourful than dahlias: half of the colour, two thirds of the contrast."""
+    grey = photograph.mean(axis=2, keepdims=True)
+    return 118 + 0.65 * (grey + 0.5 * (photograph - grey) - 118)
 
 
 def _clutter(conditions: Conditions, height: int, width: int) -> FloatImage:
@@ -137,7 +144,7 @@ def compose(
     scene = _expose(scene, camera, conditions, gap)
     scene = _soften(scene, conditions, gap)
     noise = np.random.default_rng(conditions.noise_seed).standard_normal(scene.shape, dtype=np.float32)
-    scene += gap * (2 + 8 * conditions.noise) * noise
+    scene += gap * (2 + 6 * conditions.noise) * noise
     return np.clip(scene + 0.5, 0, 255).astype(np.uint8)
 
 
@@ -160,8 +167,8 @@ def _occlude(scene: FloatImage, conditions: Conditions, gap: float) -> FloatImag
 
 def _expose(scene: FloatImage, camera: Camera, conditions: Conditions, gap: float) -> FloatImage:
     """Brightness and colour cast of the camera, and low light in the street."""
-    brightness = 1 + (0.06 + 0.3 * gap) * camera.light + 0.12 * gap * conditions.light - 0.12 * gap
-    gains = brightness * (1 + (0.03 + 0.17 * gap) * np.array(camera.cast, dtype=np.float32))
+    brightness = 1 + (0.06 + 0.22 * gap) * camera.light + 0.12 * gap * conditions.light - 0.12 * gap
+    gains = brightness * (1 + (0.03 + 0.12 * gap) * np.array(camera.cast, dtype=np.float32))
     haze = 14 * gap * max(0.0, -conditions.light)  # veiling glare lifts the blacks
     return scene * gains.astype(np.float32) + np.float32(haze)
 
