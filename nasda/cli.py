@@ -382,6 +382,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except NasdaError as error:
         print(f"nasda: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except BrokenPipeError:  # `nasda … | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -153,11 +153,15 @@ def log_softmax(alphas: ArrayLike) -> NDArray[np.float64]:
 
 
 def strengths(alphas: ArrayLike, primitives: Sequence[str]) -> tuple[NDArray[np.float64], list[str]]:
-    """The logarithm of each edge's strength, max over o ≠ none of its softmax weight (§2.1), and the operation that
-    has it.
+    """Each edge's strength, max over o ≠ none of its softmax weight (§2.1), and the operation that has it.
 
     `alphas` is (edges, operations). Of equal weights the operation named first in `primitives` wins.
     """
+    logarithms, operations = _log_strengths(alphas, primitives)
+    return np.exp(logarithms), operations
+
+
+def _log_strengths(alphas: ArrayLike, primitives: Sequence[str]) -> tuple[NDArray[np.float64], list[str]]:
     real = [index for index, name in enumerate(primitives) if name != NONE]
     weights = log_softmax(alphas)[:, real]
     return weights.max(axis=1), [primitives[real[index]] for index in weights.argmax(axis=1)]
@@ -183,7 +187,7 @@ def _derive_cell(alphas: NDArray[Any], primitives: Sequence[str]) -> tuple[Node,
         )
     if not np.isfinite(alphas).all():
         raise NasdaError("α cannot be derived: it is not finite everywhere; the search diverged: lower --alphas-lr")
-    strength, operation = strengths(alphas, primitives)
+    strength, operation = _log_strengths(alphas, primitives)
     cell = []
     for rows in node_slices(nodes):
         strongest = np.argsort(-strength[rows], kind="stable")[:EDGES_PER_NODE]

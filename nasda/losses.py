@@ -79,9 +79,9 @@ def triplet_loss(features: Tensor, labels: Tensor, margin: float, *, literal: bo
 
 
 def retrieval_loss(
-    features: Tensor, logits: Tensor, labels: Tensor, *, margin: float, lambda_: float, literal: bool = False
+    features: Tensor, logits: Tensor, labels: Tensor, *, margin: float, balance: float, literal: bool = False
 ) -> Tensor:
     """Eq. 9: λ · softmax loss + (1 − λ) · triplet loss."""
-    return lambda_ * softmax_loss(logits, labels) + (1 - lambda_) * triplet_loss(
+    return balance * softmax_loss(logits, labels) + (1 - balance) * triplet_loss(
         features, labels, margin, literal=literal
     )

@@ -78,7 +78,7 @@ class SearchSettings:
     """Weight decay of α."""
     margin: float = 0.3
     """Margin of the triplet loss (eq. 8)."""
-    lambda_: float = 0.5
+    balance: float = 0.5
     """Weight of the softmax loss against the triplet loss (λ of eq. 9)."""
 
 
@@ -107,7 +107,7 @@ class TrainSettings:
     """Weight decay."""
     margin: float = 0.3
     """Margin of the triplet loss (eq. 8)."""
-    lambda_: float = 0.5
+    balance: float = 0.5
     """Weight of the softmax loss against the triplet loss (λ of eq. 9)."""
 
 
@@ -209,9 +209,9 @@ def profile(name: ProfileName, task: TaskName) -> Profile:
     return dataclasses.replace(chosen, data=dataclasses.replace(chosen.data, width=chosen.data.height))
 
 
-_MAY_BE_ZERO = {"momentum", "weights_decay", "alphas_decay", "decay", "margin", "lambda_", "dropout", "warmup"}
+_MAY_BE_ZERO = {"momentum", "weights_decay", "alphas_decay", "decay", "margin", "balance", "dropout", "warmup"}
 _MAY_BE_ZERO |= {"padding", "flip", "erasing", "gap", "world"}
-_AT_MOST_ONE = {"lambda_", "dropout", "warmup", "flip", "erasing", "gap", "momentum"}
+_AT_MOST_ONE = {"balance", "dropout", "warmup", "flip", "erasing", "gap", "momentum"}
 
 
 def check_settings(*parts: Any) -> None:

@@ -92,7 +92,7 @@ class Search:
     def weight_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """L_train of eq. 4: the retrieval loss on the source."""
         features, logits = self.network(images)
-        return retrieval_loss(features, logits, labels, margin=self.settings.margin, lambda_=self.settings.lambda_)
+        return retrieval_loss(features, logits, labels, margin=self.settings.margin, balance=self.settings.balance)
 
     def alpha_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """L_val of eq. 3. The identities are not the source's, so the source's logits mean nothing here: the triplet
@@ -106,7 +106,7 @@ class Search:
             self.alpha_head(features),
             labels,
             margin=settings.margin,
-            lambda_=settings.lambda_,
+            balance=settings.balance,
             literal=settings.literal,
         )
 
@@ -133,11 +133,13 @@ class Search:
             losses += torch.stack(self.step(index, step))  # stays on the device: no waiting within an epoch
         seconds = time.perf_counter() - start
         advice = "lower --weights-lr or --alphas-lr"
+        of_weights = finite(losses[0] / steps, "the loss of ω", advice)
+        of_alphas = finite(losses[1] / steps, "the loss of α", advice)
         alphas, genotype = self.network.alpha_values(), self.network.genotype()
         return {
             "epoch": index + 1,
-            "loss_weights": finite(losses[0] / steps, "the loss of ω", advice),
-            "loss_alphas": finite(losses[1] / steps, "the loss of α", advice),
+            "loss_weights": of_weights,
+            "loss_alphas": of_alphas,
             "entropy": {kind: float(np.mean(entropy(alphas[kind]))) for kind in CELL_KINDS},
             "skips": skip_count(genotype),
             "genotype": genotype.to_dict(),

@@ -69,7 +69,7 @@ class Training:
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Eq. 9 on one batch."""
         features, logits = self.network(images)
-        return retrieval_loss(features, logits, labels, margin=self.settings.margin, lambda_=self.settings.lambda_)
+        return retrieval_loss(features, logits, labels, margin=self.settings.margin, balance=self.settings.balance)
 
     def step(self, epoch: int, index: int) -> Tensor:
         """One update; returns the loss before it."""

@@ -249,7 +249,7 @@ def one_node(operation: Any = SEP, state: Any = 0) -> list[list[dict[str, Any]]]
         ({"normal": one_node(), "reduce": one_node(state=2)}, "reduce node 0: input 2 does not exist"),
         ({"normal": one_node(state=-1), "reduce": one_node()}, "normal node 0: input -1 does not exist"),
         ({"normal": one_node() * 2, "reduce": one_node()}, "normal has 2 nodes, reduce 1"),
-        ({"normal": [[]], "reduce": one_node()}, "normal node 0 has no edge"),
+        ({"normal": [[]], "reduce": one_node()}, "normal node 0 has 0 edges: expected 2"),
         ({"normal": one_node()}, "reduce"),
         ({"normal": one_node(state="first"), "reduce": one_node()}, "expected"),
         ({"normal": one_node(state=None), "reduce": one_node()}, "expected"),

@@ -175,24 +175,24 @@ def test_the_literal_mode_changes_nothing_where_triplets_exist() -> None:
 # Eq. 9
 
 
-@pytest.mark.parametrize("lambda_", [0.0, 0.25, 0.5, 1.0])
-def test_eq_9_weighs_the_two(lambda_: float) -> None:
+@pytest.mark.parametrize("balance", [0.0, 0.25, 0.5, 1.0])
+def test_eq_9_weighs_the_two(balance: float) -> None:
     f, h, labels = numbers(6, 4), numbers(6, 3, seed=1), torch.tensor([0, 0, 1, 1, 2, 2])
-    expected = lambda_ * softmax_loss(h, labels).item() + (1 - lambda_) * triplet_by_brute_force(f, labels, 0.3)
-    assert retrieval_loss(f, h, labels, margin=0.3, lambda_=lambda_).item() == pytest.approx(expected, rel=1e-12)
+    expected = balance * softmax_loss(h, labels).item() + (1 - balance) * triplet_by_brute_force(f, labels, 0.3)
+    assert retrieval_loss(f, h, labels, margin=0.3, balance=balance).item() == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize(("lambda_", "features_learn"), [(0.0, True), (1.0, False)])
-def test_at_the_ends_of_lambda_one_of_the_two_learns(lambda_: float, features_learn: bool) -> None:
+@pytest.mark.parametrize(("balance", "features_learn"), [(0.0, True), (1.0, False)])
+def test_at_the_ends_of_balanceone_of_the_two_learns(balance: float, features_learn: bool) -> None:
     """The triplet loss is on f, not on the logits."""
     f, h = numbers(6, 4).requires_grad_(), numbers(6, 3, seed=1).requires_grad_()
-    retrieval_loss(f, h, torch.tensor([0, 0, 1, 1, 2, 2]), margin=2.0, lambda_=lambda_).backward()
+    retrieval_loss(f, h, torch.tensor([0, 0, 1, 1, 2, 2]), margin=2.0, balance=balance).backward()
     assert bool((f.grad != 0).any()) is features_learn
     assert bool((h.grad != 0).any()) is not features_learn
 
 
 def test_eq_9_passes_the_literal_mode_on() -> None:
     f, h, labels = numbers(3, 4), numbers(3, 3, seed=1), torch.tensor([0, 1, 2])
-    found = retrieval_loss(f, h, labels, margin=0.3, lambda_=0.5, literal=True)
+    found = retrieval_loss(f, h, labels, margin=0.3, balance=0.5, literal=True)
     assert found.item() == pytest.approx(0.5 * softmax_loss(h, labels).item(), rel=1e-14)
-    message_of(lambda: retrieval_loss(f, h, labels, margin=0.3, lambda_=0.5))
+    message_of(lambda: retrieval_loss(f, h, labels, margin=0.3, balance=0.5))

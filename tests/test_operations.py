@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nasda.errors import NasdaError
 from nasda.genotypes import PRIMITIVES
 from nasda.operations import FactorizedReduce, PartAware, ReLUConvBN, make_operation, rows_to_parts
 
@@ -152,7 +153,7 @@ def test_relu_conv_bn_is_what_its_name_says() -> None:
 @pytest.mark.parametrize("height", range(1, 18))
 def test_stripes_cover_all_rows_without_overlap_and_differ_by_one_row_at_most(parts: int, height: int) -> None:
     if height < parts:
-        with pytest.raises(ValueError, match=r"larger images, a smaller stem stride, or fewer parts"):
+        with pytest.raises(NasdaError, match=r"larger images, a smaller stem stride, or fewer parts"):
             rows_to_parts(height, parts)
         return
     stripe_of_row = rows_to_parts(height, parts).tolist()
@@ -183,7 +184,8 @@ def test_pooling_into_parts_is_the_mean_of_each_stripe(height: int) -> None:
 
 
 def affine_map(layer: nn.Linear, vector: list[float]) -> list[float]:
-    rows = zip(layer.weight.tolist(), layer.bias.tolist(), strict=True)
+    biases = [0.0] * layer.out_features if layer.bias is None else layer.bias.tolist()
+    rows = zip(layer.weight.tolist(), biases, strict=True)
     return [sum(w * v for w, v in zip(row, vector, strict=True)) + bias for row, bias in rows]
 
 
@@ -269,7 +271,7 @@ def test_global_information_reaches_every_stripe_through_attention_only(monkeypa
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_too_few_rows_for_the_parts_are_refused_with_advice(stride: int) -> None:
-    with pytest.raises(ValueError, match=r"at least 4 rows for 4 parts, but got 3: use larger images") as caught:
+    with pytest.raises(NasdaError, match=r"at least 4 rows for 4 parts, but got 3: use larger images") as caught:
         make_operation("part_aware", 6, stride)(torch.zeros(2, 6, 3, 3))
     assert "\n" not in str(caught.value)
 

@@ -53,7 +53,7 @@ def test_the_paper_profile_optimises_as_section_3_3_says() -> None:
     search = profile("paper", "vehicle").search
     assert (search.weights_lr, search.momentum, search.weights_decay) == (0.001, 0.9, 0.0005)
     assert (search.alphas_lr, search.alphas_decay) == (0.005, 0.0005)
-    assert (search.margin, search.lambda_) == (0.3, 0.5)
+    assert (search.margin, search.balance) == (0.3, 0.5)
     assert (search.mode, search.order) == ("S+R", "first")
 
 
@@ -133,14 +133,14 @@ def test_every_setting_says_what_it_is(node: ast.ClassDef) -> None:
         (SearchSettings(weights_lr=0.0), "--weights-lr is 0.0"),
         (SearchSettings(alphas_lr=math.nan), "--alphas-lr is nan"),
         (SearchSettings(margin=-0.1), "--margin is -0.1"),
-        (SearchSettings(lambda_=1.5), "--lambda is 1.5: expected a number from 0 to 1"),
-        (SearchSettings(lambda_=-0.5), "--lambda is -0.5"),
-        (SearchSettings(momentum=1.1), "--momentum is 1.1: expected a number from 0 to 1"),
-        (SpaceSettings(dropout=1.01), "--dropout is 1.01: expected a number from 0 to 1"),
+        (SearchSettings(balance=1.5), "--balance is 1.5: expected at most 1"),
+        (SearchSettings(balance=-0.5), "--balance is -0.5"),
+        (SearchSettings(momentum=1.1), "--momentum is 1.1: expected at most 1"),
+        (SpaceSettings(dropout=1.01), "--dropout is 1.01: expected at most 1"),
         (SpaceSettings(nodes=0), "--nodes is 0"),
         (SpaceSettings(cells_per_block=-1), "--cells-per-block is -1"),
         (TrainSettings(lr=-1.0), "--lr is -1.0"),
-        (TrainSettings(warmup=2.0), "--warmup is 2.0: expected a number from 0 to 1"),
+        (TrainSettings(warmup=2.0), "--warmup is 2.0: expected at most 1"),
         (EvaluateSettings(memory=0), "--memory is 0"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -151,8 +151,8 @@ def test_a_number_that_makes_no_sense_is_named_as_its_option(settings: Any, opti
 
 def test_zero_is_allowed_where_it_means_off() -> None:
     check_settings(
-        SearchSettings(momentum=0, weights_decay=0, alphas_decay=0, margin=0, lambda_=0),
+        SearchSettings(momentum=0, weights_decay=0, alphas_decay=0, margin=0, balance=0),
         SpaceSettings(dropout=0),
         TrainSettings(warmup=0, decay=0),
     )
-    check_settings(SearchSettings(lambda_=1, steps=None))
+    check_settings(SearchSettings(balance=1, steps=None))

@@ -83,7 +83,7 @@ def test_a_missing_data_set_is_explained(reader: Any, make: Maker, task: str, da
         assert str(root) in message
         assert found in message
         assert dataset in message
-        assert f"nasda data --task {task}" in message
+        assert f"nasda data make --task {task}" in message
         assert "--data-root" in message
     assert reader.LAYOUT.folder_names[0] in message
     assert reader.LAYOUT.markers[0] in message
