@@ -179,7 +179,7 @@ _PROFILES: dict[ProfileName, Profile] = {
     ),
     "laptop": Profile(
         space=dataclasses.replace(_SMALL_SPACE, channels=8, nodes=3, cells_per_block=1),
-        search=SearchSettings(epochs=15, identities=16, images=4, weights_lr=0.05, alphas_lr=0.02),
+        search=SearchSettings(epochs=12, identities=16, images=4, weights_lr=0.05, alphas_lr=0.02),
         train=TrainSettings(epochs=30, identities=16, images=4, lr=0.003),
         data=DataSettings(height=64, width=32, padding=3),
         toy=ToySettings(source_identities=150, target_identities=150, test_identities=60),
