@@ -118,15 +118,14 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
     """
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     momenta = [norm.momentum for norm in norms]
-    counts = [norm.num_batches_tracked.clone() for norm in norms]
+    counts = [norm.num_batches_tracked.clone() for norm in norms if norm.num_batches_tracked is not None]
     for norm in norms:
         norm.momentum = 0.0
     try:
         yield
     finally:
         for norm, momentum, count in zip(norms, momenta, counts, strict=True):
-            norm.momentum = momentum
-            norm.num_batches_tracked.copy_(count)
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 class Losses(NamedTuple):

@@ -95,18 +95,16 @@ class Cell(nn.Module):
         super().__init__()
         self.inputs = CellInputs(*inputs, channels, after_reduction, affine=True)
         self.sources = [[edge.input for edge in node] for node in nodes]
-        self.nodes = nn.ModuleList(
-            nn.ModuleList(
-                make_operation(edge.operation, channels, edge_stride(reduction, edge.input), parts=parts)
-                for edge in node
-            )
+        self.operations = nn.ModuleList(
+            make_operation(edge.operation, channels, edge_stride(reduction, edge.input), parts=parts)
             for node in nodes
+            for edge in node
         )
 
     def forward(self, before_last: Tensor, last: Tensor) -> Tensor:
         """Two cell outputs → (B, nodes · C, H', W')."""
         states = self.inputs(before_last, last)
-        for sources, operations in zip(self.sources, self.nodes, strict=True):
-            terms = (operation(states[source]) for source, operation in zip(sources, operations, strict=True))
-            states.append(reduce(torch.add, terms))
+        operations = iter(self.operations)
+        for sources in self.sources:
+            states.append(reduce(torch.add, [next(operations)(states[source]) for source in sources]))
         return torch.cat(states[CELL_INPUTS:], dim=1)

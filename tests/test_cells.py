@@ -128,7 +128,7 @@ def test_the_derived_cell_is_eq_5(seed: int, reduction: bool, after_reduction: b
     inputs = two_inputs(after_reduction)
     states = [cell.inputs.before_last(inputs[0]), cell.inputs.last(inputs[1])]
     for index, (first, second) in enumerate(genotype.cell("reduce" if reduction else "normal")):
-        o1, o2 = cell.nodes[index]
+        o1, o2 = cell.operations[2 * index : 2 * index + 2]
         states.append(o1(states[first.input]) + o2(states[second.input]))
     output = cell(*inputs)
     torch.testing.assert_close(output, torch.cat(states[2:], dim=1), rtol=1e-12, atol=1e-12)

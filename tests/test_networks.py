@@ -216,7 +216,7 @@ def test_a_derived_network_has_the_genotypes_operations_in_every_cell() -> None:
     assert len(network.cells) == len(KINDS)
     for kind, cell in zip(KINDS, network.cells, strict=True):
         assert cell.sources == [[edge.input for edge in node] for node in genotype.cell(kind)]
-        assert len(cell.nodes) == 4
+        assert len(cell.sources) == 4
 
 
 @pytest.mark.parametrize("name", ["supernet", "derived", "resnet50"])

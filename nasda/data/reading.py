@@ -56,9 +56,8 @@ class Layout:
     @property
     def advice(self) -> str:
         """What to do when the data set is not there."""
-        return (
-            f"run `nasda data make --task {self.task}` to make the toy data, or pass --data-root <folder of the real data>"
-        )
+        make = f"nasda data make --task {self.task}"
+        return f"run `{make}` to make the toy data, or pass --data-root <folder of the real data>"
 
     def _candidates(self, data_root: Path) -> Iterator[Path]:
         known = [_plain(name) for name in self.folder_names]

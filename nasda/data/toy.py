@@ -7,10 +7,13 @@ files lie and are named as in PersonX, Market-1501, VehicleX and VeRi-776, so th
 import dataclasses
 import json
 import shutil
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count, repeat
 from multiprocessing import get_context
 from pathlib import Path
@@ -28,9 +31,10 @@ from nasda.data.toy_vehicles import COLOUR_IDS, TYPE_IDS, Vehicle, draw_vehicle
 from nasda.data.toy_vehicles import draw_attributes as draw_vehicle_attributes
 from nasda.errors import NasdaError
 from nasda.files import explain_os_error, make_folder, read_json
-from nasda.profiles import TaskName, ToySettings
+from nasda.profiles import TaskName, ToySettings, check_settings
 
 MARKER = "toy.json"  # says that a folder holds drawn images, and which
+DRAWING = 2  # counted up whenever the same arguments give other pictures than before
 SMALLEST = 16  # pixels; below that there is nothing to see
 SOURCE, TARGET = 0, 1
 
@@ -76,18 +80,23 @@ class Drawing(NamedTuple):
 # One image
 
 
+@lru_cache(maxsize=256)
 def person(world: int, domain: int, who: int) -> Person:
     """The looks of one person; `domain` 0 is the source, 1 the target: nobody is in both."""
     return draw_person_attributes(np.random.default_rng((world, 0, domain, who)))
 
 
+@lru_cache(maxsize=256)
 def vehicle(world: int, domain: int, who: int) -> Vehicle:
     """The looks of one vehicle; see `person`."""
     return draw_vehicle_attributes(np.random.default_rng((world, 1, domain, who)))
 
 
+@lru_cache(maxsize=64)
 def camera(task: TaskName, world: int, domain: int, camid: int) -> Camera:
-    """A camera of a task's source (0) or target (1); `camid` as in `CAMERAS`."""
+    """A camera of a task's source (0) or target (1); raises `NasdaError` where `camid` is not in `CAMERAS`."""
+    if camid not in CAMERAS[task][domain]:
+        raise NasdaError(f"no camera {camid} there: expected one of {CAMERAS[task][domain]}")
     number = CAMERAS[task][domain].index(camid)
     return draw_camera(number, np.random.default_rng((world, 2, domain, camid)))
 
@@ -107,9 +116,12 @@ def render(
 ) -> Pixels:
     """Picture `number` that camera `camid` takes of `who`: uint8 (height, width, 3), the same for the same arguments.
 
-    `gap` in [0, 1] moves the same picture from a game engine's style to a street's.
+    `who` and `number` may be any number from 0; `camid` is one of `CAMERAS[task][domain]`; `world` is another set of
+    people, vehicles and cameras. `gap` in [0, 1] moves the same picture from a game engine's style to a street's.
+    Raises `NasdaError` when the gap, the camera or the size makes no sense.
     """
-    return _picture(task, who, camid, number, domain, gap, height, width, world, badly_cropped)[0]
+    _check(height, width, gap)
+    return _picture(task, who, camid, number, domain, float(gap), height, width, world, badly_cropped)[0]
 
 
 def _picture(
@@ -172,25 +184,41 @@ def make_toy(
     arguments does nothing. Raises `NasdaError`, and leaves nothing behind, when the arguments make no sense, when
     `root` holds other data of these names, real or drawn, and when it cannot be written.
     """
-    if min(height, width) < SMALLEST:
-        raise NasdaError(f"toy data of {height}×{width} pixels: expected at least {SMALLEST}×{SMALLEST}")
+    _check(height, width, settings.gap)
+    check_settings(settings)
     root = Path(root)
-    parameters = {"task": task, "height": height, "width": width, **dataclasses.asdict(settings)}
+    parameters = {"drawing": DRAWING, "task": task, "height": height, "width": width, **dataclasses.asdict(settings)}
     if _is_there(root, task, parameters):
         return
+    is_new = not root.exists()
     make_folder(root)
-    temporary = root / f".toy-{task}.tmp"
+    temporary = root
     try:
-        shutil.rmtree(temporary, ignore_errors=True)  # of an earlier call that was killed
+        temporary = Path(tempfile.mkdtemp(prefix=f".toy-{task}-", suffix=".tmp", dir=root))
         _draw_all(Drawing(temporary, task, height, width, settings.gap, settings.world), settings, processes)
         for folder in FOLDERS[task]:
             (temporary / folder / MARKER).write_text(json.dumps(parameters, indent=2) + "\n")
-        for folder in FOLDERS[task]:
-            (temporary / folder).rename(root / folder)
+        if not _is_there(root, task, parameters):  # else somebody has drawn the same in the meantime
+            for folder in FOLDERS[task]:
+                (temporary / folder).rename(root / folder)
     except OSError as error:
         raise explain_os_error(error, root) from error
+    except BrokenProcessPool as error:
+        raise NasdaError(
+            "a process that drew the toy data has died, perhaps for want of memory: pass --processes 1"
+        ) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary != root:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if is_new and not any(root.iterdir()):
+            root.rmdir()
+
+
+def _check(height: int, width: int, gap: float) -> None:
+    if min(height, width) < SMALLEST:
+        raise NasdaError(f"toy data of {height}×{width} pixels: expected at least {SMALLEST}×{SMALLEST}")
+    if not 0 <= gap <= 1:
+        raise NasdaError(f"--gap is {gap}: expected a number from 0 (like the source) to 1 (a street)")
 
 
 def _is_there(root: Path, task: TaskName, parameters: dict[str, object]) -> bool:

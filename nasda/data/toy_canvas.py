@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
@@ -44,6 +44,11 @@ class Canvas:
         self._light = ImageDraw.Draw(self.lights)
         self.place()
 
+    @property
+    def aspect(self) -> float:
+        """Width of the picture as a share of its height."""
+        return self.colours.width / self.colours.height
+
     def place(self, zoom_x: float = 1.0, zoom_y: float = 1.0, dx: float = 0.0, dy: float = 0.0) -> None:
         """Move what is drawn from now on: stretched by the zooms, then shifted by `dx`, `dy` (in picture heights)."""
         width, height = self.colours.size
@@ -77,15 +82,17 @@ class Canvas:
 
     def limb(self, start: Point, end: Point, r_start: float, r_end: float, colour: Colour, dim: int = 0) -> None:
         """A tapered limb with round ends, lit like a cylinder and darker by `dim` (for the far arm and leg)."""
+        ux, uy = end[0] - start[0], end[1] - start[1]
+        length = math.hypot(ux, uy) or 1.0
         for draw, fill, share, shift in (
             (self._colour, (*colour, 255), 1.0, 0.0),
             (self._light, _DARK - dim, 1.0, 0.0),
             (self._light, NEUTRAL - dim, 0.68, 0.3),
             (self._light, _BRIGHT - dim, 0.28, 0.42),
         ):
-            offset = shift * self.sun
-            a = (start[0] + offset * r_start, start[1])
-            b = (end[0] + offset * r_end, end[1])
+            offset, beyond = shift * self.sun, (1 - share) / length  # the lit strip runs through to both ends
+            a = (start[0] - ux * r_start * beyond + offset * r_start, start[1] - uy * r_start * beyond)
+            b = (end[0] + ux * r_end * beyond + offset * r_end, end[1] + uy * r_end * beyond)
             self._capsule(draw, a, b, r_start * share, r_end * share, fill)
 
     def shadow(self, centre: Point, rx: float, ry: float, darkness: int) -> None:
@@ -95,8 +102,9 @@ class Canvas:
     def finished(self) -> tuple[FloatImage, FloatImage, FloatImage]:
         """Colour (H, W, 3) in 0..255, opacity (H, W, 1) in 0..1 and light (H, W, 1) around 1, all float32."""
         small = np.asarray(self.colours.reduce(self.factor), dtype=np.float32)
-        light = np.asarray(self.lights.reduce(self.factor), dtype=np.float32)[..., None] / NEUTRAL
-        return small[..., :3], small[..., 3:] / 255, light
+        lights = self.lights.reduce(self.factor).filter(ImageFilter.GaussianBlur(0.004 * small.shape[0]))
+        light = np.asarray(lights, dtype=np.float32)[..., None] / np.float32(NEUTRAL)
+        return small[..., :3], small[..., 3:] / np.float32(255), light
 
     def _box(self, centre: Point, rx: float, ry: float) -> tuple[float, float, float, float]:
         x, y = self._ox + centre[0] * self._sx, self._oy + centre[1] * self._sy

@@ -102,7 +102,7 @@ class Step:
 
 
 _TILT = 0.1  # cameras hang above head height: what is nearer appears lower
-_NECK, _SHOULDER, _HIP = 0.165, 0.192, 0.475
+_HEAD, _NECK, _SHOULDER, _HIP = 0.078, 0.165, 0.192, 0.475
 
 
 def draw_person(canvas: Canvas, person: Person, step: Step) -> None:
@@ -116,8 +116,8 @@ class _Figure:
     def __init__(self, canvas: Canvas, person: Person, step: Step) -> None:
         self.canvas, self.person, self.step = canvas, person, step
         self.cos, self.sin = math.cos(math.radians(step.yaw)), math.sin(math.radians(step.yaw))
-        self.wide = 0.1 * person.girth
-        self.deep = 0.066 * person.girth
+        self.wide = 0.108 * person.girth
+        self.deep = 0.078 * person.girth
         self.hem = {"coat": 0.67, "dress": 0.68, "jacket": 0.51, "shirt": 0.5}.get(person.upper, 0.49)
         flare = 1.24 if person.upper in ("coat", "dress") else 1.0
         self.profile = (  # height, share of the shoulders' width
@@ -134,10 +134,12 @@ class _Figure:
         self.canvas.shadow((0, 0.985), 0.17, 0.022, 90)
         parts: list[tuple[float, Callable[[], None]]] = [(0.0, self.torso), (0.005, self.head)]
         for side in (-1, 1):
-            parts.append((self.depth(side * 0.05, 0) - 0.05, lambda side=side: self.leg(side)))  # type: ignore[misc]
+            parts.append((self.depth(side * 0.05, 0) - 1, lambda side=side: self.leg(side)))  # type: ignore[misc]
             parts.append((self.depth(side * 0.13, 0), lambda side=side: self.arm(side)))  # type: ignore[misc]
         if self.person.lower == "skirt":
-            parts.append((-0.001, self.skirt))
+            parts.append((-0.5, self.skirt))
+        if self.person.haircut in ("long", "ponytail") and self.cos > -0.2:
+            parts.append((-0.02, self.hair_behind))
         parts.extend(self.bag_parts())
         for _, part in sorted(parts, key=lambda item: item[0]):
             part()
@@ -150,21 +152,31 @@ class _Figure:
     def seen(self, x: float, y: float, z: float) -> Point:
         return (x * self.cos + z * self.sin, y + _TILT * self.depth(x, z))
 
+    def share(self, y: float) -> float:
+        """Width of the trunk at height `y`, as a share of the shoulders: straight lines between the profile's rows."""
+        above, wide = self.profile[0]
+        for below, next_wide in self.profile[1:]:
+            if y <= below:
+                return wide + (next_wide - wide) * max(0.0, y - above) / (below - above)
+            above, wide = below, next_wide
+        return wide
+
     def half_width(self, y: float) -> float:
         """Half the width of the body on the screen at height `y`."""
-        share = float(np.interp(y, *zip(*self.profile, strict=True)))
-        return share * math.hypot(self.wide * self.cos, self.deep * self.sin)
+        return self.share(y) * math.hypot(self.wide * self.cos, self.deep * self.sin)
 
     def around(self, angle: float, y: float) -> tuple[Point, bool]:
         """The point of the trunk at `angle` (degrees from the front) and height `y`, and whether it can be seen."""
         a = math.radians(angle)
-        share = float(np.interp(y, *zip(*self.profile, strict=True)))
+        share = self.share(y)
         x, z = share * self.wide * math.sin(a), share * self.deep * math.cos(a)
         facing = math.cos(a) / self.deep * self.cos - math.sin(a) / self.wide * self.sin  # the normal's depth
         return (x * self.cos + z * self.sin, y), facing > 0
 
     def patch(self, first: float, last: float, top: float, bottom: float, colour: Colour) -> None:
         """A piece of cloth sewn on the trunk from angle `first` to `last`: only the part that faces us is drawn."""
+        if last - first >= 360:  # all round: begin and end where nobody sees it
+            first, last = -180 - self.step.yaw, 180 - self.step.yaw
         steps = max(2, round((last - first) / 18))
         angles = [first + (last - first) * i / steps for i in range(steps + 1)]
         upper = [point for point, visible in (self.around(a, top) for a in angles) if visible]
@@ -179,10 +191,10 @@ class _Figure:
         phase = self.step.phase + (math.pi if side > 0 else 0.0)
         swing = person.stride * math.sin(phase)
         bend = max(0.0, 0.75 * math.cos(phase)) * person.stride * 1.6
-        hip = (side * 0.046 * girth, 0.49, 0.0)
-        knee = (side * 0.048 * girth, hip[1] + 0.235 * math.cos(swing), 0.235 * math.sin(swing))
+        hip = (side * 0.05 * girth, 0.49, 0.0)
+        knee = (side * 0.053 * girth, hip[1] + 0.235 * math.cos(swing), 0.235 * math.sin(swing))
         ankle = (
-            side * 0.046 * girth,
+            side * 0.05 * girth,
             knee[1] + 0.215 * math.cos(swing - bend),
             knee[2] + 0.215 * math.sin(swing - bend),
         )
@@ -191,7 +203,7 @@ class _Figure:
         dim = 16 if self.depth(side * 0.05, 0) < -0.02 else 0
         bare = person.lower in ("shorts", "skirt")
         shin, thigh = (person.skin if bare else person.lower_colour), person.lower_colour
-        self.canvas.limb((c[0], c[1] + 0.012), d, 0.021, 0.018, person.shoe_colour, dim)
+        self.canvas.limb((c[0], c[1] + 0.012), d, 0.024, 0.021, person.shoe_colour, dim)
         if bare:
             self.canvas.limb(b, c, 0.034 * girth, 0.02, shin, dim)
             self.canvas.limb(a, b, 0.046 * girth, 0.036 * girth, person.skin, dim)
@@ -199,11 +211,12 @@ class _Figure:
                 cut = (a[0] + (b[0] - a[0]) * 0.85, a[1] + (b[1] - a[1]) * 0.85)
                 self.canvas.limb(a, cut, 0.053 * girth, 0.051 * girth, thigh, dim)
         else:
-            wide = 0.031 if person.lower == "trousers" else 0.025
-            self.canvas.limb(b, c, 0.038 * girth, wide * girth, shin, dim)
-            self.canvas.limb(a, b, 0.052 * girth, 0.039 * girth, thigh, dim)
+            wide = 0.036 if person.lower == "trousers" else 0.027
+            self.canvas.limb(b, c, 0.043 * girth, wide * girth, shin, dim)
+            self.canvas.limb(a, b, 0.06 * girth, 0.044 * girth, thigh, dim)
             if person.lower == "jeans":  # turned up, with a light knee
-                self.canvas.limb(c, (c[0], c[1] + 0.006), 0.03 * girth, 0.03 * girth, mixed(shin, (235, 235, 235), 0.5))
+                pale = mixed(shin, (235, 235, 235), 0.5)
+                self.canvas.limb((c[0] - 0.006, c[1]), (c[0] + 0.006, c[1]), 0.018 * girth, 0.018 * girth, pale, dim)
                 self.canvas.ellipse(b, 0.016 * girth, 0.03, mixed(shin, (235, 235, 235), 0.22), rounded=False)
 
     def skirt(self) -> None:
@@ -215,14 +228,14 @@ class _Figure:
         phase = self.step.phase + (0.0 if side > 0 else math.pi)
         carries = person.bag == "handbag" and side > 0
         swing = (0.25 if carries else 0.85) * person.stride * math.sin(phase)
-        shoulder = (side * (self.wide + 0.004), _SHOULDER + 0.018, 0.0)
-        elbow = (side * (self.wide + 0.026), shoulder[1] + 0.15 * math.cos(swing), 0.15 * math.sin(swing))
+        shoulder = (side * (self.wide - 0.008), _SHOULDER + 0.022, 0.0)
+        elbow = (side * (self.wide + 0.018), shoulder[1] + 0.15 * math.cos(swing), 0.15 * math.sin(swing))
         bent = swing + 0.3
-        hand = (side * (self.wide + 0.03), elbow[1] + 0.14 * math.cos(bent), elbow[2] + 0.14 * math.sin(bent))
+        hand = (side * (self.wide + 0.026), elbow[1] + 0.14 * math.cos(bent), elbow[2] + 0.14 * math.sin(bent))
         a, b, c = (self.seen(*joint) for joint in (shoulder, elbow, hand))
         dim = 18 if self.depth(side * 0.13, 0) < -0.03 else 0
         sleeve = person.sleeve_colour
-        thick = 0.03 * (0.5 + 0.5 * girth)
+        thick = 0.032 * (0.5 + 0.5 * girth)
         self.canvas.ellipse(c, 0.02, 0.023, person.skin)
         long_sleeves = person.upper in ("jumper", "jacket", "coat")
         self.canvas.limb(b, c, thick * 0.86, thick * 0.62, sleeve if long_sleeves else person.skin, dim)
@@ -242,7 +255,7 @@ class _Figure:
         person = self.person
         rows = [(y, self.half_width(y)) for y, _ in self.profile]
         if self.hem < 0.6:  # the seat of the trousers shows below the hem
-            self.canvas.limb((-0.02 * self.cos, 0.5), (0.02 * self.cos, 0.5), 0.056, 0.056, person.lower_colour)
+            self.canvas.limb((-0.02 * self.cos, 0.5), (0.02 * self.cos, 0.5), 0.06, 0.06, person.lower_colour)
         self.canvas.limb((0, 0.12), (0, _NECK + 0.01), 0.03, 0.034, person.skin)
         self._trunk(rows, person.upper_colour)
         self.pattern()
@@ -268,19 +281,18 @@ class _Figure:
         kind, colour = self.person.pattern, self.person.pattern_colour
         top, bottom = _SHOULDER, self.hem
         if kind == "stripes":
-            rows = np.arange(top + 0.025, bottom - 0.02, 0.056)
-            for y in rows:
+            for y in np.arange(top + 0.025, bottom - 0.02, 0.056).tolist():
                 self.patch(-180, 180, y, y + 0.028, colour)
         elif kind == "pinstripes":
             for angle in range(-180, 180, 36):
                 self.patch(angle - 6, angle + 6, top, bottom, colour)
         elif kind == "checks":
-            for row, y in enumerate(np.arange(top + 0.005, bottom - 0.03, 0.05)):
+            for row, y in enumerate(np.arange(top + 0.005, bottom - 0.03, 0.05).tolist()):
                 for angle in range(-180, 180, 60):
                     start = angle + 30 * (row % 2)
                     self.patch(start, start + 30, y, y + 0.05, colour)
         elif kind == "dots":
-            for row, y in enumerate(np.arange(top + 0.03, bottom - 0.015, 0.05)):
+            for row, y in enumerate(np.arange(top + 0.03, bottom - 0.015, 0.05).tolist()):
                 for angle in range(-180, 180, 45):
                     point, visible = self.around(angle + 22 * (row % 2), y)
                     if visible:
@@ -291,32 +303,31 @@ class _Figure:
             self.patch(-180, 180, 0.33, bottom, colour)
         elif kind == "sash":
             for i in range(10):
-                angle, y = -62 + 12.4 * i, top + 0.02 + 0.026 * i
-                self.patch(angle - 14, angle + 14, y, y + 0.032, colour)
+                middle, y = -62 + 12.4 * i, top + 0.02 + 0.026 * i
+                self.patch(middle - 14, middle + 14, y, y + 0.032, colour)
 
     def head(self) -> None:
         person, canvas = self.person, self.canvas
         size = person.head
-        rx, ry = 0.051 * size, 0.066 * size
-        cx, cy = 0.008 * self.sin, 0.012 + 0.066
-        facing, hair = self.cos, person.hair
-        back = (cx - 0.02 * self.sin, cy)
-        if person.haircut == "long" and facing > -0.2:
-            canvas.ellipse((back[0], cy + 0.045), rx * 1.12, ry * 1.25, hair)
-        if person.haircut == "ponytail" and facing > -0.2:
-            self._ponytail(cx, cy, rx)
+        rx, ry = 0.054 * size, 0.067 * size
+        cx, cy = 0.008 * self.sin, _HEAD
         canvas.ellipse((cx, cy), rx, ry, person.skin)
         self._hair(cx, cy, rx, ry)
         self._face(cx, cy, rx, ry)
-        if person.haircut == "ponytail" and facing <= -0.2:
-            self._ponytail(cx, cy, rx)
-        if person.haircut == "long" and facing <= -0.2:
-            canvas.ellipse((back[0], cy + 0.045), rx * 1.12, ry * 1.25, hair)
+        if self.cos <= -0.2:
+            self.hair_behind()
         self._hat(cx, cy, rx, ry)
 
-    def _ponytail(self, cx: float, cy: float, rx: float) -> None:
-        start = (cx - self.sin * rx, cy - 0.02)
-        self.canvas.limb(start, (start[0] - self.sin * 0.03, cy + 0.075), 0.02, 0.012, self.person.hair)
+    def hair_behind(self) -> None:
+        """What hangs down at the back: behind the trunk when we see the face, before it when we see the back."""
+        size, cut, hair = self.person.head, self.person.haircut, self.person.hair
+        x, y = 0.008 * self.sin, _HEAD
+        if cut == "long":
+            x -= 0.02 * self.sin
+            self.canvas.limb((x, y), (x - 0.012 * self.sin, y + 0.105), 0.056 * size, 0.05 * size, hair)
+        elif cut == "ponytail":
+            start = (x - self.sin * 0.055 * size, y - 0.02)
+            self.canvas.limb(start, (start[0] - self.sin * 0.03, y + 0.085), 0.02, 0.012, hair)
 
     def _hair(self, cx: float, cy: float, rx: float, ry: float) -> None:
         cut, hair, canvas = self.person.haircut, self.person.hair, self.canvas
@@ -329,7 +340,7 @@ class _Figure:
             canvas.ellipse((cx - 0.035 * self.sin, cy - ry * 0.92), 0.027, 0.024, hair)
 
     def _face(self, cx: float, cy: float, rx: float, ry: float) -> None:
-        """Skin over the hair on the side where the face is; a nose in profile, eyes and mouth where they can be seen."""
+        """Skin over the hair where the face is; a nose in profile, eyes and mouth where they can be seen."""
         visible = (self.cos + 0.5) / 1.5
         if visible <= 0:
             return

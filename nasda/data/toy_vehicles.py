@@ -1,60 +1,61 @@
-"""Toy vehicles: which one it is (`Vehicle`), and how a camera sees it (`draw_vehicle`).
-
-A vehicle is a few solids with flat faces in three dimensions; windows, lights, doors and marks are patches on the faces.
-"""
+"""Toy vehicles: which one it is (`Vehicle`), and how it looks from any side (`draw_vehicle`)."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from nasda.data.toy_canvas import Canvas, Colour, Point, mixed
 
-# The ten colours of VeRi-776 in the order of its colour ids.
+Solid = tuple[float, float, float]  # x forward, y to the left, z up, in metres
+
+# The ten colours and nine body types of VeRi-776, in the order of its colorID and typeID (both from 1).
 COLOURS: dict[str, Colour] = {
-    "yellow": (226, 188, 44),
-    "orange": (222, 116, 40),
-    "green": (52, 124, 76),
-    "gray": (134, 138, 144),
-    "red": (176, 38, 42),
-    "blue": (44, 84, 168),
-    "white": (232, 232, 228),
-    "golden": (188, 160, 104),
-    "brown": (106, 72, 50),
+    "yellow": (232, 188, 40),
+    "orange": (226, 112, 36),
+    "green": (40, 122, 78),
+    "gray": (128, 130, 134),
+    "red": (188, 36, 42),
+    "blue": (40, 86, 176),
+    "white": (234, 234, 230),
+    "golden": (196, 172, 120),
+    "brown": (108, 72, 50),
     "black": (40, 40, 46),
 }
+BODIES = ("sedan", "suv", "van", "hatchback", "mpv", "pickup", "bus", "truck", "estate")
 COLOUR_IDS = {name: number for number, name in enumerate(COLOURS, start=1)}
+TYPE_IDS = {name: number for number, name in enumerate(BODIES, start=1)}
+TRIMS: tuple[Colour, ...] = ((34, 34, 38), (200, 202, 206), (96, 98, 104))
+MARKS = ("none", "stripe", "two-tone", "logo", "hood stripes", "door")
+ROOFS = ("plain", "rack", "sunroof", "sign", "coloured", "box")
 
 
-class Shape(NamedTuple):
-    """A body type, in metres: length, width, height of the belt line below the windows, height of the roof, and where
-    the cabin's base and roof begin and end along the length (from the middle, forwards positive)."""
+@dataclass(frozen=True)
+class _Shape:
+    """A body type: metres, and the cabin's four corners along the length (-0.5 rear, 0.5 front)."""
 
     length: float
     width: float
+    floor: float
     belt: float
     roof: float
-    base: tuple[float, float]
-    top: tuple[float, float]
-    cargo: tuple[float, float, float] | None = None  # a box behind the cabin: front, rear, height
-    rows: int = 2  # side windows
+    nose: float  # how much lower the bonnet's front is than the belt
+    cabin: tuple[float, float, float, float]  # rear bottom, rear top, front top, front bottom
+    wheel: float
+    axle: tuple[float, float]  # rear and front, as shares of the length
 
 
-SHAPES: dict[str, Shape] = {
-    "sedan": Shape(4.6, 1.8, 0.95, 1.45, (1.05, -1.75), (0.35, -1.0)),
-    "suv": Shape(4.5, 1.9, 1.12, 1.8, (1.15, -2.2), (0.6, -2.0)),
-    "van": Shape(4.9, 1.95, 1.15, 2.15, (2.05, -2.4), (1.35, -2.38), rows=3),
-    "hatchback": Shape(3.9, 1.72, 0.95, 1.5, (0.95, -1.9), (0.35, -1.45)),
-    "estate": Shape(4.7, 1.8, 0.95, 1.48, (1.05, -2.25), (0.35, -1.95), rows=3),
-    "pickup": Shape(5.0, 1.9, 1.05, 1.75, (1.2, -0.55), (0.65, -0.45)),
-    "bus": Shape(6.6, 2.3, 1.15, 2.9, (3.25, -3.25), (3.15, -3.25), rows=5),
-    "truck": Shape(5.8, 2.1, 1.05, 2.1, (2.6, 1.15), (2.35, 1.15), cargo=(1.0, -2.85, 2.75), rows=1),
+_SHAPES: dict[str, _Shape] = {
+    "sedan": _Shape(4.5, 1.8, 0.26, 0.92, 1.45, 0.2, (-0.4, -0.23, 0.08, 0.24), 0.34, (-0.3, 0.3)),
+    "suv": _Shape(4.4, 1.92, 0.36, 1.12, 1.82, 0.16, (-0.49, -0.43, 0.09, 0.22), 0.41, (-0.3, 0.3)),
+    "van": _Shape(4.9, 1.95, 0.3, 1.2, 2.15, 0.34, (-0.495, -0.485, 0.27, 0.4), 0.36, (-0.3, 0.33)),
+    "hatchback": _Shape(3.7, 1.72, 0.26, 0.94, 1.52, 0.2, (-0.49, -0.37, 0.08, 0.26), 0.33, (-0.33, 0.32)),
+    "mpv": _Shape(4.5, 1.88, 0.28, 1.02, 1.76, 0.26, (-0.495, -0.44, 0.16, 0.37), 0.35, (-0.31, 0.32)),
+    "pickup": _Shape(5.1, 1.92, 0.4, 1.12, 1.82, 0.14, (-0.08, -0.05, 0.13, 0.23), 0.42, (-0.31, 0.32)),
+    "bus": _Shape(7.4, 2.4, 0.3, 1.3, 2.9, 0.02, (-0.498, -0.495, 0.485, 0.496), 0.45, (-0.28, 0.32)),
+    "truck": _Shape(6.0, 2.2, 0.45, 1.25, 2.15, 0.06, (0.2, 0.21, 0.43, 0.49), 0.45, (-0.3, 0.34)),
+    "estate": _Shape(4.7, 1.8, 0.26, 0.92, 1.48, 0.2, (-0.49, -0.41, 0.08, 0.24), 0.34, (-0.3, 0.3)),
 }
-TYPE_IDS = {"sedan": 1, "suv": 2, "van": 3, "hatchback": 4, "pickup": 6, "bus": 7, "truck": 8, "estate": 9}
-MARKS = ("none", "bonnet stripe", "side stripe", "door sign", "roof rack", "taxi sign", "two-tone", "sunroof")
-_WEIGHTS = {"sedan": 5, "suv": 4, "van": 3, "hatchback": 4, "pickup": 2, "bus": 1.5, "truck": 2, "estate": 2}
 
 
 @dataclass(frozen=True)
@@ -63,281 +64,386 @@ class Vehicle:
 
     body: str
     colour_name: str
-    colour: Colour
+    stretch: float  # length against the type's usual one
     trim: Colour  # bumpers and sills
-    roof: Colour
-    glass: Colour
+    rims: Colour
+    spokes: int
+    glass: float  # tint, 0 clear .. 1 dark
     mark: str
     mark_colour: Colour
-    mark_place: float  # in [0, 1]
-    rims: Colour
-    plate: Colour
+    mark_place: float  # along the side, 0 rear .. 1 front
+    roof: str
+    roof_colour: Colour
+    front_stickers: int  # behind the windscreen, as a bit mask: left, middle, right
+    rear_stickers: int
+    spare_wheel: bool
+
+    @property
+    def colour(self) -> Colour:
+        return COLOURS[self.colour_name]
 
 
 def draw_attributes(rng: np.random.Generator) -> Vehicle:
     """A vehicle drawn at random; the same generator state gives the same vehicle."""
 
-    def shade(colour: Colour, amount: float) -> Colour:
-        return mixed(colour, (255, 255, 255) if amount > 0 else (0, 0, 0), abs(amount))
+    def pick(count: int, weights: tuple[float, ...]) -> int:
+        return int(rng.choice(count, p=np.array(weights) / sum(weights)))
 
-    names = list(COLOURS)
-    weights = np.array(list(_WEIGHTS.values()))
-    body = list(SHAPES)[int(rng.choice(len(SHAPES), p=weights / weights.sum()))]
-    name = names[int(rng.choice(len(names), p=np.array((1, 0.8, 0.8, 2, 1.5, 1.5, 3, 0.8, 0.8, 2.5)) / 14.7))]
-    colour = shade(COLOURS[name], float(rng.uniform(-0.12, 0.12)))
-    mark_colour = COLOURS[names[int(rng.integers(len(names)))]]
-    trims = ((34, 34, 38), colour, (176, 178, 182))
-    trim = trims[int(rng.choice(3, p=(0.45, 0.35, 0.2)))]
-    roof = COLOURS[names[int(rng.integers(len(names)))]] if rng.random() < 0.22 else colour
-    glasses = ((52, 64, 76), (96, 118, 132), (24, 26, 30))
+    name = list(COLOURS)[pick(len(COLOURS), (1.2, 1, 1, 2, 2, 2, 2.5, 1, 1, 2.2))]
+    others = [colour for other, colour in COLOURS.items() if other != name]
     return Vehicle(
-        body=body,
+        body=BODIES[pick(len(BODIES), (2.5, 2, 1.4, 1.8, 1, 1.1, 0.8, 1.1, 0.9))],
         colour_name=name,
-        colour=colour,
-        trim=trim,
-        roof=roof,
-        glass=glasses[int(rng.integers(3))],
-        mark=MARKS[int(rng.choice(len(MARKS), p=np.array((3, 1.5, 2, 2, 1.5, 1, 2, 1)) / 14))],
-        mark_colour=mark_colour,
-        mark_place=float(rng.uniform()),
-        rims=((186, 188, 192), (60, 62, 66), (222, 222, 222))[int(rng.integers(3))],
-        plate=((238, 238, 232), (232, 200, 60), (60, 96, 190))[int(rng.integers(3))],
+        stretch=float(rng.uniform(0.94, 1.08)),
+        trim=COLOURS[name] if rng.random() < 0.35 else TRIMS[pick(len(TRIMS), (3, 1, 1.5))],
+        rims=(198, 200, 204) if rng.random() < 0.65 else (70, 70, 76),
+        spokes=int(rng.integers(3, 8)),
+        glass=float(rng.uniform(0.0, 1.0)),
+        mark=MARKS[pick(len(MARKS), (1.5, 2, 2, 2, 1.5, 1.5))],
+        mark_colour=others[int(rng.integers(len(others)))],
+        mark_place=float(rng.uniform(0.2, 0.8)),
+        roof=ROOFS[pick(len(ROOFS), (2, 1.5, 1.5, 1, 1.7, 1))],
+        roof_colour=others[int(rng.integers(len(others)))],
+        front_stickers=int(rng.integers(8)),
+        rear_stickers=int(rng.integers(8)),
+        spare_wheel=bool(rng.random() < 0.5),
     )
 
 
-Corner = tuple[float, float, float]  # to the vehicle's right, upwards, forwards; metres
-_CLEARANCE = 0.28
-_ELEVATION = math.radians(13)  # cameras hang above the road
-_PAPER_WHITE: Colour = (246, 244, 226)
-
-
-class Face(NamedTuple):
-    """Four corners: bottom left, bottom right, top right, top left as seen from outside."""
-
-    corners: tuple[Corner, Corner, Corner, Corner]
-    name: str
-
-    def at(self, u: float, v: float) -> Corner:
-        """The point at `u` from left to right and `v` from bottom to top, both in [0, 1]."""
-        a, b, c, d = self.corners
-        return tuple(  # type: ignore[return-value]
-            (1 - v) * ((1 - u) * a[i] + u * b[i]) + v * ((1 - u) * d[i] + u * c[i]) for i in range(3)
-        )
-
-    def patch(self, left: float, right: float, bottom: float, top: float) -> list[Corner]:
-        """A rectangle on the face."""
-        return [self.at(left, bottom), self.at(right, bottom), self.at(right, top), self.at(left, top)]
-
-
-def solid(
-    base: tuple[float, float], top: tuple[float, float], low: float, high: float, w0: float, w1: float
-) -> list[Face]:
-    """A box that may lean inwards, from `base` (front, rear) at height `low` to `top` at `high`; `w0` and `w1` are
-    half its width below and above."""
-    (f0, r0), (f1, r1) = base, top
-    corners: dict[str, tuple[Corner, Corner, Corner, Corner]] = {
-        "front": ((w0, low, f0), (-w0, low, f0), (-w1, high, f1), (w1, high, f1)),
-        "rear": ((-w0, low, r0), (w0, low, r0), (w1, high, r1), (-w1, high, r1)),
-        "right": ((w0, low, r0), (w0, low, f0), (w1, high, f1), (w1, high, r1)),
-        "left": ((-w0, low, f0), (-w0, low, r0), (-w1, high, r1), (-w1, high, f1)),
-        "top": ((w1, high, f1), (-w1, high, f1), (-w1, high, r1), (w1, high, r1)),
-    }
-    return [Face(quad, name) for name, quad in corners.items()]
-
-
 def draw_vehicle(canvas: Canvas, vehicle: Vehicle, yaw: float) -> None:
-    """Draw `vehicle` so that it fills the picture: `yaw` in degrees, 0 from the front, 90 from its right side."""
-    _Drawing(canvas, vehicle, yaw).draw()
+    """Draw `vehicle` so that it fills the picture: `yaw` in degrees, 0 from the front, 90 its left side, 180 its rear.
+
+    Like a detector's box that was made square, it may be drawn up to half as high again as it is.
+    """
+    _Model(canvas, vehicle, yaw).draw()
 
 
-class _Drawing:
-    """One view of one vehicle, orthographic, from slightly above."""
+_ELEVATION = math.radians(17)  # cameras hang above the road
+_CARGO_TOP = 2.75  # metres
+_FILL = 0.94  # share of the picture that the vehicle takes, in width or in height
+_GLASS_CLEAR, _GLASS_DARK = (112, 138, 152), (26, 32, 42)
+
+
+class _Model:
+    """Convex blocks in three dimensions, faces turned away left out, and details painted on the faces that remain."""
 
     def __init__(self, canvas: Canvas, vehicle: Vehicle, yaw: float) -> None:
-        self.canvas, self.vehicle, self.shape = canvas, vehicle, SHAPES[vehicle.body]
+        self.canvas, self.vehicle = canvas, vehicle
         angle = math.radians(yaw)
         self.cos, self.sin = math.cos(angle), math.sin(angle)
-        shape = self.shape
-        height = shape.cargo[2] if shape.cargo else shape.roof
-        across = shape.length * abs(self.sin) + shape.width * abs(self.cos)
-        deep = shape.length * abs(self.cos) + shape.width * abs(self.sin)
-        tall = height * math.cos(_ELEVATION) + deep * math.sin(_ELEVATION)
-        self.scale = min(0.93 / across, 0.8 / tall)
-        self.ground = 0.5 + 0.5 * tall * self.scale - 0.5 * deep * math.sin(_ELEVATION) * self.scale
+        self.low, self.high = math.sin(_ELEVATION), math.cos(_ELEVATION)
+        self.shape = _SHAPES[vehicle.body]
+        self.length = self.shape.length * vehicle.stretch
+        self.half = self.shape.width / 2
+        self.scale, self.shift = (1.0, 1.0), (0.0, 0.0)
+        self.fit()
 
-    def depth(self, corner: Corner) -> float:
-        """How near a point is to the camera, along the ground."""
-        return corner[2] * self.cos + corner[0] * self.sin
+    def fit(self) -> None:
+        """Choose scale and place so that the vehicle fills the picture."""
+        shape, end, side = self.shape, self.length / 2, self.half
+        on_top = 0.22 if self.vehicle.roof in ("sign", "box", "rack") else 0.0
+        top = _CARGO_TOP if self.vehicle.body == "truck" else shape.roof + on_top
+        corners = [(x, y, z) for x in (-end, end) for y in (-side, side) for z in (0.0, shape.belt)]
+        corners += [(0.75 * x, 0.85 * y, top) for x in (-end, end) for y in (-side, side)]
+        points = [self.seen(corner) for corner in corners]
+        left, right = min(x for x, _ in points), max(x for x, _ in points)
+        upper, lower = min(y for _, y in points), max(y for _, y in points)
+        across, down = _FILL * self.canvas.aspect / (right - left), _FILL / (lower - upper)
+        across, down = min(across, 1.35 * down), min(down, 1.45 * across)
+        self.scale = (across, down)
+        self.shift = (-across * (left + right) / 2, 0.5 - down * (upper + lower) / 2)
 
-    def seen(self, corner: Corner) -> Point:
+    def seen(self, point: Solid) -> Point:
         """Where a point is on the picture."""
-        x, y, z = corner
-        across = z * self.sin - x * self.cos
-        up = y * math.cos(_ELEVATION) - self.depth(corner) * math.sin(_ELEVATION)
-        return across * self.scale, self.ground - up * self.scale
-
-    def visible(self, face: Face) -> bool:
-        """Whether a face looks at the camera: its corners then run round the same way as from outside."""
-        points = [self.seen(corner) for corner in face.corners]
-        area = sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(points, points[1:] + points[:1], strict=True))
-        return area < 0
-
-    def light(self, face: Face) -> int:
-        """Tops are bright; of the sides the one towards the sun."""
-        if face.name == "top":
-            return 146
-        sideways = {"right": (1.0, 0.0), "left": (-1.0, 0.0), "front": (0.0, 1.0), "rear": (0.0, -1.0)}[face.name]
-        towards_right = sideways[1] * self.sin - sideways[0] * self.cos
-        return round(114 + 16 * towards_right * (1 if self.canvas.sun >= 0 else -1))
-
-    def fill(self, corners: list[Corner], colour: Colour, light: int | None = None) -> None:
-        self.canvas.polygon([self.seen(corner) for corner in corners], colour, light=light)
-
-    # --- the parts
+        x, y, z = point
+        depth = x * self.cos + y * self.sin
+        near = 1 + 0.03 * (depth * self.high + z * self.low)  # a little perspective
+        return (
+            self.scale[0] * near * (y * self.cos - x * self.sin) + self.shift[0],
+            self.scale[1] * near * (depth * self.low - z * self.high) + self.shift[1],
+        )
 
     def draw(self) -> None:
-        self.shadow()
-        self.wheels(near=False)
-        self.lower_body()
-        self.wheels(near=True)
-        solids = [self.cabin] if self.shape.cargo is None else [self.cargo, self.cabin]
-        if self.cos < 0:  # from behind, the load hides the cabin
-            solids.reverse()
-        for part in solids:
-            part()
+        vehicle, end, side = self.vehicle, self.length / 2 * 1.03, self.half * 1.04
+        ground = [self.seen((x, y, 0.0)) for x, y in ((-end, -side), (end, -side), (end, side), (-end, side))]
+        self.canvas.polygon(ground, (12, 12, 18), opacity=120)
+        for y in (-self.half, self.half):
+            self.tyres(y)
+        self.body()
+        if abs(self.sin) > 0.1:
+            self.wheels(math.copysign(self.half, self.sin))
+        if vehicle.body == "truck" and self.cos > 0:
+            self.cargo()
+        self.cabin()
+        if vehicle.body == "truck" and self.cos <= 0:
+            self.cargo()
 
-    def shadow(self) -> None:
-        half, width = self.shape.length / 2, self.shape.width / 2 * 1.04
-        corners = [(width, 0.0, half), (-width, 0.0, half), (-width, 0.0, -half), (width, 0.0, -half)]
-        self.canvas.polygon([self.seen(corner) for corner in corners], (12, 12, 18), opacity=130)
+    # --- faces
 
-    def wheels(self, near: bool) -> None:
-        shape = self.shape
-        radius = 0.36 if shape.length < 5.5 else 0.46
-        for side in (-1, 1):
-            if (side * self.sin > 0.05) != near:
+    def face(self, corners: list[Solid], colour: Colour, light: int | None = None, *, detail: bool = False) -> bool:
+        """Paint a flat face given counter-clockwise from outside; False when it is turned away."""
+        points = [self.seen(corner) for corner in corners]
+        area = sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(points, points[1:] + points[:1], strict=True))
+        if area >= -1e-9:  # the screen's y points down, which turns counter-clockwise round
+            return False
+        self.canvas.polygon(points, colour, light=None if detail else (self.lit(corners) if light is None else light))
+        return True
+
+    def lit(self, corners: list[Solid]) -> int:
+        (ax, ay, az), (bx, by, bz), (cx, cy, cz) = corners[0], corners[1], corners[2]
+        ux, uy, uz, vx, vy, vz = bx - ax, by - ay, bz - az, cx - bx, cy - by, cz - bz
+        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        length = math.sqrt(nx * nx + ny * ny + nz * nz) or 1.0
+        nx, ny, nz = nx / length, ny / length, nz / length
+        across = ny * self.cos - nx * self.sin
+        return round(max(70, min(164, 106 + 44 * max(nz, -0.3) + 24 * across * self.canvas.sun)))
+
+    @staticmethod
+    def within(corners: list[Solid], u0: float, u1: float, v0: float, v1: float) -> list[Solid]:
+        """A part of a four-cornered face: u from its first to its second corner, v from its first to its last."""
+        a, b, c, d = corners
+
+        def at(u: float, v: float) -> Solid:
+            x, y, z = (
+                (1 - v) * ((1 - u) * p + u * q) + v * ((1 - u) * s + u * r)
+                for p, q, r, s in zip(a, b, c, d, strict=True)
+            )
+            return (x, y, z)
+
+        return [at(u0, v0), at(u1, v0), at(u1, v1), at(u0, v1)]
+
+    def side_points(self, sign: int, outline: list[tuple[float, float]], half: float) -> list[Solid]:
+        """A side profile (x, z; counter-clockwise seen from the right) at y = sign * half, turned outwards."""
+        points = [(x, sign * half, z) for x, z in outline]
+        return points if sign < 0 else points[::-1]
+
+    # --- parts
+
+    def body(self) -> None:
+        shape, vehicle, half, end = self.shape, self.vehicle, self.half, self.length / 2
+        c, b = shape.floor, shape.belt
+        hood = shape.cabin[3] * self.length
+        n = b - shape.nose
+        outline = [
+            (-end, c),
+            (end * 0.98, c),
+            (end, (c + n) / 2),
+            (end * 0.97, n),
+            (hood, b),
+            (-end * 0.98, b),
+            (-end, b * 0.85),
+        ]
+        paint = vehicle.colour
+        lower = vehicle.mark_colour if vehicle.mark == "two-tone" else paint
+        for sign in (-1, 1):
+            if not self.face(self.side_points(sign, outline, half), paint):
                 continue
-            for z in (shape.length * 0.31, -shape.length * 0.3):
-                for share, colour in ((1.0, (30, 30, 32)), (0.62, self.vehicle.rims), (0.2, (40, 40, 44))):
-                    turn = (2 * math.pi * i / 18 for i in range(18))
-                    x = side * (shape.width / 2 + 0.01)
-                    ring = [(x, radius + radius * share * math.sin(a), z + radius * share * math.cos(a)) for a in turn]
-                    self.fill(ring, colour, light=118)
-
-    def lower_body(self) -> None:
-        shape, vehicle = self.shape, self.vehicle
-        half, width = shape.length / 2, shape.width / 2
-        for face in self.facing(
-            solid((half, -half), (half * 0.97, -half * 0.97), _CLEARANCE, shape.belt, width, width)
-        ):
-            light = self.light(face)
-            self.fill(list(face.corners), vehicle.colour, light)
-            if face.name == "top":
-                self.bonnet(face)
-                continue
+            self.side_details(sign, outline)
+        # front
+        front = self.quad(end, c, end * 1.0, n, half)
+        if self.face(front, lower if vehicle.mark == "two-tone" else paint):
             if vehicle.mark == "two-tone":
-                self.fill(face.patch(0, 1, 0, 0.55), vehicle.mark_colour)
-            self.fill(face.patch(0, 1, 0, 0.2), vehicle.trim)
-            if face.name in ("left", "right"):
-                self.flank(face)
-            else:
-                self.end(face)
+                self.face(self.within(front, 0, 1, 0.55, 1), paint, detail=True)
+            self.face(self.within(front, 0, 1, 0, 0.3), vehicle.trim, detail=True)
+            self.face(self.within(front, 0.27, 0.73, 0.5, 0.86), (28, 28, 32), detail=True)
+            self.face(self.within(front, 0.27, 0.73, 0.64, 0.7), (170, 172, 176), detail=True)
+            for u in (0.04, 0.78):
+                self.face(self.within(front, u, u + 0.18, 0.58, 0.9), (252, 250, 226), detail=True)
+            self.face(self.within(front, 0.38, 0.62, 0.12, 0.34), (236, 236, 240), detail=True)
+        # bonnet, and behind the cabin
+        bonnet = self.quad(end * 0.97, n, hood, b, half)
+        if self.face(bonnet, paint) and vehicle.mark == "hood stripes":
+            for u in (0.3, 0.56):
+                self.face(self.within(bonnet, u, u + 0.14, 0, 1), vehicle.mark_colour, detail=True)
+        deck = self.quad(hood, b, -end * 0.98, b, half)
+        if self.face(deck, paint) and vehicle.body == "pickup":
+            behind = (hood - shape.cabin[0] * self.length) / (hood + end * 0.98)
+            self.face(self.within(deck, 0.07, 0.93, behind + 0.02, 0.97), (52, 52, 56), light=84)
+        # rear
+        rear = self.quad(-end, b * 0.9, -end, c, half)
+        if self.face(rear, paint):
+            if vehicle.mark == "two-tone":
+                self.face(self.within(rear, 0, 1, 0.5, 1), lower, detail=True)
+            self.face(self.within(rear, 0, 1, 0.72, 1), vehicle.trim, detail=True)
+            for u in (0.02, 0.84):
+                self.face(self.within(rear, u, u + 0.14, 0.08, 0.5), (214, 34, 38), detail=True)
+                self.face(self.within(rear, u, u + 0.14, 0.38, 0.5), (250, 170, 60), detail=True)
+            self.face(self.within(rear, 0.37, 0.63, 0.42, 0.62), (236, 236, 240), detail=True)
+        self.face(self.quad(-end * 0.98, b, -end, b * 0.85, half), paint)
 
-    def facing(self, faces: list[Face]) -> Iterator[Face]:
-        return (face for face in faces if self.visible(face))
+    def quad(self, x0: float, z0: float, x1: float, z1: float, half: float, half1: float | None = None) -> list[Solid]:
+        """A strip across the vehicle from (x0, z0) to (x1, z1), counter-clockwise from outside."""
+        top = half if half1 is None else half1
+        return [(x0, -half, z0), (x0, half, z0), (x1, top, z1), (x1, -top, z1)]
 
-    def bonnet(self, face: Face) -> None:
-        if self.vehicle.mark == "bonnet stripe":
-            for left in (0.3, 0.56):
-                self.fill(face.patch(left, left + 0.14, 0, 1), self.vehicle.mark_colour)
-        if self.vehicle.body == "pickup":
-            self.fill(face.patch(0.08, 0.92, 0.62, 0.97), mixed(self.vehicle.colour, (0, 0, 0), 0.65))
+    def side_details(self, sign: int, outline: list[tuple[float, float]]) -> None:
+        shape, vehicle, end = self.shape, self.vehicle, self.length / 2
+        c, b = shape.floor, shape.belt
 
-    def flank(self, face: Face) -> None:
-        """Wheel arches, doors and what is painted on them; the front is on the right of the right flank."""
-        vehicle, line = self.vehicle, mixed(self.vehicle.colour, (0, 0, 0), 0.45)
-        for u in (0.19, 0.81):
-            arch = [face.at(u + 0.105 * math.cos(a), 0.62 * math.sin(a)) for a in np.linspace(0, math.pi, 12)]
-            self.fill(arch, (24, 24, 26))
-        if vehicle.mark == "side stripe":
-            bottom = 0.42 + 0.2 * vehicle.mark_place
-            self.fill(face.patch(0, 1, bottom, bottom + 0.16), vehicle.mark_colour)
-        if vehicle.mark == "door sign":
-            left = 0.34 + 0.2 * vehicle.mark_place
-            self.fill(face.patch(left, left + 0.17, 0.32, 0.86), vehicle.mark_colour)
-        for u in (0.36, 0.52, 0.68):
-            self.fill(face.patch(u, u + 0.008, 0.2, 1), line)
+        def patch(x0: float, x1: float, z0: float, z1: float, colour: Colour) -> None:
+            outline = [(x0, z0), (x1, z0), (x1, z1), (x0, z1)]
+            self.face(self.side_points(sign, outline, self.half), colour, detail=True)
 
-    def end(self, face: Face) -> None:
-        """Lights, grille and number plate."""
-        front = face.name == "front"
-        for left in (0.03, 0.81):
-            self.fill(face.patch(left, left + 0.16, -0.42, 0), (30, 30, 32))  # the tyres below the bumper
-        lamp: Colour = _PAPER_WHITE if front else (206, 34, 34)
-        for left in (0.05, 0.77):
-            self.fill(face.patch(left, left + 0.18, 0.56, 0.82), lamp, light=140)
-        if front:
-            self.fill(face.patch(0.3, 0.7, 0.5, 0.78), (36, 36, 40))
-            if self.vehicle.mark == "bonnet stripe":
-                for left in (0.3, 0.56):
-                    self.fill(face.patch(left, left + 0.14, 0.78, 1), self.vehicle.mark_colour)
-        self.fill(face.patch(0.37, 0.63, 0.22, 0.4), self.vehicle.plate, light=132)
+        low, mid = c + 0.14 * (b - c), c + 0.5 * (b - c)
+        if vehicle.mark == "two-tone":
+            patch(-end, end * 0.98, c, mid, vehicle.mark_colour)
+        patch(-end * 0.99, end * 0.98, c, low, vehicle.trim)
+        front, back = shape.cabin[3] * self.length * 0.8, max(shape.cabin[0], -0.36) * self.length
+        door = vehicle.colour if vehicle.mark != "door" else vehicle.mark_colour
+        middle = (front + back) / 2
+        if vehicle.mark == "door":
+            patch(middle, front, low, b - 0.02, door)
+        if vehicle.mark == "stripe":
+            patch(-end * 0.98, end * 0.97, c + 0.5 * (b - c), c + 0.72 * (b - c), vehicle.mark_colour)
+        if vehicle.mark == "logo":
+            x = -end * 0.75 + vehicle.mark_place * 1.25 * end
+            patch(x - 0.36, x + 0.36, c + 0.3 * (b - c), c + 0.84 * (b - c), vehicle.mark_colour)
+            patch(
+                x - 0.2,
+                x + 0.2,
+                c + 0.46 * (b - c),
+                c + 0.66 * (b - c),
+                mixed(vehicle.mark_colour, vehicle.colour, 0.8),
+            )
+        seam = mixed(vehicle.colour, (0, 0, 0), 0.4)
+        for x in (front, middle, back):
+            patch(x - 0.018, x + 0.018, low, b, seam)
+        for x in (front, middle):
+            patch(x - 0.32, x - 0.12, b - 0.2, b - 0.14, seam)
+        patch(-end, -end * 0.93, b * 0.68, b * 0.84, (214, 34, 38))
+        patch(end * 0.9, end * 0.975, b - shape.nose - 0.18, b - shape.nose - 0.05, (252, 250, 226))
+        for axle in shape.axle:
+            self.disc(axle * self.length, sign * self.half, shape.wheel, shape.wheel * 1.2, (20, 20, 22), 90)
+
+    def disc(self, x: float, y: float, z: float, radius: float, colour: Colour, light: int, corners: int = 18) -> None:
+        ring = [2 * math.pi * i / corners for i in range(corners)]
+        points = [self.seen((x + radius * math.cos(a), y, z + radius * math.sin(a))) for a in ring]
+        self.canvas.polygon(points, colour, light=light)
+
+    def tyres(self, y: float) -> None:
+        """The treads on one side, most of which the body will hide."""
+        radius = self.shape.wheel
+        for axle in self.shape.axle:
+            x = axle * self.length
+            self.disc(x, y * 0.98, radius, radius, (24, 24, 26), 80)
+            self.disc(x, y * 0.87, radius, radius, (24, 24, 26), 80)
+            self.disc(x, y * 0.76, radius, radius, (24, 24, 26), 80)
+            tread = [(x, y * 0.76, 0.0), (x, y * 0.98, 0.0), (x, y * 0.98, 2 * radius), (x, y * 0.76, 2 * radius)]
+            self.canvas.polygon([self.seen(corner) for corner in tread], (24, 24, 26), light=80)
+
+    def wheels(self, y: float) -> None:
+        """The wheels of the side that we see, with rims and spokes."""
+        radius, vehicle = self.shape.wheel, self.vehicle
+        for axle in self.shape.axle:
+            x = axle * self.length
+            self.disc(x, y, radius, radius, (30, 30, 32), 112)
+            self.disc(x, y, radius, radius * 0.64, vehicle.rims, 132)
+            for i in range(vehicle.spokes):
+                a = 2 * math.pi * (i + 0.5) / vehicle.spokes
+                place = (x + radius * 0.4 * math.cos(a), y, radius + radius * 0.4 * math.sin(a))
+                self.disc(*place, radius * 0.13, (40, 40, 44), 110, 8)
 
     def cabin(self) -> None:
-        shape, vehicle = self.shape, self.vehicle
-        width = shape.width / 2
-        narrow = width * (0.97 if vehicle.body in ("bus", "van", "truck") else 0.8)
-        for face in self.facing(solid(shape.base, shape.top, shape.belt, shape.roof, width * 0.97, narrow)):
-            roof = face.name == "top"
-            self.fill(list(face.corners), vehicle.roof if roof else vehicle.colour, self.light(face))
-            if roof:
-                self.roof(face)
-            elif face.name in ("front", "rear"):
-                self.fill(face.patch(0.07, 0.93, 0.12, 0.92), vehicle.glass, light=136)
-                self.fill(face.patch(0.12, 0.34, 0.3, 0.88), mixed(vehicle.glass, (255, 255, 255), 0.18))
-            else:
-                self.side_windows(face)
+        shape, vehicle, length = self.shape, self.vehicle, self.length
+        rear, rear_top, front_top, front = (share * length for share in shape.cabin)
+        b, r, low = shape.belt, shape.roof, self.half * 0.97
+        high = self.half * (0.8 if vehicle.body not in ("bus", "van", "truck") else 0.93)
+        paint, glass = vehicle.colour, mixed(_GLASS_CLEAR, _GLASS_DARK, vehicle.glass)
+        rear_face = [(rear, low, b), (rear, -low, b), (rear_top, -high, r), (rear_top, high, r)]
+        if self.face(rear_face, paint):
+            self.window(rear_face, 0.1, 0.9, 0.12 if vehicle.body != "van" else 0.4, 0.88, glass, vehicle.rear_stickers)
+            if vehicle.spare_wheel and vehicle.body == "suv":
+                self.spare(rear)
+        screen = [(front, -low, b), (front, low, b), (front_top, high, r), (front_top, -high, r)]
+        if self.face(screen, paint):
+            self.window(screen, 0.07, 0.93, 0.06, 0.92, mixed(_GLASS_CLEAR, _GLASS_DARK, 0.25), vehicle.front_stickers)
+        for sign in (-1, 1):
+            side = [
+                (rear, sign * low, b),
+                (front, sign * low, b),
+                (front_top, sign * high, r),
+                (rear_top, sign * high, r),
+            ]
+            if sign > 0:
+                side = [side[1], side[0], side[3], side[2]]
+            if self.face(side, paint):
+                self.side_windows(side, sign, glass)
+        roof = [(front_top, -high, r), (front_top, high, r), (rear_top, high, r), (rear_top, -high, r)]
+        if self.face(roof, vehicle.roof_colour if vehicle.roof == "coloured" else paint):
+            if vehicle.roof == "sunroof":
+                self.face(self.within(roof, 0.2, 0.8, 0.15, 0.6), (30, 34, 42), detail=True)
+            if vehicle.mark == "hood stripes":
+                for u in (0.3, 0.56):
+                    self.face(self.within(roof, u, u + 0.14, 0, 1), vehicle.mark_colour, detail=True)
+        self.on_roof(rear_top, front_top, high)
 
-    def side_windows(self, face: Face) -> None:
-        shape, vehicle = self.shape, self.vehicle
-        closed = vehicle.body == "van" and vehicle.mark == "door sign"  # a tradesman's van has a sign, not windows
-        step = 0.92 / shape.rows
-        for row in range(shape.rows):
-            nearest_front = row == (shape.rows - 1 if face.name == "right" else 0)
-            if closed and not nearest_front:
+    def window(
+        self, face: list[Solid], u0: float, u1: float, v0: float, v1: float, glass: Colour, stickers: int
+    ) -> None:
+        self.face(self.within(face, u0, u1, v0, v1), glass, detail=True)
+        shine = mixed(glass, (235, 245, 250), 0.3)
+        self.face(
+            self.within(face, u0 + 0.06 * (u1 - u0), u0 + 0.3 * (u1 - u0), v0 + 0.5 * (v1 - v0), v1), shine, detail=True
+        )
+        for i, u in enumerate((0.12, 0.44, 0.76)):
+            if stickers >> i & 1:
+                at = u0 + u * (u1 - u0)
+                colour = (244, 240, 220) if i != 1 else self.vehicle.mark_colour
+                self.face(
+                    self.within(face, at, at + 0.13, v0 + 0.62 * (v1 - v0), v0 + 0.95 * (v1 - v0)), colour, detail=True
+                )
+
+    def side_windows(self, side: list[Solid], sign: int, glass: Colour) -> None:
+        kind = self.vehicle.body
+        count = {"bus": 6, "pickup": 1, "truck": 1, "van": 3, "mpv": 3, "suv": 3, "estate": 3}.get(kind, 2)
+        for i in range(count):
+            from_front = i if sign > 0 else count - 1 - i
+            if kind == "van" and from_front > 0:  # closed at the back
                 continue
-            left = 0.04 + row * step
-            self.fill(face.patch(left + 0.012, left + step - 0.012, 0.1, 0.84), vehicle.glass, light=134)
-        if closed:
-            left = 0.12 if face.name == "right" else 0.42
-            self.fill(face.patch(left, left + 0.45, 0.1, 0.8), vehicle.mark_colour)
+            u0, u1 = 0.06 + 0.88 * i / count, 0.06 + 0.88 * (i + 1) / count - 0.03
+            pane = self.within(side, u0, u1, 0.1, 0.88)
+            self.face(pane, glass, detail=True)
+            self.face(self.within(pane, 0.1, 0.5, 0.55, 0.95), mixed(glass, (235, 245, 250), 0.22), detail=True)
+        if kind == "van" and self.vehicle.mark in ("logo", "stripe"):
+            u = (0.62, 0.92) if sign > 0 else (0.08, 0.38)
+            self.face(self.within(side, *u, 0.2, 0.75), self.vehicle.mark_colour, detail=True)
 
-    def roof(self, face: Face) -> None:
-        vehicle = self.vehicle
-        if vehicle.mark == "bonnet stripe":
-            for left in (0.3, 0.56):
-                self.fill(face.patch(left, left + 0.14, 0, 1), vehicle.mark_colour)
-        elif vehicle.mark == "sunroof":
-            self.fill(face.patch(0.2, 0.8, 0.15, 0.5), vehicle.glass)
-        elif vehicle.mark == "roof rack":
-            self.box(face, 0.06, 0.94, 0.1, 0.95, 0.1, mixed(vehicle.mark_colour, (60, 60, 60), 0.5))
-        elif vehicle.mark == "taxi sign":
-            self.box(face, 0.3, 0.7, 0.42, 0.58, 0.22, vehicle.mark_colour)
+    def spare(self, rear: float) -> None:
+        radius, z = self.shape.wheel * 0.85, self.shape.belt * 0.95
+        for share, colour, light in ((1.0, (28, 28, 30), 96), (0.6, self.vehicle.rims, 128)):
+            ring = [2 * math.pi * i / 18 for i in range(18)]
+            points = [
+                self.seen((rear - 0.18, radius * share * math.cos(a), z + radius * share * math.sin(a))) for a in ring
+            ]
+            self.canvas.polygon(points, colour, light=light)
 
-    def box(self, face: Face, left: float, right: float, near: float, far: float, high: float, colour: Colour) -> None:
-        """Something that stands on the roof."""
-        (x0, y, z0), _, (x1, _, z1), _ = face.patch(left, right, near, far)
-        for side in self.facing(solid((z0, z1), (z0, z1), y, y + high, abs(x0), abs(x1))):
-            self.fill(list(side.corners), colour, self.light(side))
+    def on_roof(self, rear: float, front: float, half: float) -> None:
+        r, kind = self.shape.roof, self.vehicle.roof
+        middle = (rear + front) / 2
+        if kind == "sign":
+            self.block(middle - 0.16, middle + 0.16, 0.42, r, r + 0.22, self.vehicle.roof_colour)
+        elif kind == "box":
+            self.block(rear + 0.1, front - 0.15, half * 0.62, r + 0.04, r + 0.25, self.vehicle.roof_colour)
+        elif kind == "rack":
+            for y in (-half * 0.86, half * 0.86):
+                self.block(rear + 0.05, front - 0.05, 0.045, r + 0.06, r + 0.14, (60, 60, 64), y)
 
     def cargo(self) -> None:
-        assert self.shape.cargo is not None
-        front, rear, high = self.shape.cargo
-        width, vehicle = self.shape.width / 2, self.vehicle
-        for face in self.facing(solid((front, rear), (front, rear), self.shape.belt - 0.25, high, width, width)):
-            self.fill(list(face.corners), mixed(vehicle.roof, (255, 255, 255), 0.25), self.light(face))
-            if face.name in ("left", "right") and vehicle.mark in ("door sign", "side stripe", "two-tone"):
-                bottom = 0.2 + 0.4 * vehicle.mark_place
-                self.fill(face.patch(0.08, 0.92, bottom, bottom + 0.3), vehicle.mark_colour)
-            if face.name == "rear":
-                self.fill(face.patch(0.49, 0.51, 0.03, 0.97), (60, 60, 64))
+        end = self.length / 2
+        colour = self.vehicle.roof_colour if self.vehicle.roof != "plain" else (226, 226, 222)
+        x1 = self.shape.cabin[0] * self.length - 0.12
+        self.block(-end, x1, self.half * 1.02, 0.85, _CARGO_TOP, colour)
+        for sign in (-1, 1):
+            outline = [(-end * 0.7, 1.4), (x1 - end * 0.3, 1.4), (x1 - end * 0.3, 2.2), (-end * 0.7, 2.2)]
+            if self.vehicle.mark != "none":
+                self.face(self.side_points(sign, outline, self.half * 1.02), self.vehicle.mark_colour, detail=True)
+        doors = self.quad(-end, 2.7, -end, 0.9, self.half)
+        self.face(self.within(doors, 0.485, 0.515, 0, 1), mixed(colour, (0, 0, 0), 0.5), detail=True)
+
+    def block(self, x0: float, x1: float, half: float, z0: float, z1: float, colour: Colour, y: float = 0.0) -> None:
+        left, right = y + half, y - half
+        self.face([(x1, right, z0), (x1, left, z0), (x1, left, z1), (x1, right, z1)], colour)
+        self.face([(x0, left, z0), (x0, right, z0), (x0, right, z1), (x0, left, z1)], colour)
+        self.face([(x0, right, z0), (x1, right, z0), (x1, right, z1), (x0, right, z1)], colour)
+        self.face([(x1, left, z0), (x0, left, z0), (x0, left, z1), (x1, left, z1)], colour)
+        self.face([(x1, right, z1), (x1, left, z1), (x0, left, z1), (x0, right, z1)], colour)

@@ -1,0 +1,29 @@
+"""How fast the toy data is drawn: `pytest tests/benchmarks --benchmark-only`."""
+
+from pathlib import Path
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from nasda.data.toy import CAMERAS, TARGET, Drawing, Shot, _write
+from nasda.profiles import TaskName
+
+
+@pytest.mark.parametrize(
+    ("task", "height", "width", "least"),
+    [("person", 64, 32, 300), ("person", 256, 128, 60), ("vehicle", 64, 64, 250), ("vehicle", 256, 256, 40)],
+)
+def test_images_a_second_on_one_core(
+    benchmark: BenchmarkFixture, tmp_path: Path, task: TaskName, height: int, width: int, least: int
+) -> None:
+    """JPEG files on disk, in the target's style (the slower one), no process to help."""
+    drawing = Drawing(tmp_path, task, height, width, gap=1.0, world=0)
+    shots = [
+        Shot(f"{who}_{camid}.jpg", who, who, camid, number=0, domain=TARGET)
+        for who in range(1, 17)
+        for camid in CAMERAS[task][TARGET]
+    ]
+    benchmark.pedantic(_write, (drawing, shots), rounds=5, warmup_rounds=1)
+    speed = len(shots) / benchmark.stats["min"]
+    benchmark.extra_info["images_per_second"] = round(speed)
+    assert speed >= least
