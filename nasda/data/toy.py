@@ -146,12 +146,11 @@ def _picture(
     if badly_cropped:  # a detector's half a body
         shift_x, shift_y, zoom = shift_x + rng.choice((-0.3, 0.3)), shift_y + rng.uniform(-0.5, 0.4), zoom * 1.6
     canvas = Canvas(height, width, sun=view.light)
-    zoom *= view.zoom * (1 if task == "vehicle" else 0.97)
+    zoom *= view.zoom * (1 if task == "vehicle" else 0.96)  # hats need some room
+    canvas.place(zoom, zoom, shift_x, (1 - zoom) / 2 + shift_y)
     if task == "person":
-        canvas.place(zoom, zoom, shift_x, (1 - zoom) / 2 + shift_y)
         draw_person(canvas, person(world, domain, who), Step(float(yaw), float(phase)))
     else:
-        canvas.place(zoom, zoom, shift_x, (1 - zoom) / 2 + shift_y)
         draw_vehicle(canvas, vehicle(world, domain, who), float(yaw))
     pixels = compose(canvas.finished(), view, conditions, gap)
     return pixels, to_jpeg(pixels, conditions, gap)

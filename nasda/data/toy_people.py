@@ -136,7 +136,7 @@ class _Figure:
         for side in (-1, 1):
             parts.append((self.depth(side * 0.05, 0) - 1, lambda side=side: self.leg(side)))  # type: ignore[misc]
             parts.append((self.depth(side * 0.13, 0), lambda side=side: self.arm(side)))  # type: ignore[misc]
-        if self.person.lower == "skirt":
+        if self.person.lower == "skirt" and self.hem < 0.6:
             parts.append((-0.5, self.skirt))
         if self.person.haircut in ("long", "ponytail") and self.cos > -0.2:
             parts.append((-0.02, self.hair_behind))
@@ -207,7 +207,7 @@ class _Figure:
         if bare:
             self.canvas.limb(b, c, 0.034 * girth, 0.02, shin, dim)
             self.canvas.limb(a, b, 0.046 * girth, 0.036 * girth, person.skin, dim)
-            if person.lower == "shorts":
+            if person.lower == "shorts" and self.hem < 0.6:  # else they are hidden below a coat or a dress
                 cut = (a[0] + (b[0] - a[0]) * 0.85, a[1] + (b[1] - a[1]) * 0.85)
                 self.canvas.limb(a, cut, 0.053 * girth, 0.051 * girth, thigh, dim)
         else:
