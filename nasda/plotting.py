@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -80,6 +81,8 @@ def alpha_heatmap(history: Sequence[Mapping[str, Any]], primitives: Sequence[str
     nodes, columns = len(chosen), CELL_INPUTS + len(chosen) - 1
     figure = Plot(1.6 + 1.75 * columns, 0.9 + nodes * (0.7 + 0.16 * len(primitives)))
     axes = figure.subplots(nodes, columns, squeeze=False, sharex=True)
+    undecided = 1 / len(primitives)
+    scale = TwoSlopeNorm(undecided, vmin=0, vmax=max(2 * undecided, float(weights.max())))
     image = None
     for node, rows in enumerate(node_slices(nodes)):
         picked = {edge.input for edge in chosen[node]}
@@ -92,9 +95,8 @@ def alpha_heatmap(history: Sequence[Mapping[str, Any]], primitives: Sequence[str
                 weights[:, rows.start + state].T,
                 aspect="auto",
                 interpolation="nearest",
-                cmap="cividis",
-                vmin=0,
-                vmax=max(0.5, float(weights.max())),
+                cmap="PuOr_r",
+                norm=scale,
                 extent=(epochs[0] - 0.5, epochs[-1] + 0.5, len(primitives) - 0.5, -0.5),
             )
             _name_edge(panel, state, node, last[rows.start + state], state in picked)
@@ -107,10 +109,8 @@ def alpha_heatmap(history: Sequence[Mapping[str, Any]], primitives: Sequence[str
                 panel.set_ylabel(f"into node {node}", fontsize=_LABEL)
     assert image is not None  # derive() has found at least one node
     bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, pad=0.01)
-    bar.set_label("softmax weight of the operation", fontsize=_LABEL)
-    figure.suptitle(
-        f"α of the {kind} cell: each edge's strongest operation other than none; framed: derived", fontsize=_TITLE
-    )
+    bar.set_label(f"softmax weight (white: 1/{len(primitives)}, undecided)", fontsize=_LABEL)
+    figure.suptitle(f"α of the {kind} cell\nstrongest operation of each edge; framed: derived", fontsize=_TITLE)
     return figure
 
 
@@ -136,8 +136,8 @@ def search_curves(history: Sequence[Mapping[str, Any]], primitives: Sequence[str
     figure = Plot(12, 3.6)
     losses, undecided, skips = figure.subplots(1, 3)
 
-    losses.plot(epochs, _column(history, "loss_weights"), **_line(BLUE, "o", "-"), label="ω, on source")
-    losses.plot(epochs, _column(history, "loss_alphas"), **_line(VERMILLION, "s", "--"), label="α, on target")
+    losses.plot(epochs, _column(history, "loss_weights"), **_line(BLUE, "o", "-"), label="ω")
+    losses.plot(epochs, _column(history, "loss_alphas"), **_line(VERMILLION, "s", "--"), label="α")
     losses.set_ylim(bottom=0)
     _dress(losses, "losses", "epoch", "loss")
 

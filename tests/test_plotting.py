@@ -143,7 +143,7 @@ def test_alpha_heatmap_frames_and_names_the_derived_edges(kind):
     heatmaps = [axes.images[0].get_array() for axes in panels(figure) if axes.get_title()]
     assert [values.shape for values in heatmaps] == [(len(REID), len(history))] * edge_count(3)
     np.testing.assert_allclose(heatmaps[0].sum(axis=0), 1)  # softmax weights
-    assert any(axes.get_ylabel() == "softmax weight of the operation" for axes in figure.axes)
+    assert any(axes.get_ylabel() == "softmax weight (white: 1/7, undecided)" for axes in figure.axes)
 
 
 def test_search_curves_show_the_log():
