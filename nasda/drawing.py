@@ -126,7 +126,8 @@ def supercell_graph(alphas: ArrayLike | int, primitives: Sequence[str]) -> graph
     and the more opaque the stronger; a number of nodes instead draws every edge as one strand per candidate.
     Raises `NasdaError` when α fits no number of nodes, or other primitives.
     """
-    graph = _digraph("all candidates", rankdir="LR", ranksep="0.75", nodesep="0.3")
+    strands = isinstance(alphas, int)  # they take more room than single lines
+    graph = _digraph("all candidates", rankdir="LR", ranksep="0.75", nodesep="0.27" if strands else "0.15")
     if isinstance(alphas, int):
         nodes, shown = alphas, list(primitives)
         styles = [{"color": ":".join(map(operation_colour, primitives)), "arrowhead": "none"}] * edge_count(nodes)
@@ -172,7 +173,7 @@ def macro_graph(
     graph = _digraph("network", rankdir="TB", ranksep="0.2", nodesep="0.3")
     shape = (stem_channels or channels, _strided(height, stem_stride), _strided(width, stem_stride))
     _box(graph, "image", "image", _shape((3, height, width)), _STATE_FILL)
-    _box(graph, "stem", f"stem: conv 3×3, stride {stem_stride}", _shape(shape), tint(SKY, 0.3))
+    _box(graph, "stem", f"stem (conv 3×3, stride {stem_stride})", _shape(shape), tint(SKY, 0.3))
     graph.edge("image", "stem")
     before, last = "stem", "stem"  # the stem's output serves the first cell as both of its inputs
     for block in range(blocks):
@@ -185,7 +186,7 @@ def macro_graph(
                 shape = (nodes * cell_channels, _strided(shape[1], stride), _strided(shape[2], stride))
                 name = f"cell_{block * cells_per_block + position}"
                 kind, fill = ("reduction", tint(ORANGE, 0.35)) if reduces else ("normal", tint(BLUE, 0.18))
-                _box(cluster, name, f"{kind} cell, C = {cell_channels}", _shape(shape), fill)
+                _box(cluster, name, f"{kind} cell (C = {cell_channels})", _shape(shape), fill)
                 graph.edge(last, name, weight="10")
                 if before != last:
                     graph.edge(f"{before}:e", f"{name}:e", style="dashed", color=GREY, constraint="false")
@@ -196,14 +197,14 @@ def macro_graph(
 
 def _draw_head(graph: graphviz.Digraph, last: str, features: int, embedding: int, classes: int | None) -> None:
     """f → dropout → g → dropout → h; retrieval compares f, so the head is there for training."""
-    chain = [("f", "global average pooling: f", features), ("g", "dropout, linear: embedding g", embedding)]
+    chain = [("f", "f (global average pooling)", features), ("g", "embedding g (dropout, linear)", embedding)]
     if classes is not None:
-        chain.append(("h", "dropout, linear: logits h", classes))
+        chain.append(("h", "logits h (dropout, linear)", classes))
     for name, title, size in chain:
         _box(graph, name, title, str(size), tint(GREEN, 0.2))
         graph.edge(last, name, weight="10")
         last = name
-    note = "sizes: channels × height × width\ndashed: a cell's other input,\nfrom the cell before the last"
+    note = "→ output: channels × height × width\ndashed: a cell's other input, from the cell before the last"
     _node(graph, "note", note, fontsize=11, shape="plaintext", style="")
     graph.edge(last, "note", style="invis")
 
@@ -257,15 +258,19 @@ def _draw_operation(
     """One edge of a derived cell. Its operation is a small box on the way: Graphviz then keeps other lines off it."""
     colour = operation_colour(operation)
     width = "1.6" if weight is None else f"{1 + 5 * weight:.2f}"
-    _operation_node(graph, name, operation, "" if weight is None else f"\n{weight:.2f}")
+    _operation_node(graph, name, operation, "" if weight is None else f"{weight:.2f}")
     graph.edge(f"state_{source}", name, color=colour, penwidth=width, arrowhead="none")
     graph.edge(name, f"state_{target}", color=colour, penwidth=width)
 
 
-def _operation_node(graph: graphviz.Digraph, name: str, operation: str, more: str = "", width: float = 0) -> None:
+def _operation_node(
+    graph: graphviz.Digraph, name: str, operation: str, more: str = "", width: float = 0, penwidth: str = "1"
+) -> None:
+    """A box in the operation's colour, with its name and, on a line of its own, what there is `more` to say."""
     colour = operation_colour(operation)
-    label = operation_label(operation) + more
-    _node(graph, name, label, fontsize=11, width=width, color=colour, fillcolor=tint(colour, 0.16))
+    label = operation_label(operation) + (f"\n{more}" if more else "")
+    fill = tint(colour, 0.16)
+    _node(graph, name, label, fontsize=11, width=width, color=colour, fillcolor=fill, penwidth=penwidth)
 
 
 def _draw_legend(graph: graphviz.Digraph, caption: str, operations: Sequence[str]) -> None:
@@ -276,7 +281,7 @@ def _draw_legend(graph: graphviz.Digraph, caption: str, operations: Sequence[str
         column.attr(rank="same")
         _node(column, "legend", caption, fontsize=11, shape="plaintext", style="")
         for name, operation in zip(names[1:], operations, strict=True):
-            _operation_node(column, name, operation, width=width)
+            _operation_node(column, name, operation, width=width, penwidth="2")
         for above, below in pairwise(names):
             column.edge(above, below, style="invis")
     graph.edge("output", names[len(names) // 2], style="invis")
@@ -293,8 +298,8 @@ def _strength_style(operation: str, strength: float, candidates: int) -> dict[st
 
 
 def _box(graph: graphviz.Digraph, name: str, title: str, size: str, fill: str) -> None:
-    """A layer of the network: what it is, and under it the size of its output."""
-    _node(graph, name, f"{title}\n{size}", padding=6, width=210, fillcolor=fill)
+    """A layer of the network: what it is → the size of its output."""
+    _node(graph, name, f"{title} → {size}", width=290, fillcolor=fill)
 
 
 def _shape(shape: tuple[int, int, int]) -> str:
@@ -422,7 +427,7 @@ def _png(svg: bytes) -> bytes:
                 background="white",
                 skip_system_fonts=True,
                 font_files=[str(_font_file())],
-                sans_serif_family=FONT.split(",")[0],
+                serif_family=FONT.split(",")[0],  # what resvg writes in where it has not the font that is asked for
             )
         )
     except (ImportError, ValueError) as error:
