@@ -14,16 +14,16 @@ SAME := --task $(TASK) --profile $(PROFILE) --seed $(SEED) --out $(OUT)
 
 # The whole chain on the built-in data, then every notebook.
 course: env
-	$(NASDA) doctor || true
 	$(NASDA) data make $(SAME)
+	$(NASDA) doctor $(SAME)
 	$(NASDA) data show $(SAME)
 	$(NASDA) search $(SAME)
 	$(NASDA) derive $(SAME)
 	$(NASDA) train $(SAME)
 	$(NASDA) evaluate $(SAME)
 	$(NASDA) draw $(SAME)
-	for notebook in $(notdir $(wildcard notebooks/[0-9]*.ipynb)); do \
-		$(BIN)/papermill notebooks/$$notebook $(OUT)/notebooks/$$notebook -p PROFILE $(PROFILE) -p TASK $(TASK) || exit 1; \
+	@for notebook in $(notdir $(wildcard notebooks/[0-9]*.ipynb)); do \
+		$(BIN)/papermill notebooks/$$notebook $(OUT)/$$notebook -p PROFILE $(PROFILE) -p TASK $(TASK) || exit 1; \
 	done
 	@echo
 	@echo "The table above is the result; its pictures lie in $(OUT)/pictures"
