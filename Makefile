@@ -1,4 +1,4 @@
-# The four commands of the README: course, test, lab, env. PYTHON, TASK, PROFILE and SEED can be given.
+# The README's commands. PYTHON, TASK, PROFILE and SEED can be given.
 PYTHON ?= python3
 TASK ?= person
 PROFILE ?= tiny
@@ -10,7 +10,7 @@ NASDA := $(BIN)/nasda
 OUT := runs/$(TASK)-$(PROFILE)-seed$(SEED)
 SAME := --task $(TASK) --profile $(PROFILE) --seed $(SEED) --out $(OUT)
 
-.PHONY: course test lint unit lab env clean
+.PHONY: course test lint unit bench lab env clean
 
 # The whole chain on the built-in data, then every notebook.
 course: env
@@ -38,6 +38,10 @@ lint: env
 # One thread a process: two OpenMP threads on a busy machine are slower than one.
 unit: env
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)
+
+# Images a second of the toy renderer; on a machine with nothing else to do.
+bench: env
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/benchmarks --benchmark-only
 
 lab: env
 	$(BIN)/jupyter lab notebooks

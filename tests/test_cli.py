@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from nasda.cli import main
+from nasda.search import Search
 
 # Smaller than the tiny profile in every direction, so that the chain takes seconds.
 SMALL = ["--height", "32", "--width", "16", "--padding", "2"]
@@ -243,6 +244,24 @@ def test_a_value_that_makes_no_sense(
     said = fails(*words, root=data, out=tmp_path / "run")
     assert len(said) > 30
     assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_ctrl_c_ends_a_search_in_one_line_and_leaves_it_resumable(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("search", *SMALL, *SPACE, *BATCH, "--sample-images", "2")
+
+    def interrupted(self: Search, epoch: int, index: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Search, "step", interrupted)
+        with pytest.raises(SystemExit) as exit:
+            run(*words, root=data, out=tmp_path)
+    assert exit.value.code == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    run(*words, root=data, out=tmp_path)
+    assert (tmp_path / "search" / "genotype.json").exists()
 
 
 def test_a_word_that_is_no_option_exits_with_2(data: Path, tmp_path: Path) -> None:
