@@ -258,7 +258,15 @@ class Cost(NamedTuple):
     multiply_adds: int
 
     def __str__(self) -> str:
-        return f"{self.parameters / 1e6:.3g} M parameters, {self.multiply_adds / 1e6:.3g} M multiply-adds an image"
+        return f"{_counted(self.parameters)} parameters, {_counted(self.multiply_adds)} multiply-adds an image"
+
+
+def _counted(number: int) -> str:
+    """Three digits or so: 954, 31.9 k, 16.2 M, 4.09 G."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return str(number)
 
 
 def count_cost(network: ReIDNetwork, height: int, width: int) -> Cost:

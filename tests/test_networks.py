@@ -306,7 +306,8 @@ def test_counting_leaves_the_network_as_it_was(training: bool) -> None:
 
 
 def test_a_cost_reads_in_millions() -> None:
-    assert str(Cost(23_508_032, 4_089_000_000)) == "23.5 M parameters, 4.09e+03 M multiply-adds an image"
+    assert str(Cost(23_508_032, 4_089_000_000)) == "23.5 M parameters, 4.09 G multiply-adds an image"
+    assert str(Cost(954, 31_900)) == "954 parameters, 31.9 k multiply-adds an image"
 
 
 # ResNet-50's weights

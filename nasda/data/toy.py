@@ -34,7 +34,7 @@ from nasda.files import explain_os_error, make_folder, read_json
 from nasda.profiles import TaskName, ToySettings, check_settings
 
 MARKER = "toy.json"  # says that a folder holds drawn images, and which
-DRAWING = 2  # counted up whenever the same arguments give other pictures than before
+DRAWING = 1  # counted up whenever the same arguments give other pictures than before
 SMALLEST = 16  # pixels; below that there is nothing to see
 SOURCE, TARGET = 0, 1
 
