@@ -44,7 +44,7 @@ bench: env
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/benchmarks --benchmark-only
 
 lab: env
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab
 
 # Makes .venv once. The stamp is touched last, so that an installation that was cut off is gone on with.
 env: .venv/installed

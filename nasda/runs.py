@@ -37,6 +37,8 @@ class RunFolder:
 
         Raises `NasdaError` naming the first setting that differs.
         """
+        for leftover in self.path.glob(".*.tmp"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
         wanted = json.loads(json.dumps(config))  # as it would come back from the file: tuples are lists
         if not self.config.exists():
             if self.checkpoint.exists():

@@ -25,7 +25,7 @@ def split_for_training(task: Task, settings: TrainSettings, seed: int) -> list[S
     """The images to train on: the source's (default), the target's own (in-domain), or the source's and a small sample
     of the target's, whose identities are moved behind the source's. Never a query or a gallery."""
     if settings.train_on == "target":
-        return [sample for sample in task.target.train if sample.pid > 0]
+        return task.target.train
     if settings.train_on == "source":
         return task.source.train
     last = max(sample.pid for sample in task.source.train)

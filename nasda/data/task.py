@@ -264,7 +264,7 @@ def require_sound(task: Task, images: bool = False) -> None:
     """Raise `NasdaError` if `check_task` finds errors: the first in full, and how many others there are."""
     errors = [problem for problem in check_task(task, images) if problem.severity == "error"]
     if errors:
-        others = f" (and {len(errors) - 1:,} more; nasda.data.task.check_task lists them)" if errors[1:] else ""
+        others = f" (and {len(errors) - 1:,} more; `nasda data check` lists them)" if errors[1:] else ""
         raise NasdaError(str(errors[0]).removeprefix("error: ") + others)
 
 

@@ -1,6 +1,5 @@
 """Batches: whose images they hold, how those were prepared, and that a row of batches goes on where it stopped."""
 
-
 import pytest
 import torch
 

@@ -1,0 +1,53 @@
+"""The README tells the truth: its commands parse, its pictures are there, its table is what was measured."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import tyro
+
+from nasda.cli import commands, read_ahead
+from nasda.experiments import results_table
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [line.split("#")[0].strip() for line in README.splitlines() if line.startswith("    ")]
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("nasda ")])
+def test_every_command_parses(command: str) -> None:
+    arguments = shlex.split(command)[1:]
+    tyro.cli(commands(*read_ahead(arguments)), prog="nasda", args=arguments)
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z]+)\b", README)) - {"with"}))
+def test_every_make_target_exists(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(([^)]+)\)", README))
+def test_every_picture_and_link_is_there(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+def test_every_folder_and_file_of_the_map_is_there() -> None:
+    for cell in re.findall(r"^\| (`[^|]+) \|", README, flags=re.MULTILINE):
+        first, *others = re.findall(r"`([^`]+)`", cell)
+        for name in [first, *(str(Path(first).parent / other) for other in others)]:
+            assert (ROOT / name).exists(), name
+
+
+def test_the_results_are_what_the_named_command_wrote() -> None:
+    printed = re.search(r"<!-- results -->\n(.*?)\n<!-- /results -->", README, flags=re.DOTALL)
+    assert printed is not None
+    rows = json.loads((ROOT / "docs" / "results.json").read_text())["rows"]
+    assert printed.group(1).strip() == results_table(rows)
+    assert all(len(scores) >= 3 for scores in rows.values())
+    floors = [max(s["mAP"] for s in scores) for name, scores in rows.items() if name.startswith("floor")]
+    worst = {name: min(s["mAP"] for s in scores) for name, scores in rows.items()}
+    best = {name: max(s["mAP"] for s in scores) for name, scores in rows.items()}
+    # What the README says in words: every seed's cross-domain above both floors, every in-domain above every cross.
+    assert worst["cross-domain"] > 1.5 * max(floors)
+    assert worst["in-domain"] > 1.5 * best["cross-domain"]
