@@ -370,6 +370,7 @@ def metrics_bars(
             panel.axvline(100 * floors[metric], color=INK, linestyle=":", linewidth=1.6, label="floor: guessing")
             panel.legend(fontsize=_SMALL, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
         panel.set_xlim(0, 1.45 * largest)  # room for the numbers
+        panel.set_xticks([tick for tick in panel.get_xticks() if tick <= min(100, 1.45 * largest)])
         panel.set_xlabel(f"{metric} (%)", fontsize=_LABEL)
         panel.set_yticks(range(len(rows)), list(rows), fontsize=_LABEL)
         panel.spines[["top", "right"]].set_visible(False)
