@@ -50,7 +50,7 @@ class Layout:
                 return folder
         raise NasdaError(
             f"{candidates[0] if candidates else data_root}: no {self.dataset} found: expected a folder named "
-            f"{_any_of(self.folder_names)} that holds {_any_of(self.markers)}; {self.advice}"
+            f"{_any_of(self.folder_names)} that holds {_any_of(self.markers[:3])}; {self.advice}"
         )
 
     @property
