@@ -36,6 +36,7 @@ from nasda.profiles import TaskName, ToySettings, check_settings
 MARKER = "toy.json"  # says that a folder holds drawn images, and which
 DRAWING = 1  # counted up whenever the same arguments give other pictures than before
 SMALLEST = 16  # pixels; below that there is nothing to see
+VIEWPOINTS = 36  # PersonX turns its people in steps of ten degrees
 SOURCE, TARGET = 0, 1
 
 # As in the real data sets: the source's cameras do not begin with 1, do not follow each other, and have two digits.
@@ -185,6 +186,11 @@ def make_toy(
     """
     _check(height, width, settings.gap)
     check_settings(settings)
+    if settings.images_per_camera >= VIEWPOINTS:
+        raise NasdaError(
+            f"--images-per-camera is {settings.images_per_camera}: expected at most {VIEWPOINTS - 1}, "
+            f"since PersonX names {VIEWPOINTS} viewpoints and a query takes one"
+        )
     root = Path(root)
     parameters = {"drawing": DRAWING, "task": task, "height": height, "width": width, **dataclasses.asdict(settings)}
     if _is_there(root, task, parameters):
@@ -290,9 +296,8 @@ def _sightings(
 
 
 def _market_name(pid: int, camid: int, frame: int, box: int) -> str:
-    return (
-        f"{pid:04d}_c{camid}s1_{frame:06d}_{box:02d}.jpg" if pid != JUNK else f"-1_c{camid}s1_{frame:06d}_{box:02d}.jpg"
-    )
+    identity = "-1" if pid == JUNK else f"{pid:04d}"
+    return f"{identity}_c{camid}s1_{frame:06d}_{box:02d}.jpg"
 
 
 def _people(drawing: Drawing, settings: ToySettings) -> list[Shot]:
@@ -307,13 +312,10 @@ def _personx(drawing: Drawing, settings: ToySettings, folder: str) -> Iterator[S
     viewpoint = count(1)
 
     def shot(split: str, seen: _Sighting) -> Shot:
-        name = f"{seen.pid:04d}_c{seen.camid}s1_{next(viewpoint) % 36 + 1:02d}.jpg"
-        while name in taken:
-            name = f"{seen.pid:04d}_c{seen.camid}s1_{next(viewpoint) % 36 + 1:02d}.jpg"
-        taken.add(name)
+        # The camera goes on round the person from image to image, so that no two of one camera have one name.
+        name = f"{seen.pid:04d}_c{seen.camid}s1_{next(viewpoint) % VIEWPOINTS + 1:02d}.jpg"
         return Shot(f"{folder}/{split}/{name}", seen.pid, seen.pid, seen.camid, seen.number, SOURCE)
 
-    taken: set[str] = set()
     for seen in _sightings(drawing, SOURCE, train, settings):
         yield shot("bounding_box_train", seen)
     for seen in _sightings(drawing, SOURCE, test, settings, extra=1):

@@ -309,6 +309,7 @@ def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
         ({"target_identities": -3}, "target-identities is -3"),
         ({"test_identities": 0}, "test-identities is 0"),
         ({"images_per_camera": 0}, "images-per-camera is 0"),
+        ({"images_per_camera": 36}, "--images-per-camera is 36: expected at most 35"),
     ],
 )
 def test_settings_that_make_no_sense(settings: dict[str, float], said: str, tmp_path: Path) -> None:
