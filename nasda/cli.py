@@ -8,8 +8,7 @@ import argparse
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -162,10 +161,9 @@ class Search(OnDevice):
         from nasda.search import run_search
 
         folder = self.experiment.search
-        with resumable("nasda search"):
-            genotype = run_search(
-                folder, self.load_task(), self.space, self.search, self.data, seed=self.seed, device=self.chosen_device
-            )
+        genotype = run_search(
+            folder, self.load_task(), self.space, self.search, self.data, seed=self.seed, device=self.chosen_device
+        )
         print(f"found: {genotype.to_json()}")
         print(f"run: {folder.path}")
 
@@ -182,7 +180,7 @@ class Derive(Common):
         from nasda.genotypes import CELL_KINDS, PRIMITIVES, derive
 
         folder = self.experiment.search
-        history, primitives = folder.read_log(), PRIMITIVES[folder.read_config()["space"]["space"]]
+        history, primitives = folder.read_log("alphas"), PRIMITIVES[folder.read_config("space")["space"]["space"]]
         epoch = len(history) if self.epoch is None else self.epoch
         if not 1 <= epoch <= len(history):
             raise NasdaError(f"--epoch {epoch}: the search in {folder.path} has epochs 1 to {len(history)}")
@@ -216,18 +214,17 @@ class Train(OnDevice):
             raise NasdaError(f"--weights is for --architecture {RESNET50}; {self.architecture} starts from nothing")
         architecture = choose_architecture(self.architecture, self.experiment, self.space, self.seed)
         folder = self.experiment.training(self.architecture, self.train.train_on)
-        with resumable("nasda train"):
-            run_training(
-                folder,
-                self.load_task(),
-                architecture,
-                self.space,
-                self.train,
-                self.data,
-                seed=self.seed,
-                device=self.chosen_device,
-                weights=self.weights,
-            )
+        run_training(
+            folder,
+            self.load_task(),
+            architecture,
+            self.space,
+            self.train,
+            self.data,
+            seed=self.seed,
+            device=self.chosen_device,
+            weights=self.weights,
+        )
         print(f"run: {folder.path}")
 
 
@@ -288,8 +285,7 @@ class Gap(OnDevice):
             evaluate=self.evaluate,
         )
         seeds = range(self.seed, self.seed + self.seeds)
-        with resumable("nasda gap"):
-            rows = domain_gap(self.out, self.load_task(), settings, seeds, device=self.chosen_device)
+        rows = domain_gap(self.out, self.load_task(), settings, seeds, device=self.chosen_device)
         picture = self.out / "results.png"
         save(metrics_bars(results_columns(rows)), picture)
         print(results_table(rows))
@@ -310,16 +306,6 @@ class Doctor(Common):
         if ill:
             raise NasdaError(f"to be put right: {', '.join(ill)}")
         print("all well")
-
-
-@contextmanager
-def resumable(command: str) -> Iterator[None]:
-    """Ctrl-C ends the block in one line: what is on disk is whole, and the same command goes on from there."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(f"\n{command}: interrupted; the same command goes on after the last whole epoch", file=sys.stderr)
-        raise SystemExit(130) from None
 
 
 def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
@@ -375,12 +361,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     command = tyro.cli(commands(*read_ahead(arguments)), prog="nasda", description=DESCRIPTION, args=arguments)
     try:
-        if command.seed < 0:
-            raise NasdaError(f"--seed is {command.seed}: expected 0 or more")
+        check_settings(command)
         command.run()
     except NasdaError as error:
         print(f"nasda: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print(
+            "\nnasda: interrupted; what is on disk is whole, and the same command goes on from there", file=sys.stderr
+        )
+        raise SystemExit(130) from None
     except BrokenPipeError:  # `nasda … | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -27,6 +27,7 @@ from nasda.genotypes import (
     CellKind,
     Genotype,
     edge_count,
+    node_count,
     node_slices,
     softmax,
     strengths,
@@ -134,7 +135,7 @@ def supercell_graph(alphas: ArrayLike | int, primitives: Sequence[str]) -> graph
         caption = "every edge holds\nall candidates"
     else:
         values = np.asarray(alphas, dtype=np.float64)
-        nodes = _node_count(values)
+        nodes = node_count(values)
         if values.shape[1] != len(primitives):
             raise NasdaError(
                 f"α has {values.shape[1]} columns, but there are {len(primitives)} primitives: expected as many"
@@ -162,16 +163,15 @@ def macro_graph(
     classes: int | None = None,
     nodes: int = 4,
     blocks: int = 4,
-    stem_channels: int | None = None,
 ) -> graphviz.Digraph:
     """The whole network, top to bottom: stem, `blocks` blocks of cells, pooling, embedding head.
 
     A cell in block b works with C = `channels` · 2^b channels and puts out `nodes` · C (it concatenates its nodes);
     each box says its output's shape, channels × height × width. `height` and `width` are the image's, in pixels;
-    `stem_channels` is the stem's output (default `channels`); without `classes` the logits are left out.
+    without `classes` the logits are left out.
     """
     graph = _digraph("network", rankdir="TB", ranksep="0.2", nodesep="0.3")
-    shape = (stem_channels or channels, _strided(height, stem_stride), _strided(width, stem_stride))
+    shape = (channels, _strided(height, stem_stride), _strided(width, stem_stride))
     _box(graph, "image", "image", _shape((3, height, width)), _STATE_FILL)
     _box(graph, "stem", f"stem (conv 3×3, stride {stem_stride})", _shape(shape), tint(SKY, 0.3))
     graph.edge("image", "stem")
@@ -311,17 +311,9 @@ def _strided(size: int, stride: int) -> int:
     return -(-size // stride)
 
 
-def _node_count(alphas: NDArray[np.float64]) -> int:
-    edges = alphas.shape[0] if alphas.ndim == 2 else 0
-    nodes = next((n for n in range(1, edges + 1) if edge_count(n) == edges), None)
-    if nodes is None:
-        raise NasdaError(f"α of shape {alphas.shape} is no cell: expected 2, 5, 9, 14, … edges × operations")
-    return nodes
-
-
 def _checked(alphas: ArrayLike, nodes: int) -> NDArray[np.float64]:
     values = np.asarray(alphas, dtype=np.float64)
-    if _node_count(values) != nodes:
+    if node_count(values) != nodes:
         raise NasdaError(
             f"α of shape {values.shape} does not fit a genotype of {nodes} nodes: expected {edge_count(nodes)} edges"
         )

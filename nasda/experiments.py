@@ -91,16 +91,18 @@ def evaluate_runs(
     check_settings(settings)
     memory = settings.memory * 2**20
     rows: dict[str, dict[str, Any]] = {}
-    images: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
+    tests: dict[tuple[int, int], tuple[Any, dict[str, Any]]] = {}  # images and floors, by the images' size
     for folder in folders:
-        config = folder.read_config()
+        config = folder.read_config("task", "data")
         if config["task"] != task.name:
             raise NasdaError(f"{folder.config}: trained for --task {config['task']}, not {task.name}")
         size = config["data"]["height"], config["data"]["width"]
-        if size not in images:
-            images[size] = decode(task.target.query, *size), decode(task.target.gallery, *size)
-        split = task.target.query, task.target.gallery, *images[size]
-        below = {name: metrics.to_dict() for name, metrics in floors(*split, seed=seed, memory=memory).items()}
+        if size not in tests:
+            query, gallery = task.target.query, task.target.gallery
+            split = query, gallery, decode(query, *size), decode(gallery, *size)
+            of_floors = floors(*split, seed=seed, memory=memory)
+            tests[size] = split, {name: metrics.to_dict() for name, metrics in of_floors.items()}
+        split, below = tests[size]
         network = load_trained(folder, device)
         scores = evaluate(network, *split, batch_size=settings.batch_size, device=device, memory=memory).to_dict()
         scores |= count_cost(network, *size)._asdict() | {"epochs": len(folder.read_log())}

@@ -134,6 +134,15 @@ def edge_count(nodes: int) -> int:
     return sum(CELL_INPUTS + node for node in range(nodes))
 
 
+def node_count(alphas: NDArray[Any]) -> int:
+    """Nodes of the cell that `alphas` (edges, operations) belongs to; raises `NasdaError` where no cell has as many."""
+    edges = len(alphas) if alphas.ndim == 2 else 0
+    nodes = next((n for n in range(1, edges + 1) if edge_count(n) == edges), None)
+    if nodes is None:
+        raise NasdaError(f"α of shape {tuple(alphas.shape)} is no cell: expected 2, 5, 9, 14, … edges × operations")
+    return nodes
+
+
 def node_slices(nodes: int) -> list[slice]:
     """For each node the rows of α that feed it; the rows of a node are ordered by their input state."""
     starts = [edge_count(node) for node in range(nodes + 1)]
@@ -178,13 +187,9 @@ def derive(alphas: Mapping[str, ArrayLike], primitives: Sequence[str]) -> Genoty
 
 
 def _derive_cell(alphas: NDArray[Any], primitives: Sequence[str]) -> tuple[Node, ...]:
-    edges = len(alphas) if alphas.ndim == 2 else 0
-    nodes = next((n for n in range(1, edges + 1) if edge_count(n) == edges), None)
-    if nodes is None or alphas.shape[1] != len(primitives):
-        raise NasdaError(
-            f"α of shape {tuple(alphas.shape)} cannot be derived: expected 2, 5, 9, 14, … edges "
-            f"× {len(primitives)} operations"
-        )
+    nodes = node_count(alphas)
+    if alphas.shape[1] != len(primitives):
+        raise NasdaError(f"α of shape {tuple(alphas.shape)} does not belong to {len(primitives)} operations")
     if not np.isfinite(alphas).all():
         raise NasdaError("α cannot be derived: it is not finite everywhere; the search diverged: lower --alphas-lr")
     strength, operation = _log_strengths(alphas, primitives)

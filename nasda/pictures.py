@@ -45,7 +45,7 @@ def draw_experiment(
 
 def draw_search(folder: RunFolder, pictures: Path) -> list[Path]:
     """The cells a search has found so far, the network they make, and how α came to it."""
-    config, history = folder.read_config(), folder.read_log()
+    config, history = folder.read_config("space", "data"), folder.read_log("alphas", "genotype")
     space, data = config["space"], config["data"]
     primitives, alphas = PRIMITIVES[space["space"]], history[-1]["alphas"]
     genotype = Genotype.from_dict(history[-1]["genotype"])
@@ -74,7 +74,7 @@ def draw_search(folder: RunFolder, pictures: Path) -> list[Path]:
 
 def gallery_of(folder: RunFolder, task: Task, queries: int, seed: int, device: torch.device) -> Any:
     """The first gallery images that a trained network finds for some queries drawn by `seed`."""
-    data = folder.read_config()["data"]
+    data = folder.read_config("data")["data"]
     target = task.target
     images = {split: decode(samples, data["height"], data["width"]) for split, samples in _splits(task).items()}
     network = load_trained(folder, device)

@@ -210,7 +210,7 @@ def profile(name: ProfileName, task: TaskName) -> Profile:
 
 
 _MAY_BE_ZERO = {"momentum", "weights_decay", "alphas_decay", "decay", "margin", "balance", "dropout", "warmup"}
-_MAY_BE_ZERO |= {"padding", "flip", "erasing", "gap", "world"}
+_MAY_BE_ZERO |= {"padding", "flip", "erasing", "gap", "world", "seed"}
 _AT_MOST_ONE = {"balance", "dropout", "warmup", "flip", "erasing", "gap", "momentum"}
 
 

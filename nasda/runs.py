@@ -7,7 +7,8 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,12 +55,9 @@ class RunFolder:
                 "give the same settings to go on with it, or choose another --out"
             )
 
-    def read_config(self) -> dict[str, Any]:
-        """The settings the run was begun with."""
-        config = read_json(self.config, "a run's settings")
-        if not isinstance(config, dict):
-            raise NasdaError(f"{self.config}: a run's settings expected here, found {type(config).__name__}")
-        return config
+    def read_config(self, *fields: str) -> dict[str, Any]:
+        """The settings the run was begun with; raises `NasdaError` where one of `fields` is not among them."""
+        return _with_fields(read_json(self.config, "a run's settings"), fields, self.config, "a run's settings")
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write `state` (tensors, numbers, strings and containers of them) whole or not at all."""
@@ -78,14 +76,34 @@ class RunFolder:
         """Write the whole log, one JSON object an epoch. It is small, and so never ends in half a line."""
         write_text(self.log, "".join(json.dumps(row) + "\n" for row in history))
 
-    def read_log(self) -> list[dict[str, Any]]:
-        """The log's rows, oldest first."""
+    def read_log(self, *fields: str) -> list[dict[str, Any]]:
+        """The log's rows, oldest first; raises `NasdaError` where one lacks any of `fields`."""
         try:
-            return [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines()]
+            rows = [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines()]
         except FileNotFoundError:
             raise NasdaError(f"{self.log}: a run's log expected here, but there is no such file") from None
         except (OSError, ValueError) as error:
             raise NasdaError(f"{self.log}: a run's log expected here, but it is broken: {error}") from error
+        return [_with_fields(row, fields, self.log, "a row of a run's log") for row in rows]
+
+
+def _with_fields(value: Any, fields: Sequence[str], path: Path, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise NasdaError(f"{path}: {what} expected here, found {type(value).__name__}")
+    missing = [field for field in fields if field not in value]
+    if missing:
+        raise NasdaError(f"{path}: {what} expected here, but {', '.join(missing)} is missing: it is of another run")
+    return value
+
+
+@contextmanager
+def taking_back(path: Path) -> Iterator[None]:
+    """Let the block restore what `path` holds; what does not fit becomes one `NasdaError` line that names `path`."""
+    try:
+        yield
+    except (LookupError, RuntimeError, ValueError, TypeError) as error:
+        first_line = str(error).split("\n", 1)[0]
+        raise NasdaError(f"{path}: this checkpoint belongs to another run: {first_line}") from error
 
 
 def first_difference(found: Any, asked: Any, name: str = "") -> tuple[str, Any, Any] | None:
@@ -136,12 +154,9 @@ def run_epochs(
     history: list[dict[str, Any]] = []
     state = folder.load_checkpoint()
     if state is not None:
-        try:
+        with taking_back(folder.checkpoint):
             run.load_state_dict(state["run"])
             history = list(json.loads(state["history"]))
-        except (LookupError, RuntimeError, ValueError, TypeError) as error:
-            first_line = str(error).split("\n", 1)[0]
-            raise NasdaError(f"{folder.checkpoint}: this checkpoint belongs to another run: {first_line}") from error
         folder.write_log(history)
     while len(history) < epochs:
         history.append(run.epoch(len(history)))

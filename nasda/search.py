@@ -68,10 +68,11 @@ class Search:
             fewer_identities=True,
         )
         self.network = Supernet(space, self.weight_batches.classes, seed=seed).to(device)
-        with seeded(seed, 1):
-            width = self.network.head.width
-            head = EmbeddingHead(width, space.embedding, self.alpha_batches.classes, space.dropout)
-        self.alpha_head = head.to(device) if settings.alpha_loss == "retrieval" else None
+        self.alpha_head = None
+        if settings.alpha_loss == "retrieval":
+            with seeded(seed, 1):
+                width, classes = self.network.head.width, self.alpha_batches.classes
+                self.alpha_head = EmbeddingHead(width, space.embedding, classes, space.dropout).to(device)
 
         def sgd(parameters: Sequence[Tensor]) -> torch.optim.SGD:
             return torch.optim.SGD(

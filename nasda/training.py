@@ -16,7 +16,7 @@ from nasda.genotypes import Genotype
 from nasda.losses import retrieval_loss
 from nasda.networks import RESNET50, DerivedNetwork, ReIDNetwork, ResNet50, count_cost, seeded
 from nasda.profiles import DataSettings, SpaceSettings, TrainSettings, check_settings
-from nasda.runs import RunFolder, as_config, finite, run_epochs
+from nasda.runs import RunFolder, as_config, finite, run_epochs, taking_back
 
 Architecture = Genotype | None  # None is the ResNet-50 baseline
 
@@ -161,7 +161,7 @@ def run_training(
 
 def load_trained(folder: RunFolder, device: torch.device) -> ReIDNetwork:
     """The network that `run_training` left in `folder`, as far as it got. Raises `NasdaError` when there is none."""
-    config = folder.read_config()
+    config = folder.read_config("architecture", "space", "classes")
     architecture = None if config["architecture"] == RESNET50 else Genotype.from_dict(config["architecture"])
     network = make_network(architecture, SpaceSettings(**config["space"]), config["classes"], seed=0)
     state = folder.load_checkpoint()
@@ -169,5 +169,6 @@ def load_trained(folder: RunFolder, device: torch.device) -> ReIDNetwork:
         raise NasdaError(
             f"{folder.checkpoint}: a trained network expected here, but there is none: run nasda train first"
         )
-    network.load_state_dict(state["run"]["network"])
+    with taking_back(folder.checkpoint):
+        network.load_state_dict(state["run"]["network"])
     return network.to(device)

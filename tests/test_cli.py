@@ -218,9 +218,53 @@ def test_a_truncated_checkpoint(fails: Callable[..., str], data: Path, trained: 
     assert str(checkpoint) in fails("evaluate", root=data, out=tmp_path / "run")
 
 
+@pytest.mark.parametrize("command", ["evaluate", "draw"])
+def test_a_checkpoint_of_another_network_in_the_place_of_a_trained_one(
+    fails: Callable[..., str], data: Path, trained: Path, tmp_path: Path, command: str
+) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    checkpoint = tmp_path / "run" / "train" / "checkpoint.pt"
+    shutil.copy(tmp_path / "run" / "search" / "checkpoint.pt", checkpoint)
+    said = fails(command, root=data, out=tmp_path / "run")
+    assert f"{checkpoint}: this checkpoint belongs to another run" in said
+    assert len(said) < 400
+    assert not (tmp_path / "run" / "train" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "file", "content", "missing"),
+    [
+        ("evaluate", "train/config.json", '{"kind": "train"}', "task, data is missing"),
+        ("evaluate", "train/config.json", "[]", "found list"),
+        ("derive", "search/log.jsonl", '{"epoch": 1}', "alphas is missing"),
+        ("draw", "search/log.jsonl", '{"epoch": 1}', "alphas, genotype is missing"),
+        ("derive", "search/config.json", "{}", "space is missing"),
+    ],
+)
+def test_a_run_whose_files_are_not_its_own(
+    fails: Callable[..., str],
+    data: Path,
+    trained: Path,
+    tmp_path: Path,
+    command: str,
+    file: str,
+    content: str,
+    missing: str,
+) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / file).write_text(content)
+    said = fails(command, root=data, out=tmp_path / "run")
+    assert str(tmp_path / "run" / file) in said
+    assert missing in said
+
+
 @pytest.mark.parametrize(
     "words",
     [
+        ("gap", "--seeds", "0"),
+        ("draw", "--queries", "0"),
+        ("data", "make", "--processes", "-1"),
+        ("search", "--seed", "-1"),
         ("search", "--epochs", "0"),
         ("search", "--weights-lr", "-1"),
         ("search", "--dropout", "1.5"),
@@ -259,7 +303,7 @@ def test_ctrl_c_ends_a_search_in_one_line_and_leaves_it_resumable(
         with pytest.raises(SystemExit) as exit:
             run(*words, root=data, out=tmp_path)
     assert exit.value.code == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "nasda: interrupted; what is on disk is whole, and the same command goes on" in capsys.readouterr().err
     run(*words, root=data, out=tmp_path)
     assert (tmp_path / "search" / "genotype.json").exists()
 

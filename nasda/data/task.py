@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -16,8 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from nasda.data import market1501, personx, vehiclex, veri776
 from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample, cameras, identities
 from nasda.errors import NasdaError
-
-TaskName = Literal["person", "vehicle"]
+from nasda.profiles import TASK_NAMES, TaskName
 
 _READERS: dict[str, tuple[Callable[[Path], Domain], Callable[[Path], Domain]]] = {
     "person": (personx.read, market1501.read),
@@ -52,7 +51,7 @@ def load_task(name: TaskName, data_root: Path) -> Task:
     Raises `NasdaError` for another name, and what the readers raise.
     """
     if name not in _READERS:
-        raise NasdaError(f"no task named {name!r}: choose one of {', '.join(get_args(TaskName))}")
+        raise NasdaError(f"no task named {name!r}: choose one of {', '.join(TASK_NAMES)}")
     read_source, read_target = _READERS[name]
     return Task(name, read_source(data_root), read_target(data_root))
 
