@@ -173,7 +173,7 @@ _PROFILES: dict[ProfileName, Profile] = {
     "tiny": Profile(
         space=dataclasses.replace(_SMALL_SPACE, channels=4, nodes=2, cells_per_block=1),
         search=SearchSettings(epochs=3, identities=8, images=4, weights_lr=0.05, alphas_lr=0.02),
-        train=TrainSettings(epochs=30, identities=8, images=4, lr=0.003),
+        train=TrainSettings(epochs=30, identities=8, images=4, lr=0.006),
         data=DataSettings(height=64, width=32, padding=3),
         toy=ToySettings(source_identities=24, target_identities=24, test_identities=12),
     ),
