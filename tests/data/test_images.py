@@ -1,5 +1,6 @@
 """`nasda.data.images`: decoding says which file is broken; augmenting a batch is torchvision, image by image."""
 
+from collections.abc import Callable
 from math import exp, log
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class TestDecode:
         decoded = decode(samples, 16, 8, workers=workers)
         assert decoded.dtype == torch.uint8
         assert decoded.shape == (12, 3, 16, 8)
+        assert decoded.is_contiguous(memory_format=torch.channels_last)
         for image, tensor in zip(pictures, decoded, strict=True):
             expected = np.asarray(image.resize((8, 16), Image.Resampling.BILINEAR))
             assert np.array_equal(tensor.permute(1, 2, 0).numpy(), expected)
@@ -89,6 +91,15 @@ def test_normalize_is_torchvisions_and_leaves_its_input_alone() -> None:
     torch.testing.assert_close(normalize(images), expected, rtol=0, atol=1e-6)
     assert torch.equal(images, before)
 
+    laid_out = normalize(images.contiguous(memory_format=torch.channels_last))
+    assert laid_out.is_contiguous(memory_format=torch.channels_last)
+    assert same_bits(laid_out, normalize(images))
+
+
+def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Equal, and -0 is not 0."""
+    return torch.equal(a.contiguous().view(torch.int32), b.contiguous().view(torch.int32))
+
 
 def one_by_one(images: torch.Tensor, variation: room.Variation, padding: int) -> torch.Tensor:
     """What `apply` does, by torchvision's functions, for each image alone."""
@@ -102,6 +113,29 @@ def one_by_one(images: torch.Tensor, variation: room.Variation, padding: int) ->
     return torch.stack(results)
 
 
+def pixel_by_pixel(images: torch.Tensor, variation: room.Variation, padding: int) -> torch.Tensor:
+    """What `apply` does, from its definition: for each pixel of the result, where it comes from. Slow and plain."""
+    _, channels, height, width = images.shape
+    value = [[(np.float32(v) - np.float32(255 * m)) / np.float32(255 * s) for v in range(256)] for m, s in MEAN_STD]
+    result = np.zeros(images.shape, dtype=np.float32)
+    rows = zip(images.tolist(), *(part.tolist() for part in variation), strict=True)
+    for index, (image, flip, top, left, i, j, h, w) in enumerate(rows):
+        for y, x in np.ndindex(height, width):
+            if i <= y < i + h and j <= x < j + w:
+                continue
+            source_y, source_x = y + top - padding, x + left - padding
+            inside = 0 <= source_y < height and 0 <= source_x < width
+            if flip:
+                source_x = width - 1 - source_x
+            for channel in range(channels):
+                pixel = image[channel][source_y][source_x] if inside else 0
+                result[index, channel, y, x] = value[channel][pixel]
+    return torch.from_numpy(result)
+
+
+MEAN_STD = list(zip(room.MEAN, room.STD, strict=True))
+WAYS = [room._apply_in_turn, room._apply_at_once]
+FORMATS = [torch.contiguous_format, torch.channels_last]
 SIZES = [(64, 32, 4), (33, 17, 3), (256, 128, 10), (16, 16, 0), (5, 3, 10)]
 
 
@@ -116,6 +150,25 @@ class TestAugment:
         assert result.is_contiguous()
         torch.testing.assert_close(result, one_by_one(images, variation, padding), rtol=0, atol=1e-6)
         assert torch.equal(result, augment(images, torch.Generator().manual_seed(7), settings))
+
+    @pytest.mark.parametrize("way", WAYS)
+    @pytest.mark.parametrize("memory_format", FORMATS)
+    @pytest.mark.parametrize(("height", "width", "padding"), [(16, 8, 3), (9, 7, 0), (5, 3, 10)])
+    def test_every_way_gives_the_plain_definitions_bits_in_the_images_own_layout(
+        self, way: Callable, memory_format: torch.memory_format, height: int, width: int, padding: int
+    ) -> None:
+        images = batch(24, height, width)
+        variation = draw(24, height, width, torch.Generator().manual_seed(1), Augmentation(padding=padding))
+        result = way(images.contiguous(memory_format=memory_format), variation, padding)
+        assert result.is_contiguous(memory_format=memory_format)
+        assert same_bits(result, pixel_by_pixel(images, variation, padding))
+
+    @pytest.mark.parametrize(("height", "width", "padding"), SIZES)
+    def test_both_ways_agree_to_the_bit(self, height: int, width: int, padding: int) -> None:
+        images = batch(24, height, width)
+        variation = draw(24, height, width, torch.Generator().manual_seed(2), Augmentation(padding=padding))
+        in_turn, at_once = (way(images, variation, padding) for way in WAYS)
+        assert same_bits(in_turn, at_once)
 
     def test_the_generator_alone_decides(self) -> None:
         images = batch(16, 32, 16)
@@ -150,8 +203,10 @@ class TestAugment:
         assert (kinds.sum(dim=0) == 1).all()
         assert kinds.flatten(1).any(dim=1).all()
 
-    def test_an_empty_batch(self) -> None:
-        assert augment(batch(0, 8, 4), torch.Generator()).shape == (0, 3, 8, 4)
+    @pytest.mark.parametrize("way", WAYS)
+    def test_an_empty_batch(self, way: Callable) -> None:
+        variation = draw(0, 8, 4, torch.Generator(), Augmentation())
+        assert way(batch(0, 8, 4), variation, 10).shape == (0, 3, 8, 4)
 
     @pytest.mark.parametrize(
         "wrong",
