@@ -463,7 +463,7 @@ def evaluate(
 ) -> Metrics:
     """Extract the features of a test's `query` and `gallery` and score them; see `extract` and `rank`.
 
-    query_images, gallery_images: uint8 (Q, 3, H, W) and (G, 3, H, W), `images.decode` of the samples.
+    query_images, gallery_images: uint8 (Q, 3, H, W) and (G, 3, H, W), `store.stored` of the samples.
     """
     query_features = extract(network, query_images, batch_size=batch_size, device=device)
     gallery_features = extract(network, gallery_images, batch_size=batch_size, device=device)

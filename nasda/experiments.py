@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nasda.data.images import decode
+from nasda.data.store import stored
 from nasda.data.task import Task
 from nasda.errors import NasdaError
 from nasda.evaluation import evaluate, floors
@@ -99,7 +99,7 @@ def evaluate_runs(
         size = config["data"]["height"], config["data"]["width"]
         if size not in tests:
             query, gallery = task.target.query, task.target.gallery
-            split = query, gallery, decode(query, *size), decode(gallery, *size)
+            split = query, gallery, stored(query, *size), stored(gallery, *size)
             of_floors = floors(*split, seed=seed, memory=memory)
             tests[size] = split, {name: metrics.to_dict() for name, metrics in of_floors.items()}
         split, below = tests[size]

@@ -22,14 +22,18 @@ _ADVICE = {
 }
 
 
-def explain_os_error(error: OSError, path: Path) -> NasdaError:
+class CannotWrite(NasdaError):
+    """A file or folder cannot be written, for a reason outside the program: a full disk, a missing permission."""
+
+
+def explain_os_error(error: OSError, path: Path) -> CannotWrite:
     """`error`, met while writing `path`, as one line that says what to do."""
     advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
-    return NasdaError(f"{path}: cannot be written: {advice}")
+    return CannotWrite(f"{path}: cannot be written: {advice}")
 
 
 def make_folder(path: Path) -> Path:
-    """Make `path` and its parents; raises `NasdaError` with advice where that is not possible."""
+    """Make `path` and its parents; raises `CannotWrite` with advice where that is not possible."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -42,7 +46,7 @@ def written_whole(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary neighbour of `path`; it takes `path`'s name only once it is complete and on disk.
 
     A reader sees the old file or the new one, never a half. When the block raises, or the process is
-    killed, `path` is as it was. Raises `NasdaError` when the disk is full or the folder read-only.
+    killed, `path` is as it was. Raises `CannotWrite` when the disk is full or the folder read-only.
     """
     path = Path(path)
     make_folder(path.parent)

@@ -9,7 +9,7 @@ import torch
 
 from nasda import drawing, plotting
 from nasda.data.domain import Sample
-from nasda.data.images import decode
+from nasda.data.store import stored
 from nasda.data.task import Task
 from nasda.errors import NasdaError
 from nasda.evaluation import extract, ranked_gallery
@@ -76,7 +76,7 @@ def gallery_of(folder: RunFolder, task: Task, queries: int, seed: int, device: t
     """The first gallery images that a trained network finds for some queries drawn by `seed`."""
     data = folder.read_config("data")["data"]
     target = task.target
-    images = {split: decode(samples, data["height"], data["width"]) for split, samples in _splits(task).items()}
+    images = {split: stored(samples, data["height"], data["width"]) for split, samples in _splits(task).items()}
     network = load_trained(folder, device)
     features = {split: extract(network, pixels, device=device) for split, pixels in images.items()}
     ids = [

@@ -2,12 +2,22 @@
 
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 torch.set_num_threads(1)  # two threads on a busy machine are slower than one; parallelise by process (-n)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Stores of decoded images go to a folder of the test session's own, not to the user's home."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NASDA_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from nasda.data.domain import Sample
-from nasda.data.images import Augmentation, augment, decode, normalize
+from nasda.data.images import Augmentation, augment, normalize
 from nasda.data.sampling import ClassBalancedSampler
+from nasda.data.store import stored
 from nasda.data.task import class_labels
 from nasda.profiles import DataSettings
 
@@ -37,7 +38,7 @@ class Batches:
             identities = min(identities, self.classes)
         self.sampler = ClassBalancedSampler(labels, identities, images, seed)
         self.batch_size = identities * images
-        self.images = decode(samples, data.height, data.width)
+        self.images = stored(samples, data.height, data.width)
         self.labels = torch.tensor(labels)
         self.augmentation = (
             Augmentation(flip=data.flip, padding=data.padding, erasing=data.erasing) if augmented else None
