@@ -39,9 +39,9 @@ lint: env
 unit: env
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)
 
-# Images a second of the toy renderer; on a machine with nothing else to do.
+# Speeds and races, at full size; on a machine with nothing else to do.
 bench: env
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/benchmarks --benchmark-only
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/benchmarks --benchmark-enable
 
 lab: env
 	$(BIN)/jupyter lab
