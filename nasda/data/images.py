@@ -81,7 +81,7 @@ def _scaled(values: tuple[float, float, float], pixels: Tensor) -> Tensor:
     """
     image = torch.empty_like(pixels[:1])
     for channel, value in enumerate(values):
-        image[:, channel] = 255 * value
+        image[:, channel].fill_(255 * value)
     return image
 
 
