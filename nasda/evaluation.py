@@ -89,7 +89,7 @@ def average_precision(ranks: np.ndarray) -> float:
     `ranks` (N,): the positives' ranks, ascending, from 1; at least one.
     """
     found = np.arange(1, len(ranks) + 1)
-    return float(np.mean(found / ranks))
+    return float((found / ranks).mean())
 
 
 def average_precision_trapezoid(ranks: np.ndarray) -> float:
@@ -99,7 +99,7 @@ def average_precision_trapezoid(ranks: np.ndarray) -> float:
     """
     found = np.arange(1, len(ranks) + 1)
     before = np.where(ranks == 1, 1.0, (found - 1) / np.maximum(ranks - 1, 1))
-    return float(np.mean((found / ranks + before) / 2))
+    return float(((found / ranks + before) / 2).mean())
 
 
 def metrics(ranks: Sequence[np.ndarray]) -> Metrics:
@@ -436,20 +436,23 @@ class _Grid(NamedTuple):
 
         Each tile is gone with the next one, which takes its place in memory.
         """
-        query_rows, gallery_rows = _chunk_sizes(self.memory, self.query.shape[1])
-        room = torch.empty(query_rows * gallery_rows, dtype=torch.float64, device=self.device)
+        dimension = self.query.shape[1]
+        query_rows, gallery_rows = _chunk_sizes(self.memory, dimension)
+        # Written anew for every tile: the system takes longer to hand out such memory than we to fill it.
+        gallery_room = torch.empty(gallery_rows, dimension, dtype=torch.float64, device=self.device)
+        tile_room = torch.empty(query_rows * gallery_rows, dtype=torch.float64, device=self.device)
         for columns in _chunks(0, len(self.kept), gallery_rows):
-            gallery = self.rounded(self.gallery, self.kept[columns])
-            squares = gallery.square().sum(dim=1)
+            gallery = self.rounded(self.gallery, self.kept[columns], gallery_room)
+            squares = torch.einsum("gd,gd->g", gallery, gallery)
             for rows in _chunks(0, len(self.query), query_rows):
                 query = self.rounded(self.query, rows)
-                distances = room[: len(query) * len(gallery)].view(len(query), len(gallery))
+                distances = tile_room[: len(query) * len(gallery)].view(len(query), len(gallery))
                 torch.addmm(squares, query, gallery.T, alpha=-2, out=distances)
                 yield _Tile(distances, rows.start, columns.start)
 
     def distances_of(self, pairs: _Pairs) -> Tensor:
         """The same distances (N,), of these pairs alone."""
-        _, size = _chunk_sizes(self.memory, self.query.shape[1])
+        size, _ = _chunk_sizes(self.memory, self.query.shape[1])
         distances = []
         for part in _chunks(0, len(pairs.query), size):
             gallery = self.rounded(self.gallery, self.kept[pairs.place[part]])
@@ -457,10 +460,12 @@ class _Grid(NamedTuple):
             distances.append(query.mul_(-2).add_(gallery).mul_(gallery).sum(dim=1))
         return torch.cat(distances)
 
-    def rounded(self, features: Features, rows: slice | np.ndarray) -> Tensor:
-        """Some of the features in grid units: float64 (n, D) on the device."""
+    def rounded(self, features: Features, rows: slice | np.ndarray, room: Tensor | None = None) -> Tensor:
+        """Some of the features in grid units: float64 (n, D) on the device, in `room` if there is any."""
         part = _read(features, rows).to(self.device)
-        return part.to(torch.float64, copy=True).mul_(self.scale).round_()
+        if room is None:
+            room = torch.empty(part.shape, dtype=torch.float64, device=self.device)
+        return room[: len(part)].copy_(part).mul_(self.scale).round_()
 
 
 def _longest(name: str, features: Features, count: int, memory: int) -> float:
@@ -471,7 +476,7 @@ def _longest(name: str, features: Features, count: int, memory: int) -> float:
             "one row for each image"
         )
     longest, broken = 0.0, 0
-    _, size = _chunk_sizes(memory, features.shape[1])
+    size, _ = _chunk_sizes(memory, features.shape[1])
     for rows in _chunks(0, count, size):
         # On the CPU and by NumPy, which adds up row by row, so that the grid does not depend on chunks or devices.
         squares = np.square(_read(features, rows).cpu().double().numpy()).sum(axis=1)
@@ -494,7 +499,7 @@ def _read(features: Features, rows: slice | np.ndarray) -> Tensor:
 
 def _chunk_sizes(memory: int, dimension: int) -> tuple[int, int]:
     """How many queries and gallery images to compare at a time, at least one: half of `memory` for each."""
-    row = 16 * dimension + 16  # a float32 or float64 copy, its rounded float64 form; or that and its squares
+    row = 16 * dimension + 16  # a float32 or float64 copy, its rounded float64 form, its square
     cell = 24  # a distance; on a GPU also its copies for other positives, and what comparing them says
     gallery_rows = max(1, min(_GALLERY_ROWS, memory // 2 // row))
     query_rows = max(1, min(_QUERY_ROWS, memory // 2 // (row + cell * gallery_rows)))
