@@ -210,7 +210,7 @@ def rank_distances(
     thresholds = matrix[positives.query, test.kept[positives.place]].astype(precision)
     nearer = np.zeros(len(thresholds), dtype=np.int64)
     for query in range(len(matrix)):
-        row = matrix[query, test.kept].astype(precision, copy=False)  # picked, so a copy and ours to write to
+        row = matrix[query].take(test.kept).astype(precision, copy=False)  # taken, so ours to write to
         if not np.isfinite(row).all():
             raise NasdaError(f"evaluation: the distances of query {query} are not all finite numbers")
         _count_nearer_by_row(nearer, row[None], query, 0, matches, thresholds)

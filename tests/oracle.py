@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from nasda.data.domain import DISTRACTOR, JUNK
 from nasda.evaluation import Features, Metrics
 
 
@@ -41,6 +42,20 @@ def random_case(seed: int, queries: int = 12, gallery: int = 60, ties: bool = Tr
         generator.integers(-1, 6, gallery).tolist(),  # identity 6 is in the query only: skipped
         generator.integers(1, 4, gallery).tolist(),
     )
+
+
+def market_ids(seed: int, queries: int, gallery: int, people: int = 751) -> tuple[np.ndarray, ...]:
+    """Query and gallery identities and cameras like Market-1501's: six cameras, 3,819 junk boxes, some 17 images in the
+    gallery of each of the people; whatever else there is are distractors. A small gallery has less of everything."""
+    generator = np.random.default_rng(seed)
+    named, junk, _ = np.split(
+        generator.permutation(gallery), [min(13_115, 2 * gallery // 3), min(16_934, 5 * gallery // 6)]
+    )
+    gallery_pids = np.full(gallery, DISTRACTOR)
+    gallery_pids[named] = generator.integers(1, people + 1, len(named))
+    gallery_pids[junk] = JUNK
+    query_camids, gallery_camids = generator.integers(1, 7, queries), generator.integers(1, 7, gallery)
+    return generator.integers(1, people + 1, queries), query_camids, gallery_pids, gallery_camids
 
 
 def oracle_order(case: Case, query: int) -> list[int]:

@@ -3,8 +3,6 @@
 import colorsys
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +33,7 @@ from nasda.evaluation import (
     ranked_gallery,
 )
 from nasda.features import FeatureFile
+from tests import ranking_from_disk
 from tests.oracle import Case, assert_same, oracle_metrics, oracle_order, random_case
 
 
@@ -229,32 +228,8 @@ class TestMemory:
 
     def test_stays_within_the_setting(self, tmp_path: Path) -> None:
         """205 MB of features are ranked in 32 MiB, whatever else the process needs being there before."""
-        code = """
-import resource, sys
-import numpy as np
-from nasda.evaluation import rank
-from nasda.features import FeatureFile
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-def ids(count):
-    return np.arange(count) % 1000 + 1, np.arange(count) // 1000
-
-def features(name, count):
-    chunks = (generator.standard_normal((10_000, 256), dtype=np.float32) for _ in range(0, count, 10_000))
-    return FeatureFile.write(f"{sys.argv[1]}/{name}.npy", count, (chunk[:count] for chunk in chunks))
-
-generator = np.random.default_rng(0)
-query, gallery, few = features("query", 200), features("gallery", 200_000), features("few", 5_000)
-rank(query, few, *ids(200), *ids(5_000), memory=4 * 2**20)  # what torch loads on first use
-before = peak()
-rank(query, gallery, *ids(200), *ids(200_000), memory=32 * 2**20)
-print(peak() - before)
-"""
-        done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
-        increase = int(done.stdout) * (1 if sys.platform == "darwin" else 2**10)  # macOS counts bytes, Linux KiB
-        assert increase < 48 * 2**20  # the setting, ids, and the positives' ranks
+        found = ranking_from_disk.measure(tmp_path, queries=200, gallery=200_000, dimension=256, memory=32)
+        assert found["peak"] - found["before"] < 48 * 2**20  # the setting, ids, and the positives' ranks
 
     @pytest.mark.parametrize("dimension", [1, 64, 2048])
     @pytest.mark.parametrize("memory", [10**6, 10**8, 10**10])
