@@ -48,9 +48,8 @@ def market_ids(seed: int, queries: int, gallery: int, people: int = 751) -> tupl
     """Query and gallery identities and cameras like Market-1501's: six cameras, 3,819 junk boxes, some 17 images in the
     gallery of each of the people; whatever else there is are distractors. A small gallery has less of everything."""
     generator = np.random.default_rng(seed)
-    named, junk, _ = np.split(
-        generator.permutation(gallery), [min(13_115, 2 * gallery // 3), min(16_934, 5 * gallery // 6)]
-    )
+    ends = [min(13_115, 2 * gallery // 3), min(16_934, 5 * gallery // 6)]
+    named, junk, _ = np.split(generator.permutation(gallery), ends)
     gallery_pids = np.full(gallery, DISTRACTOR)
     gallery_pids[named] = generator.integers(1, people + 1, len(named))
     gallery_pids[junk] = JUNK

@@ -28,8 +28,11 @@ def random_features(seed: int, count: int, dimension: int) -> Iterator[np.ndarra
 
 
 def peak() -> int:
-    unit = 1 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS; Linux starts its count from the parent's
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return int(lines["VmHWM"].split()[0]) * 2**10
 
 
 def main(folder: Path, queries: int, gallery: int, dimension: int, memory: int) -> dict[str, Any]:
