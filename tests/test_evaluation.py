@@ -174,7 +174,7 @@ class TestMemory:
         assert all(top == tops[0] for top in tops)
 
     @pytest.mark.parametrize("ties", [True, False])
-    @pytest.mark.parametrize("memory", [20_000, evaluation.MEMORY])
+    @pytest.mark.parametrize("memory", [200_000, evaluation.MEMORY])
     def test_any_number_of_threads_gives_the_same_to_the_bit(self, ties: bool, memory: int) -> None:
         case = random_case(7, queries=40, gallery=2_000, ties=ties)
         threads = torch.get_num_threads()
