@@ -39,9 +39,9 @@ lint: env
 unit: env
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)
 
-# Speeds and races, at full size; on a machine with nothing else to do.
+# How fast things are, and how much memory they take; on a machine with nothing else to do and 3 GB free in /tmp.
 bench: env
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/benchmarks --benchmark-enable
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-only
 
 lab: env
 	$(BIN)/jupyter lab

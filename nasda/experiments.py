@@ -100,7 +100,7 @@ def evaluate_runs(
         if size not in tests:
             query, gallery = task.target.query, task.target.gallery
             split = query, gallery, stored(query, *size), stored(gallery, *size)
-            of_floors = floors(*split, seed=seed, memory=memory)
+            of_floors = floors(*split, seed=seed, memory=memory, device=device)
             tests[size] = split, {name: metrics.to_dict() for name, metrics in of_floors.items()}
         split, below = tests[size]
         network = load_trained(folder, device)

@@ -376,10 +376,34 @@ def test_the_doctor_reports_and_says_what_to_do(data: Path, tmp_path: Path, caps
     assert "nasda data make" in capsys.readouterr().out
 
 
-def test_help_names_every_subcommand_and_imports_no_torch() -> None:
-    code = "import sys; from nasda.cli import main\n"
-    code += "try: main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+def imports_after(code: str) -> tuple[str, set[str]]:
+    """What `code` prints in a process of its own, and which large libraries it has imported there."""
+    code = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\nprint('\\nimported:', *sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for name in ("data", "search", "derive", "train", "evaluate", "draw", "doctor"):
-        assert name in done.stdout
-    assert done.stdout.endswith("False\n")
+    answer, modules = done.stdout.split("\nimported: ")
+    return answer, {"torch", "torchvision", "matplotlib", "sklearn", "scipy", "IPython", "PIL"} & set(modules.split())
+
+
+def test_help_names_every_subcommand() -> None:
+    answer, _ = imports_after("from nasda.cli import main; main(['--help'])")
+    for name in ("data", "search", "derive", "train", "evaluate", "draw", "gap", "doctor"):
+        assert name in answer
+
+
+@pytest.mark.parametrize("words", [[], ["data"], ["data", "make"], ["search"], ["train"], ["gap"], ["doctor"]])
+def test_help_imports_no_large_library(words: list[str]) -> None:
+    answer, imported = imports_after(f"from nasda.cli import main; main({[*words, '--help']})")
+    assert "usage: nasda" in answer
+    assert not imported
+
+
+def test_the_package_itself_imports_no_large_library() -> None:
+    assert imports_after("import nasda") == ("", set())
+
+
+def test_checking_data_imports_no_torch(data: Path) -> None:
+    answer, imported = imports_after(
+        f"from nasda.cli import main; main(['data', 'check', '--data-root', {str(data)!r}])"
+    )
+    assert "all well" in answer or "no errors" in answer
+    assert imported == {"PIL"}

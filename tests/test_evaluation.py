@@ -3,11 +3,7 @@
 import colorsys
 import json
 import math
-import tracemalloc
-from dataclasses import astuple
-from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -20,12 +16,14 @@ from nasda.data.domain import Sample
 from nasda.data.images import normalize
 from nasda.errors import NasdaError
 from nasda.evaluation import (
+    Features,
     Metrics,
     average_precision,
     average_precision_trapezoid,
     colour_histogram,
     evaluate,
     extract,
+    extract_to_file,
     floors,
     metrics,
     positive_ranks,
@@ -34,83 +32,9 @@ from nasda.evaluation import (
     rank_distances,
     ranked_gallery,
 )
-
-
-class Case(NamedTuple):
-    """The arguments of `rank`."""
-
-    query_features: Tensor
-    gallery_features: Tensor
-    query_pids: list[int]
-    query_camids: list[int]
-    gallery_pids: list[int]
-    gallery_camids: list[int]
-
-
-def random_case(seed: int, queries: int = 12, gallery: int = 60, ties: bool = True) -> Case:
-    """A few identities and cameras, distractors, junk; with `ties`, features on a coarse lattice, so that many tie."""
-    generator = np.random.default_rng(seed)
-
-    def features(count: int) -> Tensor:
-        if ties:
-            return torch.from_numpy(generator.integers(-1, 2, (count, 3))).float()
-        return torch.from_numpy(generator.standard_normal((count, 16))).float()
-
-    return Case(
-        features(queries),
-        features(gallery),
-        generator.integers(1, 7, queries).tolist(),
-        generator.integers(1, 4, queries).tolist(),
-        generator.integers(-1, 6, gallery).tolist(),  # identity 6 is in the query only: skipped
-        generator.integers(1, 4, gallery).tolist(),
-    )
-
-
-def oracle_order(case: Case, query: int) -> list[int]:
-    """The valid gallery indices by exact distance, in plain Python; `sorted` is stable."""
-    pid, camid = case.query_pids[query], case.query_camids[query]
-    valid = [
-        index
-        for index, (other, other_camid) in enumerate(zip(case.gallery_pids, case.gallery_camids, strict=True))
-        if other != -1 and not (other == pid and other_camid == camid)
-    ]
-    wanted = [Fraction(value) for value in case.query_features[query].tolist()]
-    rows = case.gallery_features.tolist()
-
-    def distance(index: int) -> Fraction:
-        return sum(((a - Fraction(b)) ** 2 for a, b in zip(wanted, rows[index], strict=True)), Fraction(0))
-
-    return sorted(valid, key=distance)
-
-
-def oracle_metrics(case: Case) -> Metrics:
-    """Both average precisions and the CMC as the definitions say them, position by position down the sorted list."""
-    precisions, trapezoids, firsts, skipped = [], [], [], []
-    for query, pid in enumerate(case.query_pids):
-        hits = [case.gallery_pids[index] == pid for index in oracle_order(case, query)]
-        if not any(hits):
-            skipped.append(query)
-            continue
-        firsts.append(hits.index(True) + 1)
-        total, area, found, before = 0.0, 0.0, 0, 1.0
-        for position, hit in enumerate(hits, start=1):
-            found += hit
-            precision = found / position
-            if hit:
-                total += precision
-                area += (before + precision) / 2
-            before = precision
-        precisions.append(total / found)
-        trapezoids.append(area / found)
-    share = [sum(first <= k for first in firsts) / len(firsts) for k in (1, 5, 10)]
-    return Metrics(
-        math.fsum(precisions) / len(firsts), math.fsum(trapezoids) / len(firsts), *share, len(firsts), tuple(skipped)
-    )
-
-
-def assert_same(found: Metrics, expected: Metrics) -> None:
-    assert astuple(found)[:5] == pytest.approx(astuple(expected)[:5], abs=1e-12)
-    assert astuple(found)[5:] == astuple(expected)[5:]
+from nasda.features import FeatureFile
+from tests import ranking_from_disk
+from tests.oracle import Case, assert_same, oracle_metrics, oracle_order, random_case
 
 
 class TestOracle:
@@ -205,6 +129,34 @@ class TestProtocol:
         case = random_case(1)
         assert rank(*case[:2], *map(np.array, case[2:])) == rank(*case) == rank(*case[:2], *map(torch.tensor, case[2:]))
 
+    @pytest.mark.parametrize("kind", ["array", "read-only array", "mapped array", "file"])
+    def test_features_may_be_arrays_or_files(self, kind: str, tmp_path: Path) -> None:
+        case = random_case(1)
+
+        def other(features: Tensor) -> Features:
+            path = tmp_path / f"{len(features)}.npy"
+            FeatureFile.write(path, len(features), features.split(7))
+            if kind == "array":
+                return features.numpy()
+            if kind == "read-only array":
+                return np.broadcast_to(features.numpy(), features.shape)
+            return FeatureFile(path) if kind == "file" else np.load(path, mmap_mode="r")
+
+        same = case._replace(query_features=other(case.query_features), gallery_features=other(case.gallery_features))
+        assert rank(*same, memory=10_000) == rank(*case)
+        assert ranked_gallery(*same, query=2, top=9).tolist() == oracle_order(case, 2)[:9]
+
+    def test_features_are_only_read(self) -> None:
+        case = random_case(1, ties=False)
+        doubles = case._replace(
+            query_features=case.query_features.double().requires_grad_(),
+            gallery_features=case.gallery_features.double().numpy(),
+        )
+        before = doubles.query_features.detach().clone(), doubles.gallery_features.copy()
+        assert rank(*doubles) == rank(*case)
+        assert torch.equal(doubles.query_features, before[0])
+        assert np.array_equal(doubles.gallery_features, before[1])
+
     def test_bfloat16_features(self) -> None:
         case = random_case(1)
         assert rank(case.query_features.bfloat16(), case.gallery_features.bfloat16(), *case[2:]) == rank(*case)
@@ -221,34 +173,69 @@ class TestMemory:
         tops = [ranked_gallery(*case, query=3, top=50, memory=memory).tolist() for memory in self.SETTINGS]
         assert all(top == tops[0] for top in tops)
 
-    def test_any_number_of_threads_gives_the_same_distances(self) -> None:
-        """Distances are whole numbers below 2⁵³, as Python's unbounded integers confirm."""
+    @pytest.mark.parametrize("ties", [True, False])
+    @pytest.mark.parametrize("memory", [200_000, evaluation.MEMORY])
+    def test_any_number_of_threads_gives_the_same_to_the_bit(self, ties: bool, memory: int) -> None:
+        case = random_case(7, queries=40, gallery=2_000, ties=ties)
+        threads = torch.get_num_threads()
+        try:
+            found = []
+            for number in (1, 2):
+                torch.set_num_threads(number)
+                found.append(rank(*case, memory=memory))
+        finally:
+            torch.set_num_threads(threads)
+        assert found[0] == found[1]
+
+    @pytest.mark.parametrize("ties", [True, False])
+    @pytest.mark.parametrize("memory", [2_000, 20_000, evaluation.MEMORY])
+    def test_counting_as_on_a_gpu_gives_the_same(
+        self, ties: bool, memory: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        case = random_case(8, queries=30, gallery=300, ties=ties)
+        expected = [ranks.tolist() for ranks in positive_ranks(*case, memory=memory)]
+
+        def at_once(nearer: Tensor, tile: evaluation._Tile, matches: evaluation._Matches, thresholds: Tensor) -> None:
+            evaluation._count_nearer_at_once(nearer, *tile, matches, thresholds)
+
+        monkeypatch.setattr(evaluation, "_count_nearer", at_once)
+        assert [ranks.tolist() for ranks in positive_ranks(*case, memory=memory)] == expected
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+    @pytest.mark.parametrize("ties", [True, False])
+    def test_a_gpu_gives_the_same(self, ties: bool) -> None:
+        case = random_case(9, queries=300, gallery=3_000, ties=ties)
+        assert rank(*case, device="cuda", memory=10**6) == rank(*case)
+
+    def test_a_device_without_float64_leaves_it_to_the_cpu(self) -> None:
+        case = random_case(1)
+        assert rank(*case, device="mps") == rank(*case)
+
+    def test_distances_are_exact(self) -> None:
+        """They are whole numbers below 2⁵³, as Python's unbounded integers confirm."""
         case = random_case(6, queries=5, gallery=20, ties=False)
         test = evaluation._TestSet.checked(*case[2:])
-        grid = evaluation._Grid.checked(*case[:2], test)
-        queries, gallery = grid.query_rows(slice(0, 5)), grid.gallery_rows(np.arange(20))
-        for query, row in zip(queries.astype(int).tolist(), gallery.distances(queries), strict=True):
-            for other, distance in zip(gallery.features.astype(int).tolist(), row.tolist(), strict=True):
-                assert distance == sum(b * b - 2 * a * b for a, b in zip(query, other, strict=True))
-        assert 2**24 <= np.sqrt((gallery.features**2).sum(axis=1).max()) < 2**26
+        grid = evaluation._Grid.checked(*case[:2], test, evaluation.MEMORY, "cpu")
+        queries = grid.rounded(case.query_features, slice(0, 5)).long().tolist()
+        gallery = grid.rounded(case.gallery_features, test.kept).long().tolist()
+        (tile,) = grid.tiles()
+        expected = [[sum(b * b - 2 * a * b for a, b in zip(q, g, strict=True)) for g in gallery] for q in queries]
+        assert tile.distances.tolist() == expected
+        positives = test.matches().positives
+        alone = [expected[query][place] for query, place in zip(positives.query, positives.place, strict=True)]
+        assert grid.distances_of(positives).tolist() == alone
+        assert 2**24 <= max(math.sqrt(sum(a * a for a in row)) for row in queries + gallery) < 2**26
 
-    @pytest.mark.parametrize("mebibytes", [1, 4, 16])
-    def test_stays_within_the_setting(self, mebibytes: int) -> None:
-        generator = torch.Generator().manual_seed(0)
-        query, gallery = torch.randn(300, 128, generator=generator), torch.randn(12_000, 128, generator=generator)
-        ids = (np.arange(1, 301), np.ones(300), np.arange(12_000) % 4_000 + 1, np.full(12_000, 2))
-        memory = mebibytes * 2**20
-        tracemalloc.start()
-        rank(query, gallery, *ids, memory=memory)
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert peak < memory + 2**20  # ids, positives and their ranks
+    def test_stays_within_the_setting(self, tmp_path: Path) -> None:
+        """205 MB of features are ranked in 32 MiB, whatever else the process needs being there before."""
+        found = ranking_from_disk.measure(tmp_path, queries=200, gallery=200_000, dimension=256, memory=32)
+        assert found["peak"] - found["before"] < 48 * 2**20  # the setting, ids, and the positives' ranks
 
     @pytest.mark.parametrize("dimension", [1, 64, 2048])
     @pytest.mark.parametrize("memory", [10**6, 10**8, 10**10])
     def test_chunks_fit(self, memory: int, dimension: int) -> None:
         queries, gallery = evaluation._chunk_sizes(memory, dimension)
-        assert 16 * dimension * (queries + gallery) + 8 * queries * gallery <= memory
+        assert 16 * dimension * (queries + gallery) + 24 * queries * gallery <= memory
         assert 1 <= queries <= 256
 
 
@@ -386,6 +373,15 @@ class TestExtract:
         assert found.dtype == torch.float32
         assert not found.is_inference()
         assert torch.equal(network.norm.running_mean, statistics)
+
+    def test_into_a_file_batch_by_batch(self, tmp_path: Path) -> None:
+        network, images = Network(), random_images(10)
+        found = extract_to_file(tmp_path / "features.npy", network, images, batch_size=3)
+        assert np.array_equal(found[:], extract(network, images).numpy())
+        with pytest.raises(RuntimeError):
+            extract_to_file(tmp_path / "broken.npy", network, random_images(4, height=5))
+        assert network.training
+        assert [path.name for path in tmp_path.iterdir()] == ["features.npy"]
 
     def test_each_module_keeps_its_mode(self) -> None:
         network = Network()
