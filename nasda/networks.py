@@ -16,8 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nasda.cells import Cell, SearchCell
 from nasda.errors import NasdaError
+from nasda.fast_cells import FastSearchCell
 from nasda.genotypes import CELL_KINDS, PRIMITIVES, CellKind, Genotype, derive, edge_count
-from nasda.profiles import SpaceSettings
+from nasda.profiles import Form, SpaceSettings
 
 BLOCKS = 4  # ResNet's macro structure (§3.3)
 RESNET50 = "resnet50"
@@ -136,13 +137,15 @@ class Supernet(CellNetwork):
     cells of that kind), so that `state_dict` and checkpoints hold them.
     """
 
-    def __init__(self, settings: SpaceSettings, classes: int, *, seed: int) -> None:
+    def __init__(self, settings: SpaceSettings, classes: int, *, seed: int, form: Form = "fast") -> None:
+        """`form` chooses how the cells compute: `SearchCell` (clear) or `FastSearchCell`, with the same parameters."""
+        cell = FastSearchCell if form == "fast" else SearchCell
         with seeded(seed):
             super().__init__(settings, settings.nodes, classes)
             self.primitives = PRIMITIVES[settings.space]
             for place in self.places:
                 self.cells.append(
-                    SearchCell(
+                    cell(
                         settings.nodes,
                         self.primitives,
                         place.inputs,

@@ -16,6 +16,7 @@ ProfileName = Literal["tiny", "laptop", "gpu", "paper"]
 Mode = Literal["S", "S+R"]
 Order = Literal["first", "second"]
 AlphaLoss = Literal["triplet", "retrieval"]
+Form = Literal["fast", "clear"]
 TrainOn = Literal["source", "target", "source+sample"]
 
 TASK_NAMES: tuple[TaskName, ...] = get_args(TaskName)

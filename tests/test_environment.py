@@ -17,8 +17,8 @@ DIRECT = [Requirement(line) for line in [*PROJECT["dependencies"], *PROJECT["opt
 # design: a file imports only from floors below its own, or beside it on one floor
 FLOORS = [
     {"errors", "files", "genotypes", "profiles", "devices"},
-    {"operations", "cells", "networks", "data", "losses", "features"},
-    {"bilevel", "evaluation", "runs"},
+    {"operations", "cells", "fast_cells", "networks", "data", "losses", "features"},
+    {"bilevel", "evaluation", "features", "runs"},
     {"search", "training"},
     {"experiments"},
     {"drawing", "plotting", "pictures"},
