@@ -62,6 +62,7 @@ class SearchCell(nn.Module):
         """`inputs` are the channels of the cell before the last and of the last; the output has nodes × channels."""
         super().__init__()
         self.inputs = CellInputs(*inputs, channels, after_reduction, affine=False)
+        self.primitives, self.reduction = tuple(primitives), reduction
         self.rows = node_slices(nodes)
         self.edges = nn.ModuleList(
             MixedOp(primitives, channels, edge_stride(reduction, state), parts)

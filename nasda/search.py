@@ -17,7 +17,7 @@ from nasda.errors import NasdaError
 from nasda.genotypes import CELL_KINDS, Genotype, entropy, skip_count
 from nasda.losses import retrieval_loss, triplet_loss
 from nasda.networks import EmbeddingHead, Supernet, count_cost, seeded
-from nasda.profiles import DataSettings, SearchSettings, SpaceSettings, check_settings
+from nasda.profiles import DataSettings, Form, SearchSettings, SpaceSettings, check_settings
 from nasda.runs import RunFolder, as_config, finite, run_epochs
 
 
@@ -50,6 +50,7 @@ class Search:
         *,
         seed: int,
         device: torch.device,
+        form: Form = "fast",
     ) -> None:
         self.settings, self.seed = settings, seed
         self.weight_batches = Batches(
@@ -67,7 +68,7 @@ class Search:
             augmented=False,
             fewer_identities=True,
         )
-        self.network = Supernet(space, self.weight_batches.classes, seed=seed).to(device)
+        self.network = Supernet(space, self.weight_batches.classes, seed=seed, form=form).to(device)
         self.alpha_head = None
         if settings.alpha_loss == "retrieval":
             with seeded(seed, 1):
