@@ -15,11 +15,13 @@ from nasda.profiles import Form, Order, SpaceSettings
 IDENTITIES = 4
 
 
-def make_step(form: Form, order: Order, settings: SpaceSettings, height: int, width: int, batch: int) -> Callable:
-    """A function that takes a bilevel step on the same images each time, and returns α after it."""
-    network = Supernet(settings, 100, seed=0, form=form)
+def make_step(
+    form: Form, order: Order, settings: SpaceSettings, height: int, width: int, batch: int, dtype: torch.dtype
+) -> Callable[[], Tensor]:
+    """A function that takes a bilevel step on the same images each time, and returns its two losses and α after it."""
+    network = Supernet(settings, 100, seed=0, form=form).to(dtype)
     generator = torch.Generator().manual_seed(0)
-    source, target = torch.randn(2, batch, 3, height, width, generator=generator)
+    source, target = torch.randn(2, batch, 3, height, width, generator=generator).to(dtype)
     if form == "fast":  # as `Batches` hands them out; the clear form is faster without
         source, target = (images.contiguous(memory_format=torch.channels_last) for images in (source, target))
     labels = torch.arange(batch) * IDENTITIES // batch
@@ -30,12 +32,12 @@ def make_step(form: Form, order: Order, settings: SpaceSettings, height: int, wi
         order=order,
     )
 
-    def step() -> dict[str, Tensor]:
-        bilevel.step(
+    def step() -> Tensor:
+        losses = bilevel.step(
             lambda: retrieval_loss(*network(source), labels, margin=0.3, balance=0.5),
             lambda: triplet_loss(network.features(target), labels, 0.3),
         )
-        return {kind: alphas.detach().clone() for kind, alphas in network.alphas.items()}
+        return torch.cat([torch.stack(losses), *(alphas.detach().flatten() for alphas in network.alphas.values())])
 
     return step
 
@@ -63,7 +65,10 @@ def test_bilevel_step(
             space=space, channels=4, nodes=2, cells_per_block=1, stem_stride=1, embedding=8, dropout=0
         )
         size = 32, 16, 8
-    clear, fast = (make_step(form, order, settings, *size) for form in ("clear", "fast"))
-    clear_alphas, fast_alphas = race(clear, fast, at_least=at_least)
-    for kind, alphas in clear_alphas.items():
-        torch.testing.assert_close(fast_alphas[kind], alphas, rtol=0, atol=1e-3)
+    dtype = torch.float32 if full else torch.float64
+    clear, fast = (make_step(form, order, settings, *size, dtype) for form in ("clear", "fast"))
+    of_clear, of_fast = race(clear, fast, at_least=at_least)
+    if full:  # Adam's first step is a sign, so α itself jumps where a gradient is within float32's rounding of 0
+        torch.testing.assert_close(of_fast[:2], of_clear[:2], rtol=1e-3, atol=0)
+    else:
+        torch.testing.assert_close(of_fast, of_clear, rtol=1e-9, atol=1e-9)
