@@ -41,7 +41,9 @@ unit: env
 
 # How fast things are, and how much memory they take; on a machine with nothing else to do and 3 GB free in /tmp.
 bench: env
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-only
+	@mkdir -p runs
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-only --benchmark-json=runs/bench.json
+	$(BIN)/python -m tests.benchmarks.table runs/bench.json
 
 lab: env
 	$(BIN)/jupyter lab

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -207,6 +206,8 @@ class ResNet50(ReIDNetwork):
     """
 
     def __init__(self, settings: SpaceSettings, classes: int, *, seed: int, weights: str | None = None) -> None:
+        import torchvision  # here: it doubles the time that importing the library takes, and only this network needs it
+
         super().__init__()
         with seeded(seed):
             self.backbone = torchvision.models.resnet50()
@@ -224,6 +225,8 @@ def _resnet50_weights(weights: str, expected: Mapping[str, Tensor]) -> Mapping[s
     """ImageNet's weights from torchvision's download or from a file, checked name by name and shape by shape. Its
     classifier is left behind: it knows ImageNet's classes."""
     if weights == "imagenet":
+        import torchvision
+
         try:
             found = torchvision.models.ResNet50_Weights.IMAGENET1K_V2.get_state_dict(progress=True, check_hash=True)
         except (OSError, RuntimeError) as error:  # no network, or a file with another checksum

@@ -1,7 +1,7 @@
 """Decoded images, kept from run to run: the second opening of the same images is a memory mapping, not a decoding.
 
 A store is one file in the user's cache folder: a fingerprint of the image files, then their pixels, uint8 (N, H, W, 3).
-It may be deleted at any time.
+It may be deleted at any time; a store that nobody has opened for 30 days goes when the next one is written.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ FORMAT = 1  # of the file, and of how `decode` makes pixels: raise it when eithe
 
 _AT_ONCE = 256  # images in memory while a store is written
 _ABANDONED = 3600.0  # seconds: who has not written for so long was killed, and left an unfinished file behind
+_FORGOTTEN = 30 * 86400.0  # seconds: a store that nobody has opened for so long makes room
 
 
 def cache_folder() -> Path:
@@ -94,6 +95,8 @@ def _opened(path: Path, fingerprint: bytes, shape: tuple[int, ...]) -> Tensor | 
             if not whole or file.read(len(fingerprint)) != fingerprint:
                 return None
             pixels = np.memmap(file, np.uint8, "c", len(fingerprint), shape)  # copy on write: the file stays as it is
+        with suppress(OSError):  # somebody else's store, which need not be ours to touch
+            os.utime(path)
     except OSError:
         return None
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
@@ -106,7 +109,7 @@ def _write(path: Path, fingerprint: bytes, samples: Sequence[Sample], height: in
     mapped: on a full disk writing raises an error, where a mapping would kill the process.
     """
     with written_whole(path, "wb") as file:
-        _remove_abandoned(path.parent)
+        _make_room(path.parent)
         file.write(fingerprint)
         with tqdm(total=len(samples), desc="reading images", leave=False) as progress:
             for start in range(0, len(samples), _AT_ONCE):
@@ -115,9 +118,10 @@ def _write(path: Path, fingerprint: bytes, samples: Sequence[Sample], height: in
                 progress.update(len(some))
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Remove the unfinished files of processes that were killed."""
-    for unfinished in folder.glob(".*.pixels.*.tmp"):
-        with suppress(OSError):  # another process may have removed it
-            if time.time() - unfinished.stat().st_mtime > _ABANDONED:
-                unfinished.unlink()
+def _make_room(folder: Path) -> None:
+    """Remove the unfinished files of processes that were killed, and stores that are no longer used."""
+    for pattern, age in ((".*.pixels.*.tmp", _ABANDONED), ("*.pixels", _FORGOTTEN)):
+        for file in folder.glob(pattern):
+            with suppress(OSError):  # another process may have removed it
+                if time.time() - file.stat().st_mtime > age:
+                    file.unlink()

@@ -328,3 +328,15 @@ def test_what_a_killed_process_leaves_is_no_store_and_goes_in_time(
     stored(samples[1:], *SIZE)
     assert not left.exists()
     assert len(files(cache)) == 2
+
+
+def test_a_store_that_nobody_opens_makes_room_after_a_month(samples: list[Sample], cache: Path) -> None:
+    stored(samples[:2], *SIZE)
+    stored(samples[2:], *SIZE)
+    forgotten, used = sorted(cache.iterdir(), key=lambda path: path.stat().st_size)
+    for path in (forgotten, used):
+        os.utime(path, (time.time() - 31 * 86400,) * 2)
+    stored(samples[2:], *SIZE)  # opened: used again
+    stored(samples, *SIZE)  # written: room is made
+    assert not forgotten.exists()
+    assert used.exists()
