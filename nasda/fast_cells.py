@@ -39,13 +39,13 @@ class FastSearchCell(SearchCell):
         if not self.training:
             return super().forward(before_last, last, weights)
         of_edge = weights.unbind()
-        nodes = [self._edges_into(node) for node in range(len(self.rows))]
+        nodes = [range(rows.start, rows.stop) for rows in self.rows]  # the edges into each, by the state they leave
 
         def leave(state: int, x: Tensor) -> Leaving:
             edges = [into[state] for into in nodes if state < len(into)]
-            by_operation = torch.stack([of_edge[edge] for edge in edges], dim=1)
-            cells_edges = [self.edges[edge] for edge in edges]
-            return Leaving(x, cells_edges, by_operation, self.primitives, edge_stride(self.reduction, state))
+            scales = torch.stack([of_edge[edge] for edge in edges], dim=1)
+            stride = edge_stride(self.reduction, state)
+            return Leaving(x, [self.edges[edge] for edge in edges], scales, self.primitives, stride)
 
         states = [leave(state, x) for state, x in enumerate(self._bring(before_last, last))]
         outputs = []
@@ -54,10 +54,6 @@ class FastSearchCell(SearchCell):
             if node + 1 < len(nodes):
                 states.append(leave(len(states), outputs[-1]))
         return torch.cat(outputs, dim=1)
-
-    def _edges_into(self, node: int) -> range:
-        """The edges that feed a node, by the state they come from."""
-        return range(self.rows[node].start, self.rows[node].stop)
 
     def _bring(self, before_last: Tensor, last: Tensor) -> list[Tensor]:
         """What `CellInputs` does, for images that are to lie channels-last from here on."""
@@ -134,11 +130,9 @@ def _norm(norms: Sequence[Any], x: Tensor, scale: Tensor | None = None) -> Tenso
     """Batch norms of C channels each, side by side on x (B, n · C, …), or all of them on the same x (B, C, …).
 
     `scale` has a number for each channel of x: a search's batch norms have none of their own. Each norm remembers the
-    batch as it would have alone, unless it is told not to.
+    batch as it would have alone.
     """
     one = norms[0]
-    if not one.track_running_stats or one.momentum == 0:
-        return F.batch_norm(x, None, None, scale, training=True, eps=one.eps)
     mean, variance = torch.zeros((2, x.shape[1]), dtype=one.running_mean.dtype, device=x.device)
     x = F.batch_norm(x, mean, variance, scale, training=True, momentum=1.0, eps=one.eps)  # with 1 they are the batch's
     for name, value in (("running_mean", mean), ("running_var", variance)):
