@@ -188,9 +188,7 @@ class Bilevel:
         with frozen_statistics(self.network):
             learners = [*self.alphas, *self.extra]
             if self.order == "first":
-                seen_by_alphas, found = first_order_gradient(
-                    alpha_loss, learners, differentiate=self.differentiate
-                )
+                seen_by_alphas, found = first_order_gradient(alpha_loss, learners, differentiate=self.differentiate)
             else:
                 seen_by_alphas, found = second_order_gradient(
                     weight_loss,
