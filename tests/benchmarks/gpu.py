@@ -159,10 +159,15 @@ class Traffic(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if not _moves_nothing(func):
+        written = _tensors(result)
+        if written and not _moves_nothing(func):
             self.operations += 1
-            self.bytes += sum(_size(leaf) for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor))
+            self.bytes += sum(map(_size, _tensors((args, kwargs)) + written))
         return result
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
 def _moves_nothing(func: Any) -> bool:
