@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from tests.benchmarks.gpu import SMOKE, Traffic, count_step
+from tests.benchmarks.gpu import SMOKE, Traffic, conv_backward_flop, count_step
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,3 +44,11 @@ def test_bfloat16_moves_fewer_bytes_for_the_same_multiply_adds() -> None:
     exact, rough = (count_step(SMOKE, "plain", "clear", precision) for precision in ("float32", "bfloat16"))
     assert exact["multiply_adds"] == rough["multiply_adds"] > 0
     assert 0 < rough["bytes"] < exact["bytes"]
+
+
+def test_a_depthwise_convolutions_gradients_cost_what_it_costs() -> None:
+    convolution, x = torch.nn.Conv2d(6, 6, 3, padding=1, groups=6, bias=False), torch.zeros(2, 6, 4, 5)
+    mapping = {torch.ops.aten.convolution_backward: conv_backward_flop}
+    with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+        convolution(x.requires_grad_()).sum().backward()
+    assert counter.get_total_flops() == 3 * 2 * (2 * 6 * 4 * 5) * 9
