@@ -159,7 +159,7 @@ class EvaluateSettings:
 
 @dataclass(frozen=True)
 class ComputeSettings:
-    """How numbers are computed, as against which. float32 gives the same run in either form, but for rounding."""
+    """How the numbers are computed. None of this changes what is computed, except by rounding."""
 
     form: Form = "fast"
     """The search's cells: clear says eq. 6 edge by edge, fast gives the same numbers from far fewer operations."""

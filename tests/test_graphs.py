@@ -135,6 +135,11 @@ def test_batches_without_triplets_are_refused_before_anything_is_written(task: T
     assert not (tmp_path / "run").exists()
 
 
+def test_how_a_search_was_computed_is_among_its_settings(task: Task, tmp_path: Path) -> None:
+    folder, _ = run(tmp_path / "run", task, SEARCH)
+    assert folder.read_config()["compute"] == {"form": "fast", "precision": "float32", "graphs": False}
+
+
 # Precision
 
 
