@@ -15,6 +15,7 @@ from nasda.profiles import Order
 
 Loss = Callable[[], Tensor]
 Gradients = tuple[Tensor, ...]
+Differentiate = Callable[[Loss, Sequence[Tensor]], tuple[Tensor, Gradients]]
 
 
 def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> Gradients:
@@ -23,10 +24,19 @@ def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> Gradients:
     return tuple(torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True))
 
 
+def differentiate(loss: Loss, parameters: Sequence[Tensor]) -> tuple[Tensor, Gradients]:
+    """The loss, detached, and its gradients, each computed anew. `graphs.Recorded` does the same by replaying."""
+    value = loss()
+    return value.detach(), gradients(value, parameters)
+
+
+# A supernet has more than a thousand tensors. The `_foreach` functions take a GPU's few launches for all of them, not
+# one launch for each, and compute the same numbers.
+
+
 @torch.no_grad()
 def _move(parameters: Sequence[Tensor], directions: Sequence[Tensor], step: float | Tensor) -> None:
-    for parameter, direction in zip(parameters, directions, strict=True):
-        parameter += step * direction
+    torch._foreach_add_(list(parameters), torch._foreach_mul(list(directions), step))
 
 
 @contextmanager
@@ -35,17 +45,24 @@ def restored(parameters: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
     Yields the saved values. Adding R and subtracting it again would leave rounding behind in ω at every step.
     """
-    saved = [parameter.detach().clone() for parameter in parameters]
+    saved = copies(parameters)
     try:
         yield saved
     finally:
         _set(parameters, saved)
 
 
+def copies(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The same numbers in memory of their own."""
+    copied = [torch.empty_like(tensor, requires_grad=False) for tensor in tensors]
+    _set(copied, tensors)
+    return copied
+
+
 @torch.no_grad()
 def _set(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-    for parameter, value in zip(parameters, values, strict=True):
-        parameter.copy_(value)
+    if parameters:
+        torch._foreach_copy_(list(parameters), list(values))
 
 
 class VirtualStep(NamedTuple):
@@ -57,21 +74,22 @@ class VirtualStep(NamedTuple):
     lr: float
     momentum: float = 0.0
     decay: float = 0.0
-    buffers: Sequence[Tensor | None] | None = None
+    buffers: Sequence[Tensor] | None = None
 
+    @torch.no_grad()
     def direction(self, weights: Sequence[Tensor], train_gradients: Gradients) -> list[Tensor]:
         """What `torch.optim.SGD` would subtract lr times of, for every weight."""
-        buffers = self.buffers or [None] * len(weights)
-        return [
-            g + self.decay * w.detach() + (0.0 if b is None else self.momentum * b)
-            for w, g, b in zip(weights, train_gradients, buffers, strict=True)
-        ]
+        direction = torch._foreach_add(list(train_gradients), torch._foreach_mul(list(weights), self.decay))
+        if self.buffers is not None:
+            torch._foreach_add_(direction, torch._foreach_mul(list(self.buffers), self.momentum))
+        return list(direction)
 
 
-def first_order_gradient(alpha_loss: Loss, alphas: Sequence[Tensor]) -> tuple[Tensor, Gradients]:
+def first_order_gradient(
+    alpha_loss: Loss, alphas: Sequence[Tensor], *, differentiate: Differentiate = differentiate
+) -> tuple[Tensor, Gradients]:
     """∇α L_val(ω, α), as if ω did not depend on α (DARTS with ξ = 0). Returns the loss and the gradients."""
-    loss = alpha_loss()
-    return loss.detach(), gradients(loss, alphas)
+    return differentiate(alpha_loss, alphas)
 
 
 def second_order_gradient(
@@ -82,6 +100,7 @@ def second_order_gradient(
     step: VirtualStep,
     *,
     radius: float = 0.01,
+    differentiate: Differentiate = differentiate,
 ) -> tuple[Tensor, Gradients]:
     """∇α L_val(ω'(α), α) through one virtual step ω' of ω (DARTS eqs. 7 and 8). Returns the loss at ω' and the
     gradients.
@@ -92,21 +111,21 @@ def second_order_gradient(
     to be the same function each time: same batch, same dropout. `weights` are changed in place and restored to the bit.
     """
     with restored(weights) as saved:
-        direction = step.direction(weights, gradients(weight_loss(), weights))
+        direction = step.direction(weights, differentiate(weight_loss, weights)[1])
         _move(weights, direction, -step.lr)
-        loss = alpha_loss()
-        at_virtual = gradients(loss, [*alphas, *weights])
+        loss, at_virtual = differentiate(alpha_loss, [*alphas, *weights])
         direct, ahead = at_virtual[: len(alphas)], at_virtual[len(alphas) :]
 
-        norm = torch.sqrt(sum((g.square().sum() for g in ahead), start=torch.zeros((), device=ahead[0].device)))
+        squares = torch._foreach_mul(ahead, ahead)
+        norm = torch.sqrt(sum((s.sum() for s in squares), start=torch.zeros((), device=ahead[0].device)))
         epsilon = radius / norm.clamp(min=torch.finfo(norm.dtype).tiny ** 0.5)
         sides = []
         for sign in (1.0, -1.0):
             _set(weights, saved)
             _move(weights, ahead, sign * epsilon)
-            sides.append(gradients(weight_loss(), alphas))
+            sides.append(differentiate(weight_loss, alphas)[1])
     curvature = [(plus - minus) / (2 * epsilon) for plus, minus in zip(*sides, strict=True)]
-    return loss.detach(), tuple(g - step.lr * h for g, h in zip(direct, curvature, strict=True))
+    return loss, tuple(g - step.lr * h for g, h in zip(direct, curvature, strict=True))
 
 
 @contextmanager
@@ -114,18 +133,14 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
     """Let batch norm use the batch's statistics in the block, but remember nothing of them.
 
     Only the ω step on the source may shape the running statistics: the target's images, and the images under the
-    second-order step's displaced weights, would leak into them otherwise.
+    second-order step's displaced weights, would leak into them otherwise. They are put back rather than kept from
+    changing: so the computation within is the same as without, and need not be recorded a second time.
     """
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    momenta = [norm.momentum for norm in norms]
-    counts = [norm.num_batches_tracked.clone() for norm in norms if norm.num_batches_tracked is not None]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
+    buffers = list(network.buffers())
+    values = [buffer for buffer in buffers if buffer.is_floating_point()]
+    counts = [buffer for buffer in buffers if not buffer.is_floating_point()]  # of batches seen
+    with restored(values), restored(counts):
         yield
-    finally:
-        for norm, momentum, count in zip(norms, momenta, counts, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 class Losses(NamedTuple):
@@ -150,12 +165,14 @@ class Bilevel:
         *,
         order: Order = "first",
         extra_optimizer: torch.optim.Optimizer | None = None,
+        differentiate: Differentiate = differentiate,
     ) -> None:
         group, *others = weights_optimizer.param_groups
         if others or group["nesterov"] or group["dampening"]:
             raise ValueError("the virtual step knows plain SGD with momentum on one group of parameters")
         self.network = network
         self.order = order
+        self.differentiate = differentiate
         self.optimizers = {"weights": weights_optimizer, "alphas": alphas_optimizer}
         if extra_optimizer is not None:
             self.optimizers["extra"] = extra_optimizer
@@ -165,17 +182,21 @@ class Bilevel:
 
     def step(self, weight_loss: Loss, alpha_loss: Loss) -> Losses:
         """ω by one step down `weight_loss`, then α (and `extra`) by one step down `alpha_loss`."""
-        loss = weight_loss()
-        seen_by_weights = loss.detach()
-        _assign(self.weights, gradients(loss, self.weights))
+        seen_by_weights, found = self.differentiate(weight_loss, self.weights)
+        _assign(self.weights, found)
         self.optimizers["weights"].step()
         with frozen_statistics(self.network):
             learners = [*self.alphas, *self.extra]
             if self.order == "first":
-                seen_by_alphas, found = first_order_gradient(alpha_loss, learners)
+                seen_by_alphas, found = first_order_gradient(alpha_loss, learners, differentiate=self.differentiate)
             else:
                 seen_by_alphas, found = second_order_gradient(
-                    weight_loss, alpha_loss, self.weights, learners, self._virtual_step()
+                    weight_loss,
+                    alpha_loss,
+                    self.weights,
+                    learners,
+                    self._virtual_step(),
+                    differentiate=self.differentiate,
                 )
         _assign(learners, found)
         for name, optimizer in self.optimizers.items():
@@ -186,7 +207,7 @@ class Bilevel:
     def _virtual_step(self) -> VirtualStep:
         optimizer = self.optimizers["weights"]
         group = optimizer.param_groups[0]
-        buffers = [optimizer.state[weight].get("momentum_buffer") for weight in self.weights]
+        buffers = [optimizer.state[weight]["momentum_buffer"] for weight in self.weights] if group["momentum"] else None
         return VirtualStep(group["lr"], group["momentum"], group["weight_decay"], buffers)
 
 

@@ -20,8 +20,10 @@ from nasda.errors import NasdaError
 from nasda.profiles import (
     PROFILE_NAMES,
     TASK_NAMES,
+    ComputeSettings,
     DataSettings,
     EvaluateSettings,
+    Precision,
     ProfileName,
     SearchSettings,
     SpaceSettings,
@@ -156,13 +158,21 @@ class Search(OnDevice):
     space: SpaceSettings = SpaceSettings()
     search: SearchSettings = SearchSettings()
     data: DataSettings = DataSettings()
+    compute: ComputeSettings = ComputeSettings()
 
     def run(self) -> None:
         from nasda.search import run_search
 
         folder = self.experiment.search
         genotype = run_search(
-            folder, self.load_task(), self.space, self.search, self.data, seed=self.seed, device=self.chosen_device
+            folder,
+            self.load_task(),
+            self.space,
+            self.search,
+            self.data,
+            self.compute,
+            seed=self.seed,
+            device=self.chosen_device,
         )
         print(f"found: {genotype.to_json()}")
         print(f"run: {folder.path}")
@@ -200,6 +210,8 @@ class Train(OnDevice):
     space: SpaceSettings = SpaceSettings()
     train: TrainSettings = TrainSettings()
     data: DataSettings = DataSettings()
+    precision: Precision = "float32"
+    """What CUDA computes features in: float32 or bfloat16; other devices stay with float32."""
     architecture: str = "searched"
     """searched (the search in --out), random (drawn by --seed), resnet-like, resnet50, or a genotype's JSON file."""
     weights: str | None = None
@@ -224,6 +236,7 @@ class Train(OnDevice):
             seed=self.seed,
             device=self.chosen_device,
             weights=self.weights,
+            precision=self.precision,
         )
         print(f"run: {folder.path}")
 
@@ -269,6 +282,7 @@ class Gap(OnDevice):
     train: TrainSettings = TrainSettings()
     data: DataSettings = DataSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    compute: ComputeSettings = ComputeSettings()
     seeds: int = 3
     """How many seeds, counted from --seed."""
 
@@ -283,6 +297,7 @@ class Gap(OnDevice):
             train=self.train,
             data=self.data,
             evaluate=self.evaluate,
+            compute=self.compute,
         )
         seeds = range(self.seed, self.seed + self.seeds)
         rows = domain_gap(self.out, self.load_task(), settings, seeds, device=self.chosen_device)
@@ -319,6 +334,7 @@ def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
         "out": Path("runs") / f"{task}-{name}-seed{seed}",
     }
     groups = {field.name: getattr(chosen, field.name) for field in dataclasses.fields(chosen)}
+    groups["precision"] = chosen.compute.precision  # of `train`, which has nothing else to compute in another way
 
     def made(kind: type[Common]) -> Common:
         fields = {field.name for field in dataclasses.fields(kind)}

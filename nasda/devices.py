@@ -3,6 +3,7 @@
 import torch
 
 from nasda.errors import NasdaError
+from nasda.profiles import Precision
 
 
 def choose_device(name: str) -> torch.device:
@@ -20,3 +21,13 @@ def choose_device(name: str) -> torch.device:
     if name.split(":")[0] not in available:
         raise NasdaError(f"--device {name}: not on this machine; expected auto or one of {', '.join(available)}")
     return torch.device(name)
+
+
+def autocast(device: torch.device, precision: Precision, *, on_cpu: bool = False) -> torch.autocast:
+    """Let the block's convolutions and matrix products compute in `precision` on CUDA; parameters stay float32.
+
+    Other devices stay with float32. `on_cpu` takes a CPU too, which gains nothing, but shows what CUDA would do.
+    """
+    enabled = precision == "bfloat16" and (device.type == "cuda" or on_cpu)
+    # No cache of cast weights: each is used once a pass, and a recorded pass must cast the weights of its own time.
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)

@@ -152,13 +152,30 @@ def domain_gap(
     for seed in seeds:
         experiment = Experiment(out / f"seed{seed}")
         genotype = run_search(
-            experiment.search, task, settings.space, settings.search, settings.data, seed=seed, device=device
+            experiment.search,
+            task,
+            settings.space,
+            settings.search,
+            settings.data,
+            settings.compute,
+            seed=seed,
+            device=device,
         )
         choices: dict[str, TrainOn] = {"cross-domain": "source", "in-domain": "target"}
         for row, train_on in choices.items():
             folder = experiment.training(train_on=train_on)
             train = dataclasses.replace(settings.train, train_on=train_on)
-            run_training(folder, task, genotype, settings.space, train, settings.data, seed=seed, device=device)
+            run_training(
+                folder,
+                task,
+                genotype,
+                settings.space,
+                train,
+                settings.data,
+                seed=seed,
+                device=device,
+                precision=settings.compute.precision,
+            )
             scores = evaluate_runs([folder], task, settings.evaluate, seed=seed, device=device)
             rows[row].append(scores[folder.path.name])
         for name in GAP_ROWS[:2]:

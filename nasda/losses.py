@@ -68,9 +68,10 @@ def triplet_loss(features: Tensor, labels: Tensor, margin: float, *, literal: bo
 
     The paper prints max(margin, d_p − d_n), which has no slope where it matters, and mines only the positive; this is
     the usual form (Hermans et al. 2017). Anchors that have no positive or negative do not count. Raises `NasdaError`
-    when no anchor has both, unless `literal`: then the loss is 0, with gradient 0.
+    when no anchor has both, unless `literal`: then the loss is 0, with gradient 0. Labels on an accelerator are not
+    checked, for the host would have to wait for them: `Batches.check_triplets` does so beforehand.
     """
-    if not literal:
+    if not literal and labels.device.type == "cpu":
         check_triplets(labels)
     mined = mine_hardest(pairwise_distances(features), labels)
     hinge = F.relu(margin + mined.positive - mined.negative)

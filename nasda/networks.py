@@ -36,6 +36,11 @@ def seeded(*numbers: int) -> Iterator[None]:
         yield
 
 
+def at_least_float32(values: Tensor) -> torch.dtype:
+    """The type that features come out as, and are averaged in, where autocast computed `values` in fewer bits."""
+    return torch.promote_types(values.dtype, torch.float32)
+
+
 class Output(NamedTuple):
     """What a network says of a batch: the feature f (B, D) and the logits h (B, classes)."""
 
@@ -123,7 +128,7 @@ class CellNetwork(ReIDNetwork):
         before_last = last = self.stem(images)
         for place, cell in zip(self.places, self.cells, strict=True):
             before_last, last = last, self.run_cell(cell, place.kind, before_last, last)
-        return last.mean(dim=(2, 3))
+        return last.mean(dim=(2, 3), dtype=at_least_float32(last))
 
     def run_cell(self, cell: nn.Module, kind: CellKind, before_last: Tensor, last: Tensor) -> Tensor:
         return cell(before_last, last)
@@ -218,7 +223,8 @@ class ResNet50(ReIDNetwork):
             self.backbone.load_state_dict(_resnet50_weights(weights, self.backbone.state_dict()))
 
     def features(self, images: Tensor) -> Tensor:
-        return self.backbone(images)
+        features = self.backbone(images)
+        return features.to(at_least_float32(features))
 
 
 def _resnet50_weights(weights: str, expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -17,6 +17,7 @@ Mode = Literal["S", "S+R"]
 Order = Literal["first", "second"]
 AlphaLoss = Literal["triplet", "retrieval"]
 Form = Literal["fast", "clear"]
+Precision = Literal["float32", "bfloat16"]
 TrainOn = Literal["source", "target", "source+sample"]
 
 TASK_NAMES: tuple[TaskName, ...] = get_args(TaskName)
@@ -157,6 +158,18 @@ class EvaluateSettings:
 
 
 @dataclass(frozen=True)
+class ComputeSettings:
+    """How the numbers are computed. None of this changes what is computed, except by rounding."""
+
+    form: Form = "fast"
+    """The search's cells: clear says eq. 6 edge by edge, fast gives the same numbers from far fewer operations."""
+    precision: Precision = "float32"
+    """What CUDA computes features in; losses are float32 in any case, and so is everything on other devices."""
+    graphs: bool = False
+    """Record the search's step as CUDA graphs once and replay it, which spares launching it anew; only on CUDA."""
+
+
+@dataclass(frozen=True)
 class Profile:
     """All settings together, for one task."""
 
@@ -166,9 +179,11 @@ class Profile:
     data: DataSettings
     toy: ToySettings
     evaluate: EvaluateSettings = EvaluateSettings()
+    compute: ComputeSettings = ComputeSettings()
 
 
 _SMALL_SPACE = SpaceSettings(stem_stride=2, embedding=128, dropout=0.1)
+_ON_GPU = ComputeSettings(precision="bfloat16", graphs=True)
 
 _PROFILES: dict[ProfileName, Profile] = {
     "tiny": Profile(
@@ -191,6 +206,7 @@ _PROFILES: dict[ProfileName, Profile] = {
         train=TrainSettings(epochs=60),
         data=DataSettings(),
         toy=ToySettings(source_identities=300, target_identities=300, test_identities=150),
+        compute=_ON_GPU,
     ),
     "paper": Profile(
         space=SpaceSettings(),
@@ -198,6 +214,7 @@ _PROFILES: dict[ProfileName, Profile] = {
         train=TrainSettings(),
         data=DataSettings(),
         toy=ToySettings(source_identities=410, target_identities=751, test_identities=750),
+        compute=_ON_GPU,
     ),
 }
 

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from nasda.bilevel import Bilevel
+from nasda.bilevel import Bilevel, Differentiate, Losses, differentiate
 from nasda.data.batches import Batches
 from nasda.data.domain import Sample
 from nasda.data.task import Task, hold_out, target_sample
+from nasda.devices import autocast
 from nasda.errors import NasdaError
 from nasda.genotypes import CELL_KINDS, Genotype, entropy, skip_count
+from nasda.graphs import BatchLoss, CudaGraphs, Recorded
 from nasda.losses import retrieval_loss, triplet_loss
 from nasda.networks import EmbeddingHead, Supernet, count_cost, seeded
-from nasda.profiles import DataSettings, Form, SearchSettings, SpaceSettings, check_settings
+from nasda.profiles import ComputeSettings, DataSettings, SearchSettings, SpaceSettings, check_settings
 from nasda.runs import RunFolder, as_config, finite, run_epochs
 
 
@@ -37,6 +39,13 @@ def split_for_search(task: Task, settings: SearchSettings, seed: int) -> tuple[l
     return task.source.train, target_sample(task.target, settings.sample_images, seed)
 
 
+def differentiation(network: Supernet, settings: ComputeSettings, device: torch.device) -> Differentiate:
+    """How the search gets its gradients: by computing them, or on CUDA by replaying what was recorded."""
+    if settings.graphs and device.type == "cuda":
+        return Recorded(network, CudaGraphs(device))
+    return differentiate
+
+
 class Search:
     """The state of a running search: supernet, optimizers, batches. `run_epochs` drives it."""
 
@@ -47,12 +56,12 @@ class Search:
         space: SpaceSettings,
         settings: SearchSettings,
         data: DataSettings,
+        compute: ComputeSettings = ComputeSettings(),
         *,
         seed: int,
         device: torch.device,
-        form: Form = "fast",
     ) -> None:
-        self.settings, self.seed = settings, seed
+        self.settings, self.compute, self.seed, self.device = settings, compute, seed, device
         self.weight_batches = Batches(
             weight_samples, data, settings.identities, settings.images, seed=seed, device=device, augmented=True
         )
@@ -68,38 +77,57 @@ class Search:
             augmented=False,
             fewer_identities=True,
         )
-        self.network = Supernet(space, self.weight_batches.classes, seed=seed, form=form).to(device)
+        self.weight_batches.check_triplets()
+        if not settings.literal:
+            self.alpha_batches.check_triplets()
+        self.network = Supernet(space, self.weight_batches.classes, seed=seed, form=compute.form).to(device)
         self.alpha_head = None
         if settings.alpha_loss == "retrieval":
             with seeded(seed, 1):
                 width, classes = self.network.head.width, self.alpha_batches.classes
                 self.alpha_head = EmbeddingHead(width, space.embedding, classes, space.dropout).to(device)
 
+        fused = device.type == "cuda"  # one kernel for many tensors
+
         def sgd(parameters: Sequence[Tensor]) -> torch.optim.SGD:
             return torch.optim.SGD(
-                parameters, settings.weights_lr, momentum=settings.momentum, weight_decay=settings.weights_decay
+                parameters,
+                settings.weights_lr,
+                momentum=settings.momentum,
+                weight_decay=settings.weights_decay,
+                fused=fused,
             )
 
         self.bilevel = Bilevel(
             self.network,
             sgd(self.network.weight_parameters()),
             torch.optim.Adam(
-                self.network.architecture_parameters(), settings.alphas_lr, weight_decay=settings.alphas_decay
+                self.network.architecture_parameters(),
+                settings.alphas_lr,
+                weight_decay=settings.alphas_decay,
+                fused=fused,
             ),
             order=settings.order,
             extra_optimizer=None if self.alpha_head is None else sgd(list(self.alpha_head.parameters())),
+            differentiate=differentiation(self.network, compute, device),
         )
+
+    def features(self, images: Tensor) -> Tensor:
+        """The feature f, computed in the precision asked for and float32 in the end: heads and losses stay exact."""
+        with autocast(self.device, self.compute.precision):
+            return self.network.features(images)
 
     def weight_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """L_train of eq. 4: the retrieval loss on the source."""
-        features, logits = self.network(images)
+        features = self.features(images)
+        logits = self.network.head(features)
         return retrieval_loss(features, logits, labels, margin=self.settings.margin, balance=self.settings.balance)
 
     def alpha_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """L_val of eq. 3. The identities are not the source's, so the source's logits mean nothing here: the triplet
         loss alone, or the retrieval loss with a head of its own."""
         settings = self.settings
-        features = self.network.features(images)
+        features = self.features(images)
         if self.alpha_head is None:
             return triplet_loss(features, labels, settings.margin, literal=settings.literal)
         return retrieval_loss(
@@ -111,19 +139,12 @@ class Search:
             literal=settings.literal,
         )
 
-    def step(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+    def step(self, epoch: int, index: int) -> Losses:
         """One bilevel step; every call of a loss within it sees the same batch and the same dropout."""
-        source, sample = self.weight_batches.next(), self.alpha_batches.next()
-
-        def weight_loss() -> Tensor:
-            with seeded(self.seed, epoch, index, 0):
-                return self.weight_loss(*source)
-
-        def alpha_loss() -> Tensor:
-            with seeded(self.seed, epoch, index, 1):
-                return self.alpha_loss(*sample)
-
-        return self.bilevel.step(weight_loss, alpha_loss)
+        return self.bilevel.step(
+            BatchLoss(self.weight_loss, self.weight_batches.next(), (self.seed, epoch, index, 0)),
+            BatchLoss(self.alpha_loss, self.alpha_batches.next(), (self.seed, epoch, index, 1)),
+        )
 
     def epoch(self, index: int) -> dict[str, Any]:
         """One pass over the source; returns the log's row."""
@@ -185,6 +206,7 @@ def run_search(
     space: SpaceSettings,
     settings: SearchSettings,
     data: DataSettings,
+    compute: ComputeSettings = ComputeSettings(),
     *,
     seed: int,
     device: torch.device,
@@ -196,12 +218,13 @@ def run_search(
     """
     check_settings(space, settings, data)
     weight_samples, alpha_samples = split_for_search(task, settings, seed)
-    search = Search(weight_samples, alpha_samples, space, settings, data, seed=seed, device=device)
+    search = Search(weight_samples, alpha_samples, space, settings, data, compute, seed=seed, device=device)
     for notice in (search.weight_batches.sampler.notice, search.alpha_batches.sampler.notice):
         if notice:
             tqdm.write(notice)
     tqdm.write(f"supernet: {count_cost(search.network, data.height, data.width)}")
-    folder.begin(as_config(kind="search", task=task.name, seed=seed, space=space, search=settings, data=data))
+    parts = {"space": space, "search": settings, "data": data, "compute": compute}
+    folder.begin(as_config(kind="search", task=task.name, seed=seed, **parts))
     run_epochs(folder, search, settings.epochs, describe)
     genotype = search.network.genotype()
     genotype.save(folder.genotype)

@@ -11,11 +11,12 @@ from tqdm.auto import tqdm
 from nasda.data.batches import Batches
 from nasda.data.domain import Sample
 from nasda.data.task import Task, target_sample
+from nasda.devices import autocast
 from nasda.errors import NasdaError
 from nasda.genotypes import Genotype
 from nasda.losses import retrieval_loss
 from nasda.networks import RESNET50, DerivedNetwork, ReIDNetwork, ResNet50, count_cost, seeded
-from nasda.profiles import DataSettings, SpaceSettings, TrainSettings, check_settings
+from nasda.profiles import DataSettings, Precision, SpaceSettings, TrainSettings, check_settings
 from nasda.runs import RunFolder, as_config, finite, run_epochs, taking_back
 
 Architecture = Genotype | None  # None is the ResNet-50 baseline
@@ -61,14 +62,21 @@ class Training:
         *,
         seed: int,
         device: torch.device,
+        precision: Precision = "float32",
     ) -> None:
+        batches.check_triplets()
         self.network, self.batches, self.settings, self.seed = network.to(device), batches, settings, seed
-        self.optimizer = torch.optim.Adam(self.network.parameters(), settings.lr, weight_decay=settings.decay)
+        self.device, self.precision = device, precision
+        self.optimizer = torch.optim.Adam(
+            self.network.parameters(), settings.lr, weight_decay=settings.decay, fused=device.type == "cuda"
+        )
         self.steps = min(len(batches), settings.steps or len(batches))
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Eq. 9 on one batch."""
-        features, logits = self.network(images)
+        with autocast(self.device, self.precision):
+            features = self.network.features(images)
+        logits = self.network.head(features)
         return retrieval_loss(features, logits, labels, margin=self.settings.margin, balance=self.settings.balance)
 
     def step(self, epoch: int, index: int) -> Tensor:
@@ -127,6 +135,7 @@ def run_training(
     seed: int,
     device: torch.device,
     weights: str | None = None,
+    precision: Precision = "float32",
 ) -> ReIDNetwork:
     """Train `architecture` on `task` in `folder`, from the start or from where an earlier call was cut off.
 
@@ -145,13 +154,14 @@ def run_training(
         space=space,
         train=settings,
         data=data,
+        precision=precision,
     )
     batches = Batches(samples, data, settings.identities, settings.images, seed=seed, device=device, augmented=True)
     if batches.sampler.notice:
         tqdm.write(batches.sampler.notice)
     network = make_network(architecture, space, batches.classes, seed=seed, weights=weights)
     tqdm.write(f"network: {count_cost(network, data.height, data.width)}")
-    training = Training(network, batches, settings, seed=seed, device=device)
+    training = Training(network, batches, settings, seed=seed, device=device, precision=precision)
     folder.begin(config)
     if architecture is not None:
         architecture.save(folder.genotype)

@@ -18,7 +18,7 @@ DIRECT = [Requirement(line) for line in [*PROJECT["dependencies"], *PROJECT["opt
 FLOORS = [
     {"errors", "files", "genotypes", "profiles", "devices"},
     {"operations", "cells", "fast_cells", "networks", "data", "losses", "features"},
-    {"bilevel", "evaluation", "runs"},
+    {"bilevel", "evaluation", "graphs", "runs"},
     {"search", "training"},
     {"experiments"},
     {"drawing", "plotting", "pictures"},

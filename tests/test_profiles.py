@@ -110,6 +110,7 @@ def test_there_are_settings_to_document() -> None:
         "DataSettings",
         "ToySettings",
         "EvaluateSettings",
+        "ComputeSettings",
     } <= names
 
 

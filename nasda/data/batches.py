@@ -11,6 +11,7 @@ from nasda.data.images import Augmentation, augment, normalize
 from nasda.data.sampling import ClassBalancedSampler
 from nasda.data.store import stored
 from nasda.data.task import class_labels
+from nasda.losses import check_triplets
 from nasda.profiles import DataSettings
 
 
@@ -57,6 +58,10 @@ class Batches:
     def __len__(self) -> int:
         """Batches in one pass over the samples."""
         return self.sampler.batches_per_epoch
+
+    def check_triplets(self) -> None:
+        """Raise `NasdaError` where no triplet can be made of these batches: once, and before anything is computed."""
+        check_triplets(torch.arange(self.sampler.identities).repeat_interleave(self.sampler.images))
 
     def next(self) -> tuple[Tensor, Tensor]:
         """The next batch: images (P·K, 3, H, W) as float32, channels-last in memory, and labels (P·K,) in
