@@ -293,7 +293,13 @@ class Mix(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         weights, *terms = ctx.saved_tensors
-        flat = gradient.permute(0, 2, 3, 1).flatten()
-        of_weights = [torch.dot(flat, term.permute(0, 2, 3, 1).flatten()) for term in terms]
+        of_weights = [_inner(gradient, term, weights.dtype) for term in terms]
         of_terms = [gradient * weight.to(gradient.dtype) for weight in weights]
-        return torch.stack(of_weights).to(weights.dtype), None, *[gradient] * ctx.plain, *of_terms
+        return torch.stack(of_weights), None, *[gradient] * ctx.plain, *of_terms
+
+
+def _inner(x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
+    """Σ x · y, summed in `dtype`."""
+    if x.dtype != dtype:  # a dot product of bfloat16 would be rounded to bfloat16
+        return (x * y).sum(dtype=dtype)
+    return torch.dot(x.permute(0, 2, 3, 1).flatten(), y.permute(0, 2, 3, 1).flatten())

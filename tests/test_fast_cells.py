@@ -15,7 +15,7 @@ from nasda.cells import SearchCell
 from nasda.fast_cells import FastSearchCell, Mix, Quarters, Repeat, join_phases, split_phases
 from nasda.genotypes import PRIMITIVES, Space
 from nasda.networks import Supernet, seeded
-from nasda.profiles import Form, Order, SpaceSettings
+from nasda.profiles import ComputeSettings, Form, Order, SpaceSettings
 from nasda.search import Search
 from tests.tasks import DATA, SEARCH, SPACE, make_task
 
@@ -147,7 +147,7 @@ def test_a_whole_search_finds_the_same_cells(tmp_path: Path, order: Order) -> No
     found = []
     for form in FORMS:
         samples = task.source.train, task.target.train
-        search = Search(*samples, SPACE, settings, DATA, seed=0, device=torch.device("cpu"), form=form)
+        search = Search(*samples, SPACE, settings, DATA, ComputeSettings(form), seed=0, device=torch.device("cpu"))
         search.network.double()
         for batches in (search.weight_batches, search.alpha_batches):
             batches.next = in_float64(batches.next)
@@ -193,6 +193,12 @@ class TestPieces:
         assert torch.equal(Repeat.apply(x, 3), x.repeat(1, 3, 1, 1))
         assert torch.autograd.gradcheck(lambda x: Repeat.apply(x, 3), x)
         assert torch.autograd.gradgradcheck(lambda x: Repeat.apply(x, 3), x)
+
+    def test_mix_sums_the_gradient_of_bfloat16_terms_in_float32(self) -> None:
+        weight = torch.ones(1, requires_grad=True)
+        zeros, ones = torch.zeros(1, 3, 401, 1).bfloat16(), torch.ones(1, 3, 401, 1).bfloat16()
+        (gradient,) = torch.autograd.grad(Mix.apply(weight, 1, zeros, ones).sum(), weight)
+        assert gradient.item() == 1203  # which bfloat16 would round to 1200
 
     @pytest.mark.parametrize("plain", [1, 2])
     def test_mix(self, plain: int) -> None:
