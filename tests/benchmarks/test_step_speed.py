@@ -68,7 +68,7 @@ def test_bilevel_step(race: Callable[..., tuple[Tensor, Tensor]], full: bool, ca
     dtype = torch.float32 if full else torch.float64
     clear, fast = (make_step(form, order, settings, *size, dtype) for form in ("clear", "fast"))
     of_clear, of_fast = race(clear, fast, at_least=at_least)
-    if full:  # Adam's first step is a sign, so α itself jumps where a gradient is within float32's rounding of 0
-        torch.testing.assert_close(of_fast[:2], of_clear[:2], rtol=1e-3, atol=0)
+    if full:  # in float32: ω's loss; α's loss comes after a step that magnifies rounding, and Adam's first is a sign
+        torch.testing.assert_close(of_fast[0], of_clear[0], rtol=1e-5, atol=0)
     else:
         torch.testing.assert_close(of_fast, of_clear, rtol=1e-9, atol=1e-9)
