@@ -54,6 +54,10 @@ class Layout:
             f"{_any_of(self.folder_names)} that holds {_any_of(self.markers[:3])}; {self.advice}"
         )
 
+    def is_called(self, name: str) -> bool:
+        """Whether `name` is one of the names that people give its folder."""
+        return _plain(name) in map(_plain, self.folder_names)
+
     @property
     def advice(self) -> str:
         """What to do when the data set is not there."""
