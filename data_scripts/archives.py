@@ -83,7 +83,8 @@ def _write(entry: Entry, target: Path, allowance: Allowance, source: Path) -> No
 def _target(folder: Path, name: str, source: Path) -> Path:
     """Where an entry goes; raises `NasdaError` if that is not inside `folder` on every system."""
     path = PurePosixPath(name.replace("\\", "/"))  # some archives are made on Windows
-    if path.is_absolute() or any(part == ".." or ":" in part or "\0" in part for part in path.parts):
+    leaves = any(":" in part or not part.strip(" .") for part in path.parts)  # Windows takes ".. " for ".."
+    if path.is_absolute() or leaves or "\0" in name:
         raise NasdaError(f"{source}: {name!r} would lie outside the folder: refused; get the archive from its authors")
     return folder / path
 

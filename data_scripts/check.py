@@ -124,6 +124,8 @@ def _wrong_indices(domain: Domain) -> Iterator[Problem]:
         if not path.exists():
             continue
         lines = [line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+        while len(lines) > len(queries) and not lines[-1]:  # empty lines at the end mean nothing
+            lines.pop()
         if len(lines) != len(queries):
             yield Problem("error", path, f"has {len(lines):,} lines, expected one for each of {len(queries):,} queries")
         for number, (query, line, right) in enumerate(zip(queries, lines, expected, strict=False), start=1):

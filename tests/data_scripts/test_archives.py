@@ -67,7 +67,17 @@ def test_a_file_that_is_there_twice_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../evil.jpg", "a/../../evil.jpg", "/tmp/evil.jpg", "C:/evil.jpg", "C:evil.jpg", "..\\evil.jpg", "\\evil.jpg"],
+    [
+        "../evil.jpg",
+        "a/../../evil.jpg",
+        "/tmp/evil.jpg",
+        "C:/evil.jpg",
+        "C:evil.jpg",
+        "..\\evil.jpg",
+        "a/.. /../evil.jpg",
+        "a/.. /evil.jpg",
+        "\\evil.jpg",
+    ],
 )
 @pytest.mark.parametrize("make", [zip_of, tar_of])
 def test_paths_that_leave_the_folder_are_refused(make: Make, name: str, tmp_path: Path) -> None:

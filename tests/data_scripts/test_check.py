@@ -223,6 +223,10 @@ def test_a_wrong_index_is_named(file: str, content: str, words: str, tmp_path: P
     assert any(words in problem.message for problem in problems)
 
 
+def test_empty_lines_at_the_end_of_an_index_mean_nothing(tmp_path: Path) -> None:
+    assert damaged("veri776", lambda folder: (folder / "gt_index.txt").write_text("3 \n4 \n\n \n"), tmp_path) == []
+
+
 def test_indices_count_in_the_order_of_the_lists(tmp_path: Path) -> None:
     def reorder(folder: Path) -> None:
         (folder / "name_test.txt").write_text("\n".join(reversed(layouts.VERI_GALLERY)))
