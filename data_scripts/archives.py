@@ -4,12 +4,10 @@ Whatever an archive says of itself, only plain files and folders come out of it,
 only so many bytes: those that are really written are counted, not those that a header promises.
 """
 
-import lzma
 import os
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -22,8 +20,6 @@ from nasda.errors import NasdaError
 
 _CHUNK = 2**20  # bytes in memory at a time
 _BLOCK = 4096  # bytes that even an empty file takes on disk, so that a flood of those ends too
-
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, NotImplementedError)
 
 
 class Entry(NamedTuple):
@@ -101,14 +97,17 @@ def _entries(source: Path) -> Iterator[Entry]:
 
 
 def _of_folder(source: Path) -> Iterator[Entry]:
-    for parent, folders, files in os.walk(source, onerror=_cannot_list):
+    """What is in a folder, with the folder's own name on top, as archives mostly have it."""
+    top = source.resolve()
+    for parent, folders, files in os.walk(top, onerror=_cannot_list):
         folders.sort()
         for name in sorted(folders + files):
             path = Path(parent) / name
             kind = stat.S_IFMT(path.lstat().st_mode)
-            _refuse_all_but_plain(kind, path.relative_to(source).as_posix(), source)
+            within = path.relative_to(top.parent).as_posix()
+            _refuse_all_but_plain(kind, within, source)
             content = None if kind == stat.S_IFDIR else partial(_open, path)
-            yield Entry(path.relative_to(source).as_posix(), content)
+            yield Entry(within, content)
 
 
 def _of_zip(source: Path) -> Iterator[Entry]:
@@ -162,11 +161,13 @@ def _cannot_list(error: OSError) -> None:
 
 @contextmanager
 def _readable(source: Path) -> Iterator[None]:
-    """What the decoders say of a damaged archive, each in its own way, as one line."""
+    """What the decoders say of a damaged archive as one line."""
     try:
         yield
-    except (*_DAMAGED, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the disk's, not the decoder's
+    except NasdaError:
+        raise
+    except Exception as error:  # BadZipFile, TarError, zlib.error, EOFError, IndexError: each in its own way
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's, not a decoder's
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise NasdaError(f"{source}: damaged archive ({reason}): get it again") from error

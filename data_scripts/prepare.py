@@ -59,7 +59,8 @@ def prepare(dataset: DataSet, sources: Sequence[Path], data_root: Path, max_size
             _find(dataset, unpacked).rename(workshop / dataset.folder)
             dataset.read(workshop)
         except NasdaError as error:  # the workshop will be gone when this is read
-            raise NasdaError(str(error).replace(f"{workshop}{os.sep}", "")) from error
+            given = ", ".join(map(str, sources))
+            raise NasdaError(f"{given}: " + str(error).replace(f"{workshop}{os.sep}", "")) from error
     return dataset.read(data_root)
 
 

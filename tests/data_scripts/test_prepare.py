@@ -98,14 +98,17 @@ def test_the_real_images_beside_the_rendered_ones_are_not_taken_for_them(tmp_pat
     layouts.vehiclex(tmp_path / "x" / "AIC20_track2" / "simulation")
     archive = zipped(tmp_path / "x", tmp_path / "b.zip")
     message = message_of(lambda: prepare(DATASETS["vehiclex"], [archive], tmp_path / "other", SIZE))
-    assert message.startswith("AIC20_ReID, simulation: each may be VehicleX")
+    assert message.startswith(f"{archive}: AIC20_ReID, simulation: each may be VehicleX")
 
 
+@pytest.mark.parametrize("wrapping", ["folder", "zip"])
 @pytest.mark.parametrize(("name", "other"), [("vehiclex", "veri776"), ("personx", "market1501")])
-def test_another_data_set_is_not_taken_for_it(name: DataSetName, other: DataSetName, tmp_path: Path) -> None:
-    archive = zipped(tree(other, tmp_path), tmp_path / "a.zip", MAKERS[other][1])
-    message = message_of(lambda: prepare(DATASETS[name], [archive], tmp_path / "real", SIZE))
-    assert message.startswith(f"no {DATASETS[name].layout.dataset} in there")
+def test_another_data_set_is_not_taken_for_it(
+    name: DataSetName, other: DataSetName, wrapping: str, tmp_path: Path
+) -> None:
+    source = sources_of(tree(other, tmp_path), MAKERS[other][1], tmp_path)[wrapping]
+    message = message_of(lambda: prepare(DATASETS[name], [source], tmp_path / "real", SIZE))
+    assert message.startswith(f"{source}: no {DATASETS[name].layout.dataset} in there")
     assert not (tmp_path / "real").exists()
 
 
@@ -134,7 +137,7 @@ def test_a_data_set_that_contradicts_itself_does_not_appear(tmp_path: Path) -> N
     (folder / "image_train" / layouts.VERI_TRAIN[0]).unlink()
     archive = zipped(folder, tmp_path / "a.zip", "VeRi")
     message = message_of(lambda: prepare(DATASETS["veri776"], [archive], tmp_path / "real", SIZE))
-    assert message.startswith(f"VeRi/image_train/{layouts.VERI_TRAIN[0]}: no such file")
+    assert message.startswith(f"{archive}: VeRi/image_train/{layouts.VERI_TRAIN[0]}: no such file")
     assert not (tmp_path / "real").exists()
 
 
