@@ -155,6 +155,10 @@ def test_a_zip_with_changed_content_is_named(tmp_path: Path) -> None:
     assert "damaged archive" in refused(archive)
 
 
+def test_what_a_decoder_did_not_foresee_is_damage_too(tmp_path: Path) -> None:
+    assert "damaged archive" in refused(zip_of(tmp_path / "a.zip", {"": b"no name"}))
+
+
 def test_what_is_no_archive_is_explained(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"<html>404</html>")
     assert "not an archive: expected a zip, tar or tar.gz" in refused(tmp_path / "a.zip")
