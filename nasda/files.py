@@ -3,9 +3,10 @@
 import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,6 +69,32 @@ def written_whole(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     except BaseException:
         _remove(temporary)
         raise
+
+
+@contextmanager
+def folder_written_whole(path: Path) -> Iterator[Path]:
+    """Open an empty workshop beside `path`; what the block builds there under `path`'s name appears at `path` at last.
+
+    `path` is the whole folder or is not there at all. When the block raises, or is interrupted, the workshop goes, and
+    so do the parents that were made for it; a process that is killed outright leaves a hidden `.<name>.….tmp` behind.
+    Raises `CannotWrite` when `path` is there already, which is left as it is, and when the disk is full or read-only.
+    """
+    if os.path.lexists(path):
+        raise CannotWrite(f"{path}: there already, and left as it is: choose another folder, or remove this one first")
+    made = [parent for parent in path.parents if not parent.exists()]
+    workshop = ""
+    try:
+        make_folder(path.parent)
+        workshop = tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        yield Path(workshop)
+        os.rename(Path(workshop) / path.name, path)
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+        with suppress(OSError):  # the first that is not empty ends it
+            for parent in made:
+                parent.rmdir()
 
 
 def _remove(temporary: str) -> None:

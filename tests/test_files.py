@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from nasda.files import make_folder, read_json, write_json, write_text, written_whole
+from nasda.files import folder_written_whole, make_folder, read_json, write_json, write_text, written_whole
 from tests.data.test_reading import message_of
 
 
@@ -176,3 +176,61 @@ def test_a_missing_json_file_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_in_place_of_a_json_file_is_named(tmp_path: Path) -> None:
     assert message_of(lambda: read_json(tmp_path, "a genotype")).startswith(f"{tmp_path}: a genotype expected here")
+
+
+def build(path: Path, error: BaseException | None = None) -> None:
+    with folder_written_whole(path) as workshop:
+        assert workshop.parent == path.parent
+        assert os.listdir(workshop) == []
+        (workshop / "rubbish").mkdir()
+        (workshop / path.name).mkdir()
+        (workshop / path.name / "f").write_text("content")
+        assert not path.exists()
+        if error:
+            raise error
+
+
+def test_a_folder_appears_with_what_was_built_under_its_name(tmp_path: Path) -> None:
+    build(tmp_path / "new" / "folder")
+    assert os.listdir(tmp_path / "new") == ["folder"]
+    assert (tmp_path / "new" / "folder" / "f").read_text() == "content"
+
+
+@pytest.mark.parametrize("parent", ["", "new", "new/and/newer"])
+def test_a_folder_that_is_not_finished_leaves_nothing_not_even_its_parents(parent: str, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path / parent / "folder", KeyboardInterrupt())
+    message = message_of(lambda: build(tmp_path / parent / "folder", OSError(errno.ENOSPC, "")))
+    assert message.startswith(f"{tmp_path / parent / 'folder'}: cannot be written: the disk is full")
+    assert os.listdir(tmp_path) == ["other"]
+
+
+def test_a_parent_that_others_have_written_to_meanwhile_stays(tmp_path: Path) -> None:
+    def write() -> None:
+        with folder_written_whole(tmp_path / "new" / "folder"):
+            (tmp_path / "new" / "theirs").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert os.listdir(tmp_path / "new") == ["theirs"]
+
+
+@pytest.mark.parametrize("kind", ["file", "empty folder", "dangling link"])
+def test_what_is_there_already_is_left_as_it_is(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    {"file": path.touch, "empty folder": path.mkdir, "dangling link": lambda: path.symlink_to("nowhere")}[kind]()
+    assert message_of(lambda: build(path)).startswith(f"{path}: there already, and left as it is")
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_a_folder_that_another_process_has_built_meanwhile_stays(tmp_path: Path) -> None:
+    def race() -> None:
+        with folder_written_whole(tmp_path / "folder") as workshop:
+            (workshop / "folder").mkdir()
+            build(tmp_path / "folder")
+
+    assert message_of(race).startswith(f"{tmp_path / 'folder'}: cannot be written")
+    assert os.listdir(tmp_path) == ["folder"]
+    assert os.listdir(tmp_path / "folder") == ["f"]

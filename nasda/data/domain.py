@@ -26,6 +26,10 @@ class Domain:
     query: list[Sample] = field(repr=False)
     gallery: list[Sample] = field(repr=False)
 
+    def splits(self) -> dict[str, list[Sample]]:
+        """The three lists by their names, train first."""
+        return {"train": self.train, "query": self.query, "gallery": self.gallery}
+
 
 def identities(samples: list[Sample]) -> list[int]:
     """The identities that occur, ascending, without junk."""

@@ -2,12 +2,13 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
-from nasda.data.domain import DISTRACTOR, JUNK, Sample
+from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample
 from nasda.errors import NasdaError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -52,6 +53,10 @@ class Layout:
             f"{candidates[0] if candidates else data_root}: no {self.dataset} found: expected a folder named "
             f"{_any_of(self.folder_names)} that holds {_any_of(self.markers[:3])}; {self.advice}"
         )
+
+    def is_called(self, name: str) -> bool:
+        """Whether `name` is one of the names that people give its folder."""
+        return _plain(name) in map(_plain, self.folder_names)
 
     @property
     def advice(self) -> str:
@@ -110,14 +115,18 @@ def read_images(folder: Path) -> list[Sample]:
     if not names:
         kinds = ", ".join(IMAGE_SUFFIXES)
         raise NasdaError(f"{folder}: no image in this folder (expected {kinds} files): unpack the data set again")
-    return [_sample(folder, name) for name in sorted(names)]
+    return [sample_of(folder / name) for name in sorted(names)]
 
 
-def _sample(folder: Path, name: str) -> Sample:
-    match = _NAME.match(name)
+def sample_of(path: Path) -> Sample:
+    """An image with the labels that its name carries; whether the file is there does not matter.
+
+    Raises `NasdaError` if the name carries none.
+    """
+    match = _NAME.match(path.name)
     if match is None:
-        raise NasdaError(f"{folder / name}: name not understood: expected {_NAME_EXAMPLE}; rename or remove the file")
-    return Sample(folder / name, int(match[1]), int(match[2]))
+        raise NasdaError(f"{path}: name not understood: expected {_NAME_EXAMPLE}; rename or remove the file")
+    return Sample(path, int(match[1]), int(match[2]))
 
 
 def read_train(folder: Path, without: tuple[int, ...] = (JUNK,)) -> list[Sample]:
@@ -142,73 +151,128 @@ def read_market_tree(folder: Path, needs_test: bool) -> tuple[list[Sample], list
     return train, read_images(query), read_images(gallery)
 
 
-def check_name_list(samples: list[Sample], list_file: Path) -> None:
-    """Raise `NasdaError` if `list_file` is there and does not list exactly the images that lie on disk."""
+@dataclass(frozen=True)
+class Lists:
+    """The files beside the images that say again what the names of one split's images say; each may be missing."""
+
+    split: str
+    names: str  # the list of the images' names
+    labels: tuple[str, ...]  # XML files
+
+
+def check_lists(domain: Domain, lists: Sequence[Lists]) -> None:
+    """Raise `NasdaError` with the first of `contradictions`, if there is any."""
+    for message in contradictions(domain, lists):
+        raise NasdaError(message)
+
+
+def contradictions(domain: Domain, lists: Sequence[Lists]) -> Iterator[str]:
+    """Each way in which a list or label file that is there says something else than the images: a line naming both."""
+    for each in lists:
+        samples = domain.splits()[each.split]
+        try:
+            yield from _against_names(samples, domain.root / each.names)
+            for label_file in each.labels:
+                yield from _against_labels(samples, domain.root / label_file)
+        except NasdaError as error:  # a file that cannot be read contradicts too
+            yield str(error)
+
+
+def _against_names(samples: list[Sample], list_file: Path) -> Iterator[str]:
     if not list_file.exists():
         return
-    lines = _read_bytes(list_file).decode("utf-8-sig", errors="replace").splitlines()
-    listed = {line.strip() for line in lines} - {""}
+    listed = set(read_name_list(list_file))
     found = {sample.path.name for sample in samples}
     folder = samples[0].path.parent
-    if missing := sorted(listed - found):
-        raise NasdaError(
-            f"{folder / missing[0]}: no such file, but {list_file} lists it "
+    missing, extra = sorted(listed - found), sorted(found - listed)
+    for name in missing:
+        yield (
+            f"{folder / name}: no such file, but {list_file} lists it "
             f"({len(missing)} of {len(listed)} are missing): unpack the data set again"
         )
-    if extra := sorted(found - listed):
-        raise NasdaError(
-            f"{folder / extra[0]}: not listed in {list_file} ({len(extra)} such files): remove the file or the list"
-        )
+    for name in extra:
+        yield f"{folder / name}: not listed in {list_file} ({len(extra)} such files): remove the file or the list"
 
 
-def check_labels(samples: list[Sample], label_file: Path) -> None:
-    """Raise `NasdaError` if `label_file` is there and contradicts the labels that the file names carry.
+def read_name_list(list_file: Path) -> list[str]:
+    """The names in a list, one a line, in order. Raises `NasdaError` if the file cannot be read."""
+    lines = _read_bytes(list_file).decode("utf-8-sig", errors="replace").splitlines()
+    return [line.strip() for line in lines if line.strip()]
 
-    VeRi-776's and VehicleX's label files hold one `<Item imageName vehicleID cameraID …>` an image. The names alone
-    say the same, so a file that is missing, or leaves images out, costs nothing.
-    """
+
+def _against_labels(samples: list[Sample], label_file: Path) -> Iterator[str]:
+    """The names alone say the same, so a file that is missing, or leaves images out, costs nothing."""
     if not label_file.exists():
         return
-    pids: dict[str, int] = {}
-    camids: dict[str, int] = {}
-    for item in _parse_xml(label_file).iter("Item"):
-        name = item.get("imageName", "")
-        for attribute, values in (("vehicleID", pids), ("cameraID", camids)):
-            if attribute in item.attrib:
-                values[name] = _label(item.attrib[attribute], attribute, name, label_file)
+    labels = read_labels(label_file)
     for sample in samples:
-        for attribute, named, values in (("vehicleID", sample.pid, pids), ("cameraID", sample.camid, camids)):
-            labelled = values.get(sample.path.name, named)
-            if labelled != named:
-                raise NasdaError(
+        label = labels.get(sample.path.name, Label())
+        for attribute, named, labelled in (
+            ("vehicleID", sample.pid, label.pid),
+            ("cameraID", sample.camid, label.camid),
+        ):
+            if labelled not in (None, named):
+                yield (
                     f"{sample.path}: its name says {attribute} {named}, but {label_file} says {labelled}: "
                     "correct the wrong one, or remove the label file"
                 )
 
 
-def _label(text: str, attribute: str, name: str, label_file: Path) -> int:
+class Label(NamedTuple):
+    """What a label file says of one image; None where it says nothing."""
+
+    pid: int | None = None
+    camid: int | None = None
+
+
+def read_labels(label_file: Path) -> dict[str, Label]:
+    """The labels in a file of VeRi-776 or VehicleX, one `<Item imageName vehicleID cameraID …>` an image, by name.
+
+    Raises `NasdaError` if the file cannot be read, or an identity or camera is no number.
+    """
+    return {
+        item.get("imageName", ""): Label(
+            _label(item, "vehicleID", label_file),
+            _label(item, "cameraID", label_file),
+        )
+        for item in read_xml(label_file)[0].iter("Item")
+    }
+
+
+def _label(item: ElementTree.Element, attribute: str, label_file: Path) -> int | None:
+    text = item.get(attribute)
     try:
-        return int(text.removeprefix("c"))
+        return None if text is None else int(text.removeprefix("c"))
     except ValueError:
+        name = item.get("imageName", "")
         raise NasdaError(f"{label_file}: {name}: {attribute}={text!r} is not a number: correct or remove it") from None
 
 
-def _parse_xml(path: Path) -> ElementTree.Element:
-    """Parse an XML file in any encoding that Python knows.
+def read_xml(path: Path) -> tuple[ElementTree.Element, str]:
+    """Parse an XML file in any encoding that Python knows; returns its root and the encoding it declares.
 
     VeRi-776 declares gb2312, at which ElementTree gives up ("multi-byte encodings are not supported"); given a `str`
-    without a declaration it has nothing to give up on.
+    without a declaration it has nothing to give up on. Raises `NasdaError` if the file cannot be read.
     """
     data = _read_bytes(path)
     declaration = _DECLARATION.match(data)
     encoding = _ENCODING.search(declaration[0]) if declaration else None
-    codec = encoding[1].decode("ascii").lower() if encoding else "utf-8"
-    if codec == "gb2312":
-        codec = "gb18030"  # files that call themselves gb2312 often hold characters of its successors
+    declared = encoding[1].decode("ascii").lower() if encoding else "utf-8"
     try:
-        return ElementTree.fromstring(_DECLARATION.sub(b"", data).decode(codec))
+        return ElementTree.fromstring(_DECLARATION.sub(b"", data).decode(_codec(declared))), declared
     except (UnicodeDecodeError, LookupError, ElementTree.ParseError) as error:
         raise NasdaError(f"{path}: cannot be read as XML ({error}): unpack it again or remove it") from error
+
+
+def xml_bytes(root: ElementTree.Element, encoding: str) -> bytes:
+    """The file that `read_xml` reads as `root` and `encoding`."""
+    text = f'<?xml version="1.0" encoding="{encoding}"?>\n' + ElementTree.tostring(root, encoding="unicode")
+    return text.encode(_codec(encoding))
+
+
+def _codec(encoding: str) -> str:
+    """Files that call themselves gb2312 often hold characters of its successors."""
+    return "gb18030" if encoding == "gb2312" else encoding
 
 
 def _read_bytes(path: Path) -> bytes:

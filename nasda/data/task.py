@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -23,6 +23,17 @@ _READERS: dict[str, tuple[Callable[[Path], Domain], Callable[[Path], Domain]]] =
     "vehicle": (vehiclex.read, veri776.read),
 }
 
+
+class Counts(NamedTuple):
+    """What there is of a split."""
+
+    images: int
+    identities: int  # without distractors and junk
+    cameras: int
+    distractors: int = 0
+    junk: int = 0
+
+
 _LISTED = 10  # problems of one kind that are listed one by one before "and 90 more"
 
 
@@ -36,13 +47,7 @@ class Task:
 
     def counts(self) -> str:
         """An aligned table: for each domain and split its images, identities, cameras, distractors and junk."""
-        header = ("domain", "split", "images", "identities", "cameras", "distractors", "junk")
-        rows: list[tuple[str, ...]] = [header]
-        for domain in (self.source, self.target):
-            for split, samples in _splits(domain):
-                rows.append((domain.name, split, *(f"{count:,}" for count in _count(split, samples))))
-        widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-        return "\n".join(_aligned(row, widths) for row in rows)
+        return table_of_counts(self.source, self.target)
 
 
 def load_task(name: TaskName, data_root: Path) -> Task:
@@ -56,15 +61,22 @@ def load_task(name: TaskName, data_root: Path) -> Task:
     return Task(name, read_source(data_root), read_target(data_root))
 
 
-def _splits(domain: Domain) -> list[tuple[str, list[Sample]]]:
-    return [("train", domain.train), ("query", domain.query), ("gallery", domain.gallery)]
-
-
-def _count(split: str, samples: list[Sample]) -> tuple[int, int, int, int, int]:
+def count(split: str, samples: list[Sample]) -> Counts:
+    """What there is of `split` ("train", "query" or "gallery"), whose images are `samples`."""
     of_pid = Counter(sample.pid for sample in samples)
     distractors = of_pid[DISTRACTOR] if split == "gallery" else 0  # elsewhere 0 is an identity like any other
     people = len(identities(samples)) - (distractors > 0)
-    return len(samples), people, len(cameras(samples)), distractors, of_pid[JUNK]
+    return Counts(len(samples), people, len(cameras(samples)), distractors, of_pid[JUNK])
+
+
+def table_of_counts(*domains: Domain) -> str:
+    """An aligned table: a line for each domain and split, a column for each of `Counts`."""
+    rows: list[tuple[str, ...]] = [("domain", "split", *Counts._fields)]
+    for domain in domains:
+        for split, samples in domain.splits().items():
+            rows.append((domain.name, split, *(f"{number:,}" for number in count(split, samples))))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(_aligned(row, widths) for row in rows)
 
 
 def _aligned(row: tuple[str, ...], widths: list[int]) -> str:
@@ -183,21 +195,21 @@ def _why_no_positive(query: Sample, cameras_of_identity: set[int]) -> str:
 
 
 def _lonely_identities(domain: Domain) -> list[Problem]:
-    count = Counter(sample.pid for sample in domain.train)
+    images = Counter(sample.pid for sample in domain.train)
     problems = [
         Problem("warning", sample.path, f"identity {sample.pid} has this one training image only, so it forms no pair")
         for sample in domain.train
-        if count[sample.pid] == 1
+        if images[sample.pid] == 1
     ]
     return _capped(problems, "training identities with a single image")
 
 
 def _listed_twice(domain: Domain) -> list[Problem]:
     problems = []
-    for split, samples in _splits(domain):
-        count = Counter(sample.path for sample in samples)
+    for split, samples in domain.splits().items():
+        times = Counter(sample.path for sample in samples)
         problems += [
-            Problem("error", path, f"{n} times in {split}: list it once") for path, n in count.items() if n > 1
+            Problem("error", path, f"{n} times in {split}: list it once") for path, n in times.items() if n > 1
         ]
     return _capped(problems, "files listed more than once")
 
@@ -248,13 +260,13 @@ def check_task(task: Task, images: bool = True) -> list[Problem]:
             ("source", task.source, ("train",)),
             ("target", task.target, ("train", "query", "gallery")),
         )
-        for split, samples in _splits(domain)
+        for split, samples in domain.splits().items()
         if split in needed and not samples
     ]
     for domain in (task.source, task.target):
         problems += check_split(domain)
         if images:
-            for _, samples in _splits(domain):
+            for samples in domain.splits().values():
                 problems += check_images(samples)
     return problems
 

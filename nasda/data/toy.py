@@ -22,13 +22,14 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from nasda.data.domain import DISTRACTOR, JUNK
+from nasda.data.domain import DISTRACTOR, JUNK, Sample
 from nasda.data.toy_canvas import Canvas
 from nasda.data.toy_people import Person, Step, draw_person
 from nasda.data.toy_people import draw_attributes as draw_person_attributes
 from nasda.data.toy_style import Camera, Pixels, compose, draw_camera, draw_conditions, to_jpeg
 from nasda.data.toy_vehicles import COLOUR_IDS, TYPE_IDS, Vehicle, draw_vehicle
 from nasda.data.toy_vehicles import draw_attributes as draw_vehicle_attributes
+from nasda.data.veri776 import index_lines
 from nasda.errors import NasdaError
 from nasda.files import explain_os_error, make_folder, read_json
 from nasda.profiles import TaskName, ToySettings, check_settings
@@ -409,12 +410,7 @@ def _write_labels(drawing: Drawing, folder: str, split: str, encoding: str, shot
 
 
 def _write_indices(folder: Path, queries: list[Shot], gallery: list[Shot]) -> None:
-    """gt_index.txt and jk_index.txt: for each query the lines of the gallery, from 1, that are right, and that are
-    left out because the same camera took them."""
-    right, junk = [], []
-    for query in queries:
-        same = [(line, shot) for line, shot in enumerate(gallery, start=1) if shot.pid == query.pid]
-        right.append(" ".join(str(line) for line, shot in same if shot.camid != query.camid))
-        junk.append(" ".join(str(line) for line, shot in same if shot.camid == query.camid))
-    (folder / "gt_index.txt").write_text("\n".join(right) + "\n")
-    (folder / "jk_index.txt").write_text("\n".join(junk) + "\n")
+    """gt_index.txt and jk_index.txt."""
+    as_samples = [[Sample(Path(shot.path), shot.pid, shot.camid) for shot in shots] for shots in (queries, gallery)]
+    for file, lines in index_lines(*as_samples).items():
+        (folder / file).write_text("".join(" ".join(map(str, line)) + "\n" for line in lines))

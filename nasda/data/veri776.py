@@ -1,15 +1,22 @@
 """VeRi-776 (Liu et al. 2016): the target of the vehicle task, 776 cars before twenty cameras."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
-from nasda.data.domain import Domain
-from nasda.data.reading import Layout, check_labels, check_name_list, read_images, read_train
+from nasda.data.domain import Domain, Sample
+from nasda.data.reading import Layout, Lists, check_lists, read_images, read_train
 
 LAYOUT = Layout(
     dataset="VeRi-776",
     task="vehicle",
     folder_names=("VeRi", "VeRi-776", "VeRi_with_plate", "VeRi-776_with_plate"),
     markers=("image_train", "image_test", "image_query"),
+)
+LISTS = (
+    Lists("train", "name_train.txt", ("train_label.xml",)),
+    Lists("query", "name_query.txt", ("test_label.xml",)),
+    Lists("gallery", "name_test.txt", ("test_label.xml",)),
 )
 
 
@@ -22,15 +29,32 @@ def read(data_root: Path) -> Domain:
     Raises `NasdaError` when a folder is missing or empty, a file's name is not understood, or a list or label file
     contradicts the images.
     """
+    domain = read_names(data_root)
+    check_lists(domain, LISTS)
+    return domain
+
+
+def read_names(data_root: Path) -> Domain:
+    """As `read`, but what the file names say is held against nothing."""
     root = LAYOUT.find(data_root)
-    train = read_train(root / "image_train")
-    query = read_images(root / "image_query")
-    gallery = read_images(root / "image_test")
-    for samples, name_list, labels in (
-        (train, "name_train.txt", "train_label.xml"),
-        (query, "name_query.txt", "test_label.xml"),
-        (gallery, "name_test.txt", "test_label.xml"),
-    ):
-        check_name_list(samples, root / name_list)
-        check_labels(samples, root / labels)
-    return Domain(LAYOUT.dataset, root, train, query, gallery)
+    return Domain(
+        LAYOUT.dataset,
+        root,
+        train=read_train(root / "image_train"),
+        query=read_images(root / "image_query"),
+        gallery=read_images(root / "image_test"),
+    )
+
+
+def index_lines(queries: Sequence[Sample], gallery: Sequence[Sample]) -> dict[str, list[list[int]]]:
+    """What `gt_index.txt` and `jk_index.txt` hold, by file: a line a query, numbers in the gallery, counted from 1.
+
+    By the camera rule: right (gt) is the query's identity under another camera, left out (jk) under its own.
+    """
+    of_pid: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for number, image in enumerate(gallery, start=1):
+        of_pid[image.pid].append((number, image.camid))
+    return {
+        "gt_index.txt": [[n for n, camid in of_pid[query.pid] if camid != query.camid] for query in queries],
+        "jk_index.txt": [[n for n, camid in of_pid[query.pid] if camid == query.camid] for query in queries],
+    }

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from nasda.data import market1501, personx, vehiclex, veri776
-from nasda.data.domain import Domain
+from nasda.data.domain import Domain, Sample
+from nasda.data.reading import read_name_list, sample_of
 from nasda.errors import NasdaError
 from tests.data import layouts
 
@@ -186,3 +187,18 @@ def test_names_are_read_without_a_look_at_each_file(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "stat", counting)
     assert len(vehiclex.read(tmp_path).train) == 500
     assert 0 < len(asked) < 20  # a look at each of 192,150 files takes minutes on a network disk
+
+
+def test_a_layout_knows_its_names_however_they_are_written() -> None:
+    assert all(market1501.LAYOUT.is_called(name) for name in ("Market-1501-v15.09.15", "market1501", "MARKET"))
+    assert not market1501.LAYOUT.is_called("PersonX")
+
+
+def test_the_labels_of_a_file_need_no_file() -> None:
+    assert sample_of(Path("nowhere/0002_c012_1.jpg")) == Sample(Path("nowhere/0002_c012_1.jpg"), 2, 12)
+
+
+def test_a_name_list_keeps_its_order(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_bytes(b"\xef\xbb\xbfb.jpg\r\n\r\n a.jpg \r\nb.jpg")
+    assert read_name_list(tmp_path / "names.txt") == ["b.jpg", "a.jpg", "b.jpg"]
+    assert "cannot be read" in message_of(lambda: read_name_list(tmp_path / "none.txt"))

@@ -9,6 +9,7 @@ import pytest
 
 from nasda.data.domain import Domain, Sample
 from nasda.data.task import (
+    Counts,
     Problem,
     Task,
     TaskName,
@@ -16,9 +17,11 @@ from nasda.data.task import (
     check_split,
     check_task,
     class_labels,
+    count,
     hold_out,
     load_task,
     require_sound,
+    table_of_counts,
     target_sample,
 )
 from nasda.errors import NasdaError
@@ -101,6 +104,16 @@ def test_counts_take_zero_for_an_identity_except_in_the_gallery() -> None:
     rows = [line.split()[2:] for line in Task("vehicle", zero, zero).counts().splitlines()]
     assert rows[1] == ["2", "2", "1", "0", "0"]
     assert rows[3] == ["2", "1", "1", "1", "0"]
+
+
+def test_the_counts_of_one_split_have_names() -> None:
+    assert count("gallery", SOUND.gallery) == Counts(images=3, identities=1, cameras=2, distractors=1, junk=1)
+    assert count("query", []) == Counts(0, 0, 0)
+
+
+def test_one_domain_has_a_table_too() -> None:
+    table = table_of_counts(SOUND).splitlines()
+    assert [line.split()[1] for line in table] == ["split", "train", "query", "gallery"]
 
 
 def test_counts_group_thousands() -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from nasda.data import veri776
 from nasda.data.domain import Sample, cameras
+from nasda.data.reading import Label, contradictions, read_labels, read_xml, xml_bytes
+from nasda.data.veri776 import index_lines
 from tests.data import layouts
 from tests.data.test_reading import message_of
 
@@ -132,3 +134,49 @@ def test_an_image_that_is_not_listed_is_named(root: Path) -> None:
 def test_all_three_splits_are_needed(lacking: str, root: Path) -> None:
     (root / lacking).rename(root / "away")
     assert f"{root / lacking}: no such folder" in message_of(lambda: veri776.read(root))
+
+
+def test_every_contradiction_can_be_had_and_reading_stops_at_the_first(root: Path) -> None:
+    (root / "image_train" / layouts.VERI_TRAIN[0]).unlink()
+    (root / "image_train" / layouts.VERI_TRAIN[3]).unlink()
+    wrong = layouts.item(layouts.VERI_GALLERY[0], cameraID="c009")
+    layouts.label_file(root / "test_label.xml", [wrong])
+    messages = list(contradictions(veri776.read_names(root), veri776.LISTS))
+    named = [layouts.VERI_TRAIN[0], layouts.VERI_TRAIN[3], layouts.VERI_GALLERY[0], layouts.VERI_GALLERY[0]]
+    assert [Path(message.split(": ")[0]).name for message in messages] == named  # the last one is query and gallery
+    assert message_of(lambda: veri776.read(root)) == messages[0]
+
+
+def test_a_file_that_cannot_be_read_contradicts_and_the_others_are_still_compared(root: Path) -> None:
+    (root / "train_label.xml").write_bytes(b"<Items")
+    (root / "image_test" / layouts.VERI_GALLERY[2]).unlink()
+    messages = list(contradictions(veri776.read_names(root), veri776.LISTS))
+    assert len(messages) == 2
+    assert messages[0].startswith(f"{root / 'train_label.xml'}: cannot be read as XML")
+    assert messages[1].startswith(f"{root / 'image_test' / layouts.VERI_GALLERY[2]}: no such file")
+
+
+@pytest.mark.parametrize("encoding", ["gb2312", "utf-8", "gbk"])
+def test_label_files_are_written_as_they_are_read(encoding: str, root: Path) -> None:
+    path = layouts.label_file(root / "train_label.xml", [layouts.item("0001_c001_1_0.jpg", brand="奥迪")], encoding)
+    labels = read_labels(path)
+    assert labels == {"0001_c001_1_0.jpg": Label(1, 1)}
+    tree, declared = read_xml(path)
+    assert declared == encoding
+    path.write_bytes(xml_bytes(tree, declared))
+    assert read_labels(path) == labels
+    assert read_xml(path)[0].find(".//Item").get("brand") == "奥迪"  # type: ignore[union-attr]
+
+
+def test_a_label_may_say_half(root: Path) -> None:
+    (root / "half.xml").write_text('<Items><Item imageName="a" vehicleID="7"/><Item imageName="b"/></Items>')
+    assert read_labels(root / "half.xml") == {"a": Label(7, None), "b": Label(None, None)}
+
+
+def test_the_indices_are_those_that_come_with_the_data_set(root: Path) -> None:
+    domain = veri776.read(root)
+    lines = index_lines(domain.query, domain.gallery)
+    for file in ("gt_index.txt", "jk_index.txt"):  # which count in the order of name_test.txt, not of the names
+        in_order = [str(domain.gallery[number - 1].path.name) for line in lines[file] for number in line]
+        listed = (root / file).read_text().split()
+        assert in_order == [layouts.VERI_GALLERY[int(number) - 1] for number in listed]
