@@ -24,6 +24,7 @@ from nasda.profiles import (
     DataSettings,
     EvaluateSettings,
     Precision,
+    Profile,
     ProfileName,
     SearchSettings,
     SpaceSettings,
@@ -273,9 +274,8 @@ class Draw(OnDevice):
 
 
 @dataclass(frozen=True)
-class Gap(OnDevice):
-    """Measure the domain gap over seeds: search, train the cells on source and on target, test both on the target.
-    Each seed is an experiment of its own in --out. Finished runs are kept, so the command resumes."""
+class OverSeeds(OnDevice):
+    """What subcommands that search, train and test over seeds share."""
 
     space: SpaceSettings = SpaceSettings()
     search: SearchSettings = SearchSettings()
@@ -286,25 +286,54 @@ class Gap(OnDevice):
     seeds: int = 3
     """How many seeds, counted from --seed."""
 
+    @property
+    def settings(self) -> Profile:
+        groups = ("space", "search", "train", "data", "evaluate", "compute")
+        given = {group: getattr(self, group) for group in groups}
+        return dataclasses.replace(profile(self.profile, self.task), **given)
+
+    @property
+    def all_seeds(self) -> range:
+        return range(self.seed, self.seed + self.seeds)
+
+
+@dataclass(frozen=True)
+class Gap(OverSeeds):
+    """Measure the domain gap over seeds: search, train the cells on source and on target, test both on the target.
+    Each seed is an experiment of its own in --out. Finished runs are kept, so the command resumes."""
+
     def run(self) -> None:
         from nasda.experiments import domain_gap, results_columns, results_table
         from nasda.plotting import metrics_bars, save
 
-        settings = dataclasses.replace(
-            profile(self.profile, self.task),
-            space=self.space,
-            search=self.search,
-            train=self.train,
-            data=self.data,
-            evaluate=self.evaluate,
-            compute=self.compute,
-        )
-        seeds = range(self.seed, self.seed + self.seeds)
-        rows = domain_gap(self.out, self.load_task(), settings, seeds, device=self.chosen_device)
+        rows = domain_gap(self.out, self.load_task(), self.settings, self.all_seeds, device=self.chosen_device)
         picture = self.out / "results.png"
         save(metrics_bars(results_columns(rows)), picture)
         print(results_table(rows))
         print(f"results: {self.out / 'results.md'}\npicture: {picture}")
+
+
+@dataclass(frozen=True)
+class Table(OverSeeds):
+    """Table 1 on this data, with the controls that the paper lacks: NAS (S), NAS (S+R), random cells, ResNet-50 and the
+    floors, over seeds, under one training recipe. Runs are kept in --out by their configuration, so it resumes."""
+
+    random_cells: int = 1
+    """Random cells a seed."""
+
+    def run(self) -> None:
+        from nasda.experiments import results_columns
+        from nasda.plotting import metrics_bars, save
+        from nasda.table import make_table, ranked, terminal
+
+        task, device = self.load_task(), self.chosen_device
+        table = make_table(self.out, task, self.settings, self.all_seeds, random_cells=self.random_cells, device=device)
+        print(terminal(table))
+        if table.scores:
+            save(metrics_bars(results_columns(ranked(table))), self.out / "table.png")
+        print(f"table: {self.out / 'table.md'}, .csv, .json, .png")
+        if table.failures:
+            raise NasdaError(f"{len(table.failures)} rows failed, as said above; the same command tries them again")
 
 
 @dataclass(frozen=True)
@@ -353,6 +382,7 @@ def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
         | flat("evaluate", Evaluate)
         | flat("draw", Draw)
         | Annotated[Gap, subcommand("gap", default=made(Gap))]  # --search.epochs and --train.epochs
+        | Annotated[Table, subcommand("table", default=made(Table))]
         | flat("doctor", Doctor)
     )
 

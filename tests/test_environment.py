@@ -16,11 +16,11 @@ DIRECT = [Requirement(line) for line in [*PROJECT["dependencies"], *PROJECT["opt
 
 # design: a file imports only from floors below its own, or beside it on one floor
 FLOORS = [
-    {"errors", "files", "genotypes", "profiles", "devices"},
+    {"errors", "files", "genotypes", "profiles", "devices", "paper"},
     {"operations", "cells", "fast_cells", "networks", "data", "losses", "features"},
     {"bilevel", "evaluation", "graphs", "runs"},
     {"search", "training"},
-    {"experiments"},
+    {"experiments", "table"},
     {"drawing", "plotting", "pictures"},
     {"cli", "doctor"},
 ]

@@ -1,0 +1,297 @@
+"""Table 1, and the controls that the paper lacks, over seeds: every row under one recipe.
+
+A row chooses an architecture (searched, drawn at random, ResNet-50); the training after it, its budget and its
+initialisation are the same for all. Runs are kept by their configuration, so that an interrupted table goes on, another
+table uses what it shares with this one, and a row that fails leaves the others alone.
+"""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import permutation_test
+from tabulate import tabulate
+from tqdm.auto import tqdm
+
+from nasda.data.task import Task
+from nasda.data.toy import MARKER
+from nasda.errors import NasdaError
+from nasda.experiments import evaluate_runs
+from nasda.files import read_json, write_json, write_text
+from nasda.genotypes import PRIMITIVES, random_genotype
+from nasda.networks import RESNET50
+from nasda.paper import NOTES, paper_row
+from nasda.profiles import Mode, Profile
+from nasda.runs import RunFolder, as_config
+from nasda.search import run_search
+from nasda.training import Architecture, run_training
+
+Scores = dict[str, Any]
+
+COLUMNS = {
+    "mAP": "mAP",
+    "mAP_trapezoid": "mAP (trapezoid)",
+    "rank1": "rank-1",
+    "rank5": "rank-5",
+    "parameters": "parameters (M)",
+    "multiply_adds": "multiply-adds (G)",
+    "search_seconds": "search (min)",
+    "train_seconds": "training (min)",
+}
+_UNIT = {"parameters": 1e6, "multiply_adds": 1e9, "search_seconds": 60, "train_seconds": 60}  # others are in percent
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: how its architecture is chosen, and what the paper calls it (method, data), if it has it."""
+
+    name: str
+    architecture: str  # "searched", "random" or "resnet50"
+    mode: Mode | None = None
+    paper: tuple[str, str] | None = None
+
+
+ROWS = (
+    Row("NAS (S)", "searched", "S", ("NAS", "S")),
+    Row("NAS (S+R)", "searched", "S+R", ("NAS", "S+R")),
+    Row("random cells", "random"),
+    Row("ResNet-50 (S)", RESNET50, paper=("ResNet-50", "S")),
+)
+FLOORS = ("colour histogram", "random")
+PAIRS = (("NAS (S+R)", "NAS (S)"), ("NAS (S+R)", "random cells"), ("NAS (S)", "random cells"))
+
+
+@dataclass
+class Table:
+    """Scores by row, one list entry a seed (and a random cell); for rows that failed, why."""
+
+    task: str
+    seeds: list[int]
+    scores: dict[str, list[Scores]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        comparisons = [paired(self, *pair) for pair in PAIRS]
+        return {
+            "task": self.task,
+            "seeds": self.seeds,
+            "rows": self.scores,
+            "failures": self.failures,
+            "comparisons": [found for found in comparisons if found],
+        }
+
+
+def make_table(
+    out: Path,
+    task: Task,
+    settings: Profile,
+    seeds: Sequence[int],
+    *,
+    random_cells: int = 1,
+    rows: Sequence[Row] = ROWS,
+    device: torch.device,
+) -> Table:
+    """Run whatever is still missing of `rows` over `seeds`, `random_cells` of them a seed, and score it all.
+
+    Writes table.json, table.md and table.csv into `out` after every row of every seed; runs lie in `out`/runs.
+    """
+    table = Table(task.name, list(seeds))
+    for seed in seeds:
+        for row in rows:
+            for draw in range(random_cells if row.architecture == "random" else 1):
+                tqdm.write(f"— {row.name}, seed {seed}" + (f", cell {draw}" if draw else ""))
+                try:
+                    scores, floors = run_row(out / "runs", row, task, settings, seed, draw, device)
+                except (NasdaError, RuntimeError) as error:  # torch says out of memory with a RuntimeError
+                    table.failures[f"{row.name}, seed {seed}"] = str(error).split("\n", 1)[0]
+                    continue
+                table.scores.setdefault(row.name, []).append({"seed": seed, **scores})
+                for name, floor in floors.items():
+                    of_floor = table.scores.setdefault(f"floor: {name}", [])
+                    if seed not in [found["seed"] for found in of_floor]:
+                        of_floor.append({"seed": seed, **floor})
+        write(table, out)
+    return table
+
+
+def run_row(
+    runs: Path, row: Row, task: Task, settings: Profile, seed: int, draw: int, device: torch.device
+) -> tuple[Scores, dict[str, Scores]]:
+    """Search where the row searches, train, test: the scores of this row and of the floors, from what is kept in `runs`
+    where that is finished."""
+    space, data, compute = settings.space, settings.data, settings.compute
+    drawn_from = _identity(task)
+    architecture: Architecture = None
+    search_seconds = 0.0
+    if row.mode is not None:
+        search = replace(settings.search, mode=row.mode)
+        folder = _folder(runs, "search", drawn_from, seed=seed, space=space, search=search, data=data, compute=compute)
+        architecture = run_search(folder, task, space, search, data, compute, seed=seed, device=device)
+        search_seconds = sum(entry["seconds"] for entry in folder.read_log("seconds"))
+    elif row.architecture == "random":
+        architecture = random_genotype(space.nodes, PRIMITIVES[space.space], seed=seed + 1000 * draw)
+    chosen = RESNET50 if architecture is None else architecture.to_dict()
+    folder = _folder(
+        runs,
+        "train",
+        drawn_from,
+        seed=seed,
+        space=space,
+        train=settings.train,
+        data=data,
+        architecture=chosen,
+        precision=compute.precision,
+    )
+    if not folder.metrics.exists():
+        run_training(
+            folder,
+            task,
+            architecture,
+            space,
+            settings.train,
+            data,
+            seed=seed,
+            device=device,
+            precision=compute.precision,
+        )
+        evaluate_runs([folder], task, settings.evaluate, seed=seed, device=device)
+    metrics = read_json(folder.metrics, "a run's scores")
+    floors = metrics.pop("floors")
+    train_seconds = sum(entry["seconds"] for entry in folder.read_log("seconds"))
+    return {**metrics, "search_seconds": search_seconds, "train_seconds": train_seconds, "cell": chosen}, floors
+
+
+def _identity(task: Task) -> dict[str, Any]:
+    """What tells one task's data from another's: what the built-in data was drawn with, or where the real data lies."""
+    found: dict[str, Any] = {"task": task.name}
+    for domain in (task.source, task.target):
+        marker = domain.root / MARKER
+        found[domain.name] = json.loads(marker.read_text()) if marker.exists() else str(domain.root.resolve())
+    return found
+
+
+def _folder(runs: Path, kind: str, drawn_from: Mapping[str, Any], **parts: Any) -> RunFolder:
+    """The folder of the run with this configuration: the same for the same, whichever row asks."""
+    configuration = json.dumps({"data set": drawn_from, **as_config(**parts)}, sort_keys=True)
+    return RunFolder(runs / f"{kind}-{hashlib.sha256(configuration.encode()).hexdigest()[:16]}")
+
+
+def paired(table: Table, better: str, worse: str, score: str = "mAP") -> dict[str, Any] | None:
+    """Whether one row lies above another, seed by seed (exact sign-flip test). None below two seeds.
+
+    p is the share of all ways to swap the two within seeds that give a mean difference as large, in either direction.
+    """
+    means = [_by_seed(table.scores.get(name, []), score) for name in (better, worse)]
+    seeds = sorted(means[0].keys() & means[1].keys())
+    if len(seeds) < 2:
+        return None
+    pairs = [np.array([of_row[seed] for seed in seeds]) for of_row in means]
+    differences = pairs[0] - pairs[1]
+    test = permutation_test(
+        pairs, lambda x, y: float(np.mean(x - y)), permutation_type="samples", n_resamples=2 ** len(seeds)
+    )
+    return {
+        "better": better,
+        "worse": worse,
+        "score": score,
+        "seeds": len(seeds),
+        "mean_difference": float(differences.mean()),
+        "above": int((differences > 0).sum()),
+        "p": float(test.pvalue),
+    }
+
+
+def _by_seed(scores: Sequence[Scores], name: str) -> dict[int, float]:
+    """The mean of a score for each seed, over the cells drawn with it."""
+    return {
+        seed: float(np.mean([found[name] for found in scores if found["seed"] == seed]))
+        for seed in {found["seed"] for found in scores}
+    }
+
+
+def ranked(table: Table) -> dict[str, list[Scores]]:
+    """The rows, worst mAP first."""
+    return dict(sorted(table.scores.items(), key=lambda row: float(np.mean([found["mAP"] for found in row[1]]))))
+
+
+def lines_of(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Header and cells, a row of the table each; scores in percent, mean ± standard deviation."""
+    header = ["", *COLUMNS.values(), "paper: mAP", "rank-1", "rank-5"]
+    lines = []
+    for name, scores in ranked(table).items():
+        cells = [_cell([found[key] for found in scores if key in found], key) for key in COLUMNS]
+        lines.append([name, *cells, *_of_paper(table.task, name)])
+    return header, lines
+
+
+def _cell(values: Sequence[float], key: str) -> str:
+    if not values:
+        return ""
+    scaled = np.array(values) / _UNIT.get(key, 0.01)
+    form = ".3g" if key in ("parameters", "multiply_adds") else ".1f"
+    if len(values) == 1 or (key in _UNIT and not scaled.std()):  # of sizes and times, a spread of nothing says nothing
+        return f"{scaled.mean():{form}}"
+    return f"{scaled.mean():{form}} ± {scaled.std(ddof=1):{form}}"
+
+
+def _of_paper(task: str, name: str) -> list[str]:
+    printed = next((paper_row(task, *row.paper) for row in ROWS if row.name == name and row.paper), None)  # type: ignore[arg-type]
+    if printed is None:
+        return ["", "", ""]
+    notes = f" [{', '.join(printed.notes)}]"
+    return [
+        f"{printed.mAP:.2f}{notes}",
+        f"{printed.rank1:.2f}",
+        "" if printed.rank5 is None else f"{printed.rank5:.2f}",
+    ]
+
+
+def markdown(table: Table) -> str:
+    """The table with its comparisons, failures and notes, as Markdown."""
+    header, lines = lines_of(table)
+    parts = [tabulate(lines, header, tablefmt="pipe", disable_numparse=True, colalign=_alignment(header))]
+    found = [comparison for pair in PAIRS if (comparison := paired(table, *pair))]
+    parts += ["\n".join("- " + _sentence(comparison) for comparison in found)] if found else []
+    parts += ["\n".join(f"- {name} failed: {why}" for name, why in table.failures.items())] if table.failures else []
+    used = {note for line in lines for note in NOTES if f"{note}," in line[-3] or f"{note}]" in line[-3]}
+    parts += ["\n".join(f"- [{note}] {NOTES[note]}" for note in sorted(used))] if used else []
+    return "\n\n".join(parts)
+
+
+def terminal(table: Table) -> str:
+    """The same for a terminal."""
+    header, lines = lines_of(table)
+    drawn = tabulate(lines, header, tablefmt="simple", disable_numparse=True, colalign=_alignment(header))
+    found = [_sentence(comparison) for pair in PAIRS if (comparison := paired(table, *pair))]
+    return "\n".join([drawn, "", *found, *(f"{name} failed: {why}" for name, why in table.failures.items())])
+
+
+def _alignment(header: Sequence[str]) -> list[str]:
+    return ["left"] + ["right"] * (len(header) - 1)
+
+
+def _sentence(comparison: Mapping[str, Any]) -> str:
+    return (
+        f"{comparison['better']} against {comparison['worse']}: mAP {100 * comparison['mean_difference']:+.1f} points, "
+        f"above in {comparison['above']} of {comparison['seeds']} seeds, p = {comparison['p']:.3g} "
+        f"(exact sign-flip test; the smallest possible is {2.0 ** (1 - comparison['seeds']):.3g})"
+    )
+
+
+def write(table: Table, out: Path) -> None:
+    """table.json, table.md and table.csv in `out`, each whole or not at all."""
+    write_json(out / "table.json", table.to_dict())
+    write_text(out / "table.md", markdown(table) + "\n")
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["row", "seed", *COLUMNS])
+    for name, found in table.scores.items():
+        writer.writerows([name, scores["seed"], *(scores.get(key, "") for key in COLUMNS)] for scores in found)
+    write_text(out / "table.csv", text.getvalue())
