@@ -182,12 +182,11 @@ def _part_aware(modules: Sequence[Any], x: Tensor, seen: Tensor, stride: int, sc
     stripe = F.one_hot(rows_to_parts(height, parts, x.device), parts).to(x.dtype)  # (rows, parts)
 
     mean_of = (stripe / (stripe.sum(dim=0) * width)).repeat_interleave(width, dim=0)  # of pixels, to parts
-    pooled = F.relu(mean_of.t() @ _pixels(x)).transpose(0, 1)  # (p, b, c)
+    pooled = F.relu(mean_of.t() @ _pixels(x)).permute(1, 2, 0)  # (p, c, b)
     project = torch.stack([module.project[1].weight for module in modules]).view(count, parts, hidden, channels)
-    vectors = torch.bmm(pooled, project.permute(1, 3, 0, 2).reshape(parts, channels, count * hidden))
-    vectors = vectors.view(parts, batch, count, hidden).permute(1, 2, 0, 3).reshape(batch, -1)  # (b, n · p · h)
-    vectors = _norm([module.project[2] for module in modules], vectors)
-    vectors = vectors.view(batch, count, parts, hidden).transpose(0, 1).reshape(count, batch * parts, hidden)
+    vectors = (project @ pooled).view(1, -1, batch)  # (1, n · p · h, b): to batch norm the images are like pixels
+    vectors = _norm([module.project[2] for module in modules], vectors).view(count, parts, hidden, batch)
+    vectors = vectors.permute(0, 3, 1, 2).reshape(count, batch * parts, hidden)
 
     query, key = (torch.stack([getattr(m, name).weight for m in modules]).mT for name in ("query", "key"))
     bias = torch.stack([module.query.bias for module in modules]).unsqueeze(1)
@@ -197,10 +196,10 @@ def _part_aware(modules: Sequence[Any], x: Tensor, seen: Tensor, stride: int, sc
     )
     attended = torch.bmm(torch.softmax(torch.bmm(queries, keys.mT), dim=2), values)
 
-    merge = torch.stack([module.merge.weight[:, :, 0, 0] for module in modules])  # (n, c, c + h)
-    of_parts = torch.bmm(attended.view(count, batch * parts, hidden), merge[:, :, channels:].mT)
+    of_part = torch.stack([module.merge.weight[:, channels:, 0, 0] for module in modules]).mT  # (n, h, c)
+    of_parts = torch.bmm(attended.view(count, batch * parts, hidden), of_part)
     of_parts = of_parts.view(count, batch, parts, channels).permute(1, 2, 0, 3).reshape(batch, parts, count * channels)
-    of_pixels = F.conv2d(seen, merge[:, :, :channels].reshape(count * channels, channels, 1, 1))
+    of_pixels = F.conv2d(seen, torch.cat([module.merge.weight[:, :channels] for module in modules]))
     spread = stripe[::stride].repeat_interleave(seen.shape[3], dim=0).expand(batch, -1, -1)  # of parts, to pixels
     merged = torch.baddbmm(_pixels(of_pixels), spread, of_parts)
     return _norm([module.norm for module in modules], _image(merged, *seen.shape[2:]), scale)
