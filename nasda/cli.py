@@ -28,6 +28,7 @@ from nasda.profiles import (
     ProfileName,
     SearchSettings,
     SpaceSettings,
+    SPGANSettings,
     TaskName,
     ToySettings,
     TrainSettings,
@@ -41,7 +42,9 @@ if TYPE_CHECKING:  # the real imports wait until a subcommand needs them, so tha
     from nasda.data.task import Task
     from nasda.experiments import Experiment
 
-DESCRIPTION = "Neural architecture search for domain adaptation: make data, search, derive, train, evaluate, draw."
+DESCRIPTION = (
+    "Neural architecture search for domain adaptation: make data, search, derive, translate, train, evaluate, draw."
+)
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,34 @@ class Derive(Common):
 
 
 @dataclass(frozen=True)
+class Translate(OnDevice):
+    """Translate the source into the target's style (SPGAN) and write it as a data set, for nasda train --translated.
+    Resumes."""
+
+    spgan: SPGANSettings = SPGANSettings()
+    data: DataSettings = DataSettings()
+
+    def run(self) -> None:
+        from nasda.files import write_json
+        from nasda.pictures import watch_translation
+        from nasda.spgan import run_spgan
+        from nasda.translation import distances_to_target, with_translated_source, write_translation
+
+        task, experiment, device = self.load_task(), self.experiment, self.chosen_device
+        watch = watch_translation(experiment.pictures, task, self.data, seed=self.seed, device=device)
+        generator = run_spgan(
+            experiment.spgan, task, self.spgan, self.data, seed=self.seed, device=device, after_epoch=watch
+        )
+        dataset = write_translation(experiment.translated, task.source, generator, self.data, device=device)
+        translated = with_translated_source(task, experiment.translated).source.train
+        distances = distances_to_target(task, translated, self.data)
+        write_json(experiment.spgan.metrics, {name: distance._asdict() for name, distance in distances.items()})
+        for name, distance in distances.items():
+            print(f"{name}: {distance}")
+        print(f"data set: {dataset}\npictures: {experiment.pictures}")
+
+
+@dataclass(frozen=True)
 class Train(OnDevice):
     """Train a network from scratch: the searched cells, random ones, a genotype's file, or ResNet-50. Resumes."""
 
@@ -217,19 +248,27 @@ class Train(OnDevice):
     """searched (the search in --out), random (drawn by --seed), resnet-like, resnet50, or a genotype's JSON file."""
     weights: str | None = None
     """For resnet50: imagenet (torchvision's download) or a file of its weights; from nothing if not given."""
+    translated: bool = False
+    """Train on the source that nasda translate has left in --out, in the place of the source itself."""
 
     def run(self) -> None:
         from nasda.experiments import choose_architecture
         from nasda.networks import RESNET50
         from nasda.training import run_training
+        from nasda.translation import with_translated_source
 
+        if self.translated and self.train.train_on == "target":
+            raise NasdaError("--translated is for --train-on source or source+sample; target takes no source at all")
         if self.weights is not None and self.architecture != RESNET50:
             raise NasdaError(f"--weights is for --architecture {RESNET50}; {self.architecture} starts from nothing")
         architecture = choose_architecture(self.architecture, self.experiment, self.space, self.seed)
-        folder = self.experiment.training(self.architecture, self.train.train_on)
+        task = self.load_task()
+        if self.translated:
+            task = with_translated_source(task, self.experiment.translated)
+        folder = self.experiment.training(self.architecture, self.train.train_on, translated=self.translated)
         run_training(
             folder,
-            self.load_task(),
+            task,
             architecture,
             self.space,
             self.train,
@@ -288,8 +327,8 @@ class OverSeeds(OnDevice):
 
     @property
     def settings(self) -> Profile:
-        groups = ("space", "search", "train", "data", "evaluate", "compute")
-        given = {group: getattr(self, group) for group in groups}
+        groups = [field.name for field in dataclasses.fields(Profile)]
+        given = {group: getattr(self, group) for group in groups if hasattr(self, group)}
         return dataclasses.replace(profile(self.profile, self.task), **given)
 
     @property
@@ -315,9 +354,11 @@ class Gap(OverSeeds):
 
 @dataclass(frozen=True)
 class Table(OverSeeds):
-    """Table 1 on this data, with the controls that the paper lacks: NAS (S), NAS (S+R), random cells, ResNet-50 and the
-    floors, over seeds, under one training recipe. Runs are kept in --out by their configuration, so it resumes."""
+    """Table 1 on this data, with the controls that the paper lacks: NAS (S), NAS (S+R), random cells, ResNet-50, on the
+    source and on SPGAN's translation of it, and the floors, over seeds and under one training recipe. Runs are kept in
+    --out by their configuration, so the command resumes."""
 
+    spgan: SPGANSettings = SPGANSettings()
     random_cells: int = 1
     """Random cells a seed."""
 
@@ -378,6 +419,7 @@ def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
         data
         | flat("search", Search)
         | flat("derive", Derive)
+        | flat("translate", Translate)
         | flat("train", Train)
         | flat("evaluate", Evaluate)
         | flat("draw", Draw)

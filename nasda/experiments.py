@@ -1,7 +1,8 @@
 """Where the runs of an experiment lie, and whole experiments over seeds.
 
 An experiment is the folder given as `--out`: `search/` and one `train…/` for every network trained from it are runs,
-`pictures/` is what there is to see.
+`spgan/` is the run that learns to translate the source, `translated/` what comes of it; `pictures/` is what there is to
+see.
 """
 
 import dataclasses
@@ -43,13 +44,26 @@ class Experiment:
     def pictures(self) -> Path:
         return self.path / "pictures"
 
-    def training(self, architecture: str = SEARCHED, train_on: TrainOn = "source") -> RunFolder:
+    @property
+    def spgan(self) -> RunFolder:
+        return RunFolder(self.path / "spgan")
+
+    @property
+    def translated(self) -> Path:
+        """Where the source's data set lies, translated: a data root."""
+        return self.path / "translated"
+
+    def training(
+        self, architecture: str = SEARCHED, train_on: TrainOn = "source", *, translated: bool = False
+    ) -> RunFolder:
         """Each architecture and each choice of training images has a folder of its own."""
         words = ["train"]
         if architecture != SEARCHED:
             words.append(Path(architecture).stem)
         if train_on != "source":
             words.append(train_on.replace("+", "-"))
+        if translated:
+            words.append("translated")
         return RunFolder(self.path / "-".join(words))
 
     def trainings(self) -> list[RunFolder]:

@@ -9,16 +9,21 @@ import torch
 
 from nasda import drawing, plotting
 from nasda.data.domain import Sample
+from nasda.data.images import decode
 from nasda.data.store import stored
 from nasda.data.task import Task
 from nasda.errors import NasdaError
 from nasda.evaluation import extract, ranked_gallery
 from nasda.experiments import Experiment
 from nasda.genotypes import CELL_KINDS, PRIMITIVES, Genotype
+from nasda.profiles import DataSettings
 from nasda.runs import RunFolder
 from nasda.training import load_trained
+from nasda.translation import translate
+from nasda.translators import Generator, Translators
 
 RANKS_SHOWN = 10
+TRANSLATIONS_SHOWN = 5
 
 
 def draw_experiment(
@@ -96,6 +101,36 @@ def gallery_of(folder: RunFolder, task: Task, queries: int, seed: int, device: t
         [(ids[2][order] == ids[0][query]).tolist() for query, order in zip(chosen, ranked, strict=True)],
         [f"id {ids[0][query]}, cam {ids[1][query]}" for query in chosen],
     )
+
+
+def watch_translation(
+    pictures: Path, task: Task, data: DataSettings, *, seed: int, device: torch.device
+) -> Callable[[int, Translators], None]:
+    """What `run_spgan` calls after each epoch: it draws how a few images of each domain, the same each time, are
+    translated by then, and how they look when they are translated back."""
+    rng = np.random.default_rng(seed)
+
+    def some(samples: list[Sample]) -> torch.Tensor:
+        chosen = sorted(rng.choice(len(samples), min(TRANSLATIONS_SHOWN, len(samples)), replace=False).tolist())
+        return decode([samples[index] for index in chosen], data.height, data.width)
+
+    source, target = some(task.source.train), some(task.target.train)
+
+    def there_and_back(images: torch.Tensor, there: Generator, back: Generator) -> list[np.ndarray]:
+        translated = translate(there, images, device)
+        batches = images, translated, translate(back, translated, device)
+        return [batch.permute(0, 2, 3, 1).numpy() for batch in batches]
+
+    def draw(epoch: int, networks: Translators) -> None:
+        forth = there_and_back(source, networks.to_target, networks.to_source)
+        back = there_and_back(target, networks.to_source, networks.to_target)
+        directions = {
+            "source → target": dict(zip(("x", "G(x)", "F(G(x))"), forth, strict=True)),
+            "target → source": dict(zip(("y", "F(y)", "G(F(y))"), back, strict=True)),
+        }
+        plotting.save(plotting.translation_sheet(directions), pictures / f"translation-epoch{epoch:02d}.png")
+
+    return draw
 
 
 def _splits(task: Task) -> dict[str, list[Sample]]:

@@ -263,6 +263,36 @@ def contact_sheet(
     return figure
 
 
+def translation_sheet(directions: Mapping[str, Mapping[str, ArrayLike]]) -> Figure:
+    """Images, their translations, and these translated back: a panel a direction, a row an image.
+
+    `directions` maps a title, such as "source → target", to its columns by their labels, such as "x", "G(x)" and
+    "F(G(x))": batches of images (N, H, W, 3), bytes or floats in 0…1. Raises `NasdaError` where images differ in size.
+    """
+    sheets = {title: _translations(list(columns.values())) for title, columns in directions.items()}
+    sizes = [sheet.inches(9 / len(sheets)) for sheet in sheets.values()]
+    figure = Plot(sum(size[0] for size in sizes), max(size[1] for size in sizes) + 0.3)
+    row = figure.subplots(1, len(sheets), squeeze=False)[0]
+    for axes, (title, sheet) in zip(row, sheets.items(), strict=True):
+        sheet.show(axes)
+        axes.set_title(title, fontsize=_TITLE, pad=10)
+        axes.set_xticks(sheet.column_centres, list(directions[title]), fontsize=_LABEL)
+        axes.set_xlabel("image, translated, and back", fontsize=_LABEL)
+        axes.set_yticks([])
+        axes.set_ylabel("each row shows one image", fontsize=_LABEL)
+    return figure
+
+
+def _translations(batches: Sequence[ArrayLike]) -> "_Sheet":
+    columns = [_pixels(batch) for batch in batches]
+    count, height, width, _ = columns[0].shape
+    sheet = _Sheet(count, len(columns), height, width, gap=max(3, width // 16))
+    for column, images in enumerate(columns):
+        for row, image in enumerate(images):
+            sheet.put(row, column, image)
+    return sheet
+
+
 def _domain_sheet(
     domain: Domain, identities: int, images: int, size: tuple[int, int], seed: int
 ) -> tuple["_Sheet", list[int], list[int]]:

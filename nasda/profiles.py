@@ -148,6 +148,36 @@ class ToySettings:
 
 
 @dataclass(frozen=True)
+class SPGANSettings:
+    """Translating the source into the target's style before training on it (Deng et al. 2018)."""
+
+    epochs: int = 10
+    """Passes over the source."""
+    steps: int | None = None
+    """Stop each epoch after so many steps; all of them if not given."""
+    batch_size: int = 1
+    """Images of each domain in a batch."""
+    channels: int = 64
+    """Channels of the first layer of generators, discriminators and Siamese net."""
+    blocks: int = 9
+    """Residual blocks of a generator."""
+    lr: float = 0.0002
+    """Learning rate (Adam) of all networks."""
+    cycle: float = 10.0
+    """Weight of the cycle loss: there and back again is the same image."""
+    identity: float = 5.0
+    """Weight of the identity loss: what is in the style already stays as it is."""
+    similarity: float = 2.0
+    """Weight of the similarity loss: a translation shows whom its original shows, and nobody of the other domain."""
+    margin: float = 2.0
+    """Distance beyond which the similarity loss leaves a negative pair alone; unit vectors are 2 apart at most."""
+    similarity_epoch: int = 3
+    """Epoch, counted from 1, with which the similarity loss and the Siamese net begin."""
+    pool: int = 50
+    """Earlier translations, of each direction, that discriminators are reminded of; 0 for none."""
+
+
+@dataclass(frozen=True)
 class EvaluateSettings:
     """Testing on query and gallery."""
 
@@ -180,6 +210,7 @@ class Profile:
     toy: ToySettings
     evaluate: EvaluateSettings = EvaluateSettings()
     compute: ComputeSettings = ComputeSettings()
+    spgan: SPGANSettings = SPGANSettings()
 
 
 _SMALL_SPACE = SpaceSettings(stem_stride=2, embedding=128, dropout=0.1)
@@ -192,6 +223,7 @@ _PROFILES: dict[ProfileName, Profile] = {
         train=TrainSettings(epochs=30, identities=8, images=4, lr=0.006),
         data=DataSettings(height=64, width=32, padding=3),
         toy=ToySettings(source_identities=24, target_identities=24, test_identities=12),
+        spgan=SPGANSettings(epochs=3, steps=36, batch_size=4, channels=8, blocks=2, lr=0.001, similarity_epoch=2),
     ),
     "laptop": Profile(
         space=dataclasses.replace(_SMALL_SPACE, channels=8, nodes=3, cells_per_block=1),
@@ -199,6 +231,7 @@ _PROFILES: dict[ProfileName, Profile] = {
         train=TrainSettings(epochs=30, identities=16, images=4, lr=0.003),
         data=DataSettings(height=64, width=32, padding=3),
         toy=ToySettings(source_identities=150, target_identities=150, test_identities=60),
+        spgan=SPGANSettings(epochs=5, batch_size=4, channels=16, blocks=4, lr=0.0005),
     ),
     "gpu": Profile(
         space=SpaceSettings(channels=16),
@@ -207,6 +240,7 @@ _PROFILES: dict[ProfileName, Profile] = {
         data=DataSettings(),
         toy=ToySettings(source_identities=300, target_identities=300, test_identities=150),
         compute=_ON_GPU,
+        spgan=SPGANSettings(epochs=6, batch_size=4, channels=32, blocks=6),
     ),
     "paper": Profile(
         space=SpaceSettings(),
@@ -215,6 +249,7 @@ _PROFILES: dict[ProfileName, Profile] = {
         data=DataSettings(),
         toy=ToySettings(source_identities=410, target_identities=751, test_identities=750),
         compute=_ON_GPU,
+        spgan=SPGANSettings(),
     ),
 }
 
@@ -228,7 +263,7 @@ def profile(name: ProfileName, task: TaskName) -> Profile:
 
 
 _MAY_BE_ZERO = {"momentum", "weights_decay", "alphas_decay", "decay", "margin", "balance", "dropout", "warmup"}
-_MAY_BE_ZERO |= {"padding", "flip", "erasing", "gap", "world", "seed"}
+_MAY_BE_ZERO |= {"padding", "flip", "erasing", "gap", "world", "seed", "cycle", "identity", "similarity", "pool"}
 _AT_MOST_ONE = {"balance", "dropout", "warmup", "flip", "erasing", "gap", "momentum"}
 
 

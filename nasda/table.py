@@ -1,6 +1,7 @@
 """Table 1, and the controls that the paper lacks, over seeds: every row under one recipe.
 
-A row chooses an architecture (searched, drawn at random, ResNet-50); the training after it, its budget and its
+A row chooses an architecture (searched, drawn at random, ResNet-50) and the source's images (as they are, or as SPGAN
+translates them); the training after it, its budget and its
 initialisation are the same for all. Runs are kept by their configuration, so that an interrupted table goes on, another
 table uses what it shares with this one, and a row that fails leaves the others alone.
 """
@@ -31,7 +32,9 @@ from nasda.paper import NOTES, paper_row
 from nasda.profiles import Mode, Profile
 from nasda.runs import RunFolder, as_config
 from nasda.search import run_search
+from nasda.spgan import run_spgan
 from nasda.training import Architecture, run_training
+from nasda.translation import with_translated_source, write_translation
 
 Scores = dict[str, Any]
 
@@ -42,7 +45,7 @@ COLUMNS = {
     "rank5": "rank-5",
     "parameters": "parameters (M)",
     "multiply_adds": "multiply-adds (G)",
-    "search_seconds": "search (min)",
+    "search_seconds": "search or translation (min)",
     "train_seconds": "training (min)",
 }
 _UNIT = {"parameters": 1e6, "multiply_adds": 1e9, "search_seconds": 60, "train_seconds": 60}  # others are in percent
@@ -55,14 +58,16 @@ class Row:
     name: str
     architecture: str  # "searched", "random" or "resnet50"
     mode: Mode | None = None
+    translated: bool = False  # trained on the source as SPGAN translates it
     paper: tuple[str, str] | None = None
 
 
 ROWS = (
-    Row("NAS (S)", "searched", "S", ("NAS", "S")),
-    Row("NAS (S+R)", "searched", "S+R", ("NAS", "S+R")),
+    Row("NAS (S)", "searched", "S", paper=("NAS", "S")),
+    Row("NAS (S+R)", "searched", "S+R", paper=("NAS", "S+R")),
     Row("random cells", "random"),
     Row("ResNet-50 (S)", RESNET50, paper=("ResNet-50", "S")),
+    Row("ResNet-50 (SPGAN, S+R)", RESNET50, translated=True, paper=("ResNet-50 (SPGAN)", "S+R")),
 )
 FLOORS = ("colour histogram", "random")
 PAIRS = (("NAS (S+R)", "NAS (S)"), ("NAS (S+R)", "random cells"), ("NAS (S)", "random cells"))
@@ -134,9 +139,16 @@ def run_row(
         search = replace(settings.search, mode=row.mode)
         folder = _folder(runs, "search", drawn_from, seed=seed, space=space, search=search, data=data, compute=compute)
         architecture = run_search(folder, task, space, search, data, compute, seed=seed, device=device)
-        search_seconds = sum(entry["seconds"] for entry in folder.read_log("seconds"))
+        search_seconds = _seconds(folder)
     elif row.architecture == "random":
         architecture = random_genotype(space.nodes, PRIMITIVES[space.space], seed=seed + 1000 * draw)
+    if row.translated:
+        folder = _folder(runs, "spgan", drawn_from, seed=seed, spgan=settings.spgan, data=data)
+        generator = run_spgan(folder, task, settings.spgan, data, seed=seed, device=device)
+        write_translation(folder.path / "translated", task.source, generator, data, device=device)
+        task = with_translated_source(task, folder.path / "translated")
+        drawn_from |= {"source translated by": folder.path.name}
+        search_seconds = _seconds(folder)
     chosen = RESNET50 if architecture is None else architecture.to_dict()
     folder = _folder(
         runs,
@@ -164,8 +176,13 @@ def run_row(
         evaluate_runs([folder], task, settings.evaluate, seed=seed, device=device)
     metrics = read_json(folder.metrics, "a run's scores")
     floors = metrics.pop("floors")
-    train_seconds = sum(entry["seconds"] for entry in folder.read_log("seconds"))
-    return {**metrics, "search_seconds": search_seconds, "train_seconds": train_seconds, "cell": chosen}, floors
+    times = {"search_seconds": search_seconds, "train_seconds": _seconds(folder)}
+    return {**metrics, **times, "cell": chosen}, floors
+
+
+def _seconds(folder: RunFolder) -> float:
+    """What a run took, by its log."""
+    return sum(entry["seconds"] for entry in folder.read_log("seconds"))
 
 
 def _identity(task: Task) -> dict[str, Any]:

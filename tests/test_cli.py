@@ -1,6 +1,7 @@
 """The `nasda` command as its user meets it: the whole chain, and one clear line for whatever can go wrong."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -109,6 +110,51 @@ def test_vehicles_take_the_same_commands(data: Path, tmp_path: Path) -> None:
     run("train", *square, *SPACE, *BATCH, "--train-on", "target", task="vehicle", root=data, out=tmp_path)
     run("evaluate", task="vehicle", root=data, out=tmp_path)
     assert (tmp_path / "train-target" / "metrics.json").exists()
+
+
+SPGAN = ["--channels", "2", "--blocks", "1", "--batch-size", "4", "--epochs", "2", "--steps", "2"]
+
+
+@pytest.mark.parametrize("task", ["person", "vehicle"])
+def test_a_translated_source_is_trained_on_like_any_other(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str
+) -> None:
+    run("translate", *SMALL, *SPGAN, task=task, root=data, out=tmp_path)
+    said = capsys.readouterr().out
+    assert re.search(r"^source → target: colour \d\.\d+, histogram \d\.\d+, contrast \d\.\d+$", said, re.MULTILINE)
+    assert re.search(r"^translated → target: colour \d\.\d+, histogram \d\.\d+, contrast \d\.\d+$", said, re.MULTILINE)
+    assert set(json.loads((tmp_path / "spgan" / "metrics.json").read_text())) == {
+        "source → target", "translated → target",
+    }  # fmt: skip
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [
+        "translation-epoch01.png", "translation-epoch02.png",
+    ]  # fmt: skip
+    train = ("train", "--architecture", "random", *SMALL, *SPACE, *BATCH)
+    run(*train, task=task, root=data, out=tmp_path)
+    run(*train, "--translated", task=task, root=data, out=tmp_path)
+    logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("train-random", "train-random-translated")]
+    assert logs[0] != logs[1]  # other images, another loss
+    run("evaluate", task=task, root=data, out=tmp_path)
+    assert "train-random-translated" in capsys.readouterr().out
+
+
+def test_a_translation_that_was_interrupted_goes_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("translate", *SMALL, *SPGAN)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nasda.translation._write_images", interrupted)
+        with pytest.raises(SystemExit) as exit:
+            run(*words, root=data, out=tmp_path)
+    assert exit.value.code == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert not (tmp_path / "translated" / "PersonX").exists()
+    run(*words, root=data, out=tmp_path)
+    assert (tmp_path / "translated" / "PersonX").is_dir()
 
 
 def test_the_gap_is_measured_over_seeds(data: Path, tmp_path: Path) -> None:
@@ -275,6 +321,11 @@ def test_a_run_whose_files_are_not_its_own(
         ("search", "--device", "abacus"),
         ("train", "--architecture", "no-such-thing"),
         ("train", "--weights", "imagenet"),
+        ("train", "--architecture", "random", "--translated"),
+        ("train", "--architecture", "random", "--translated", "--train-on", "target"),
+        ("translate", "--height", "30"),
+        ("translate", "--batch-size", "100"),
+        ("translate", "--cycle", "-1"),
         ("train",),
         ("evaluate",),
         ("derive",),
@@ -386,11 +437,13 @@ def imports_after(code: str) -> tuple[str, set[str]]:
 
 def test_help_names_every_subcommand() -> None:
     answer, _ = imports_after("from nasda.cli import main; main(['--help'])")
-    for name in ("data", "search", "derive", "train", "evaluate", "draw", "gap", "doctor"):
+    for name in ("data", "search", "derive", "translate", "train", "evaluate", "draw", "gap", "doctor"):
         assert name in answer
 
 
-@pytest.mark.parametrize("words", [[], ["data"], ["data", "make"], ["search"], ["train"], ["gap"], ["doctor"]])
+@pytest.mark.parametrize(
+    "words", [[], ["data"], ["data", "make"], ["search"], ["translate"], ["train"], ["gap"], ["doctor"]]
+)
 def test_help_imports_no_large_library(words: list[str]) -> None:
     answer, imported = imports_after(f"from nasda.cli import main; main({[*words, '--help']})")
     assert "usage: nasda" in answer

@@ -17,9 +17,9 @@ DIRECT = [Requirement(line) for line in [*PROJECT["dependencies"], *PROJECT["opt
 # design: a file imports only from floors below its own, or beside it on one floor
 FLOORS = [
     {"errors", "files", "genotypes", "profiles", "devices", "paper"},
-    {"operations", "cells", "fast_cells", "networks", "data", "losses", "features"},
-    {"bilevel", "evaluation", "graphs", "runs"},
-    {"search", "training"},
+    {"operations", "cells", "fast_cells", "networks", "data", "losses", "features", "translators"},
+    {"bilevel", "evaluation", "distances", "graphs", "runs"},
+    {"search", "training", "spgan", "translation"},
     {"experiments", "table"},
     {"drawing", "plotting", "pictures"},
     {"cli", "doctor"},

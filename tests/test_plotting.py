@@ -16,7 +16,15 @@ from nasda.data.domain import Domain, Sample
 from nasda.drawing import GREEN, VERMILLION, operation_label
 from nasda.errors import NasdaError
 from nasda.genotypes import CELL_KINDS, PRIMITIVES, derive, edge_count, entropy, skip_count
-from nasda.plotting import alpha_heatmap, contact_sheet, metrics_bars, retrieval_gallery, save, search_curves
+from nasda.plotting import (
+    alpha_heatmap,
+    contact_sheet,
+    metrics_bars,
+    retrieval_gallery,
+    save,
+    search_curves,
+    translation_sheet,
+)
 
 PLAIN, REID = PRIMITIVES["plain"], PRIMITIVES["reid"]
 
@@ -83,6 +91,9 @@ ALL_PLOTS = {
     "alphas": lambda: alpha_heatmap(a_history(), PLAIN, "normal"),
     "curves": lambda: search_curves(a_history(), PLAIN),
     "gallery": a_gallery,
+    "translations": lambda: translation_sheet(
+        {"there": {"x": np.ones((2, 16, 8, 3)), "G(x)": np.zeros((2, 16, 8, 3))}}
+    ),
     "results": lambda: metrics_bars(a_table(), {"mAP": 0.02}),
 }
 
@@ -232,6 +243,26 @@ def test_a_contact_sheet_says_what_is_missing(domains, tmp_path):
     domains[0].train[0].path.write_bytes(b"not an image")
     with pytest.raises(NasdaError, match=r"source_2_1\.png: an image expected"):
         contact_sheet(domains)
+
+
+def test_a_translation_sheet_shows_each_image_in_its_place():
+    height, width = 16, 8
+    batches = {name: np.stack(random_images(2)) // 2 + shift for name, shift in (("x", 0), ("G(x)", 60), ("back", 120))}
+    figure = translation_sheet({"there": batches, "here": batches})
+    assert [axes.get_title() for axes in figure.axes] == ["there", "here"]
+    for axes in figure.axes:
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["x", "G(x)", "back"]
+        sheet, gap = axes.images[0].get_array(), 3
+        for column, images in enumerate(batches.values()):
+            for row, image in enumerate(images):
+                top, left = gap + row * (height + gap), gap + column * (width + gap)
+                assert np.array_equal(sheet[top : top + height, left : left + width], image)
+
+
+def test_a_translation_sheet_refuses_images_of_two_sizes():
+    batches = {"x": np.zeros((2, 16, 8, 3)), "G(x)": np.zeros((2, 8, 8, 3))}
+    with pytest.raises(NasdaError, match="images of one size"):
+        translation_sheet({"there": batches})
 
 
 def test_results_show_each_seed_the_mean_and_the_floor():

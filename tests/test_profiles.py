@@ -16,11 +16,13 @@ from nasda.profiles import (
     ProfileName,
     SearchSettings,
     SpaceSettings,
+    SPGANSettings,
     TaskName,
     TrainSettings,
     check_settings,
     profile,
 )
+from nasda.translators import check_size
 from tests.data.test_reading import message_of
 
 
@@ -57,6 +59,12 @@ def test_the_paper_profile_optimises_as_section_3_3_says() -> None:
     assert (search.mode, search.order) == ("S+R", "first")
 
 
+def test_the_paper_profile_translates_as_spgan_does() -> None:
+    spgan = profile("paper", "person").spgan
+    assert (spgan.channels, spgan.blocks, spgan.lr, spgan.pool) == (64, 9, 0.0002, 50)
+    assert (spgan.cycle, spgan.identity, spgan.similarity, spgan.margin) == (10, 5, 2, 2)
+
+
 def test_the_papers_image_sizes_are_those_of_section_3_1() -> None:
     sizes = {task: (profile("paper", task).data.height, profile("paper", task).data.width) for task in TASK_NAMES}
     assert sizes == {"person": (256, 128), "vehicle": (256, 256)}
@@ -88,7 +96,9 @@ def test_the_four_profiles_and_two_tasks_are_the_documented_ones() -> None:
 @pytest.mark.parametrize("task", TASK_NAMES)
 def test_every_profile_makes_sense(name: ProfileName, task: TaskName) -> None:
     chosen = profile(name, task)
-    check_settings(chosen.space, chosen.search, chosen.train, chosen.data, chosen.toy, chosen.evaluate)
+    check_settings(chosen.space, chosen.search, chosen.train, chosen.data, chosen.toy, chosen.evaluate, chosen.spgan)
+    check_size(chosen.data.height, chosen.data.width)
+    assert 1 < chosen.spgan.similarity_epoch <= chosen.spgan.epochs
     assert chosen.search.sample_images >= 2  # or the triplet term is dead
 
 
@@ -111,6 +121,7 @@ def test_there_are_settings_to_document() -> None:
         "ToySettings",
         "EvaluateSettings",
         "ComputeSettings",
+        "SPGANSettings",
     } <= names
 
 
@@ -143,6 +154,8 @@ def test_every_setting_says_what_it_is(node: ast.ClassDef) -> None:
         (TrainSettings(lr=-1.0), "--lr is -1.0"),
         (TrainSettings(warmup=2.0), "--warmup is 2.0: expected at most 1"),
         (EvaluateSettings(memory=0), "--memory is 0"),
+        (SPGANSettings(blocks=0), "--blocks is 0"),
+        (SPGANSettings(identity=-1.0), "--identity is -1.0"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -156,4 +169,4 @@ def test_zero_is_allowed_where_it_means_off() -> None:
         SpaceSettings(dropout=0),
         TrainSettings(warmup=0, decay=0),
     )
-    check_settings(SearchSettings(balance=1, steps=None))
+    check_settings(SearchSettings(balance=1, steps=None), SPGANSettings(cycle=0, identity=0, similarity=0, pool=0))

@@ -10,6 +10,7 @@ import tyro
 
 from nasda.cli import commands, read_ahead
 from nasda.experiments import results_table
+from tests.benchmarks.table import table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,3 +52,10 @@ def test_the_results_are_what_the_named_command_wrote() -> None:
     # What the README says in words: every seed's cross-domain above both floors, every in-domain above every cross.
     assert worst["cross-domain"] > 1.5 * max(floors)
     assert worst["in-domain"] > 1.5 * best["cross-domain"]
+
+
+def test_the_speeds_are_what_make_bench_wrote() -> None:
+    printed = re.search(r"<!-- bench -->\n(.*?)\n<!-- /bench -->", (ROOT / "docs" / "speed.md").read_text(), re.DOTALL)
+    assert printed is not None
+    report = json.loads((ROOT / "docs" / "benchmarks.json").read_text())
+    assert printed.group(1).strip() == table(report)

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from nasda import table as tables
-from nasda.data.task import Task
+from nasda.data.task import Task, load_task
+from nasda.data.toy import make_toy
 from nasda.errors import NasdaError
-from nasda.profiles import Profile, ToySettings
+from nasda.profiles import Profile, SPGANSettings, ToySettings
 from nasda.table import ROWS, Row, Table, lines_of, make_table, markdown, paired, terminal
 from tests.tasks import DATA, SEARCH, SPACE, TRAIN, make_task
 
@@ -26,12 +27,17 @@ QUICK = Profile(
     train=dataclasses.replace(TRAIN, epochs=1, steps=1),
     data=DATA,
     toy=ToySettings(),
+    spgan=SPGANSettings(epochs=1, steps=1, batch_size=2, channels=2, blocks=1),
 )
 
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
-    return make_task(tmp_path_factory.mktemp("task"))
+    """The built-in data: SPGAN writes its translation in a real data set's layout."""
+    folder = tmp_path_factory.mktemp("task")
+    settings = ToySettings(source_identities=6, target_identities=6, test_identities=4, images_per_camera=1)
+    make_toy(folder, "person", height=DATA.height, width=DATA.width, settings=settings)
+    return load_task("person", folder)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +71,7 @@ def test_every_row_has_every_seed(made: tuple[Path, Table]) -> None:
 def test_all_rows_are_trained_alike(made: tuple[Path, Table]) -> None:
     out, _ = made
     configs = [json.loads(path.read_text()) for path in (out / "runs").glob("train-*/config.json")]
-    assert len(configs) == 2 * (2 + 2 + 1)
+    assert len(configs) == 2 * (2 + 2 + 2)  # cells found, cells drawn, ResNet-50
     for config in configs:
         assert config["train"] == dataclasses.asdict(QUICK.train)
         assert config["weights"] is None

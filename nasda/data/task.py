@@ -61,6 +61,12 @@ def load_task(name: TaskName, data_root: Path) -> Task:
     return Task(name, read_source(data_root), read_target(data_root))
 
 
+def read_source(name: TaskName, data_root: Path) -> Domain:
+    """The source of task `name` alone; raises what its reader raises."""
+    read, _ = _READERS[name]
+    return read(data_root)
+
+
 def count(split: str, samples: list[Sample]) -> Counts:
     """What there is of `split` ("train", "query" or "gallery"), whose images are `samples`."""
     of_pid = Counter(sample.pid for sample in samples)
