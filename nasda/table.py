@@ -69,7 +69,6 @@ ROWS = (
     Row("ResNet-50 (S)", RESNET50, paper=("ResNet-50", "S")),
     Row("ResNet-50 (SPGAN, S+R)", RESNET50, translated=True, paper=("ResNet-50 (SPGAN)", "S+R")),
 )
-FLOORS = ("colour histogram", "random")
 PAIRS = (("NAS (S+R)", "NAS (S)"), ("NAS (S+R)", "random cells"), ("NAS (S)", "random cells"))
 
 
@@ -122,7 +121,7 @@ def make_table(
                     of_floor = table.scores.setdefault(f"floor: {name}", [])
                     if seed not in [found["seed"] for found in of_floor]:
                         of_floor.append({"seed": seed, **floor})
-        write(table, out)
+            write(table, out)
     return table
 
 
