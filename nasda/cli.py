@@ -378,6 +378,42 @@ class Table(OverSeeds):
 
 
 @dataclass(frozen=True)
+class Study(OverSeeds):
+    """When does searching on the target help? NAS (S), NAS (S+R), random cells and ResNet-50 on built-in data whose
+    domains lie near together or far apart. Draws the data beside --data-root; runs are kept, so the command resumes."""
+
+    toy: ToySettings = ToySettings()
+    gaps: tuple[float, ...] = (0.0, 0.5, 1.0)
+    """Gaps between source and target, from 0 (alike) to 1 (a street)."""
+    random_cells: int = 1
+    """Random cells a seed."""
+
+    def run(self) -> None:
+        from nasda.plotting import save, score_over_gap
+        from nasda.study import curves, gap_study
+        from nasda.table import terminal
+
+        tables = gap_study(
+            self.out,
+            self.data_root,
+            self.task,
+            self.settings,
+            self.gaps,
+            self.all_seeds,
+            random_cells=self.random_cells,
+            processes=os.cpu_count() or 1,
+            device=self.chosen_device,
+        )
+        for gap, table in tables.items():
+            print(f"gap {gap:g}\n{terminal(table)}\n")
+        save(score_over_gap(curves(tables)), self.out / "study.png")
+        print(f"study: {self.out / 'study.json'}, .png, and a table for each gap beside it")
+        failed = sum(len(table.failures) for table in tables.values())
+        if failed:
+            raise NasdaError(f"{failed} rows failed, as said above; the same command tries them again")
+
+
+@dataclass(frozen=True)
 class Doctor(Common):
     """Is this machine ready? Each line says ok, or what to do; exits with 2 when something has to be done."""
 
@@ -425,6 +461,7 @@ def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
         | flat("draw", Draw)
         | Annotated[Gap, subcommand("gap", default=made(Gap))]  # --search.epochs and --train.epochs
         | Annotated[Table, subcommand("table", default=made(Table))]
+        | Annotated[Study, subcommand("study", default=made(Study))]
         | flat("doctor", Doctor)
     )
 

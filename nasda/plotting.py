@@ -421,3 +421,40 @@ def _bar(panel: Axes, height: int, values: NDArray[np.float64], largest: float) 
     spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
     right = max(values.max(), values.mean()) + 0.03 * largest
     panel.text(right, height, f"{values.mean():.1f}{spread}", va="center", fontsize=_SMALL + 1, color=INK)
+
+
+_ROW_STYLES = [(VERMILLION, "o", "-"), (BLUE, "s", "-"), (GREY, "^", "--"), (GREEN, "D", "-."), (ORANGE, "v", ":")]
+
+
+def score_over_gap(rows: Mapping[str, Mapping[float, Sequence[float]]], score: str = "mAP") -> Figure:
+    """A score over the gap between source and target: a line through each row's means, a point for each seed.
+
+    `rows` maps a row of the table to its scores by gap, each a list over seeds of fractions 0…1; floors are drawn thin.
+    Raises `NasdaError` when there is nothing to show.
+    """
+    if not any(rows.values()):
+        raise NasdaError("results over gaps: expected at least one row, found none")
+    figure = Plot(8.5, 5)
+    axes = figure.subplots()
+    methods = [name for name in rows if not name.startswith("floor")]
+    span = max(gap for of_row in rows.values() for gap in of_row) or 1.0
+    for number, name in enumerate(methods):
+        colour, marker, style = _ROW_STYLES[number % len(_ROW_STYLES)]
+        gaps = np.array(sorted(rows[name])) + 0.012 * span * (number - (len(methods) - 1) / 2)  # rows beside each other
+        scores = [100 * np.array(rows[name][gap]) for gap in sorted(rows[name])]
+        means = [of_gap.mean() for of_gap in scores]
+        axes.plot(gaps, means, color=colour, marker=marker, linestyle=style, linewidth=2, markersize=8, label=name)
+        for gap, of_gap in zip(gaps, scores, strict=True):
+            axes.plot([gap] * len(of_gap), of_gap, marker, color=colour, alpha=0.35, markersize=5, linestyle="none")
+    for number, name in enumerate(name for name in rows if name.startswith("floor")):
+        means = [100 * np.mean(rows[name][gap]) for gap in sorted(rows[name])]
+        style = (":", "--")[number % 2]
+        axes.plot(sorted(rows[name]), means, color=INK, linestyle=style, linewidth=1, label=name)
+    axes.set_ylim(bottom=0)
+    axes.set_xticks(sorted({gap for of_row in rows.values() for gap in of_row}))
+    axes.set_xlabel("gap between source and target (0: alike, 1: a street)", fontsize=_LABEL)
+    axes.set_ylabel(f"{score} on the target's query and gallery (%)", fontsize=_LABEL)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.25)
+    axes.legend(fontsize=_SMALL, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure

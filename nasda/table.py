@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from tabulate import tabulate
 from tqdm.auto import tqdm
 
 from nasda.data.task import Task
-from nasda.data.toy import MARKER
+from nasda.data.toy import drawn_with
 from nasda.errors import NasdaError
 from nasda.experiments import evaluate_runs
 from nasda.files import read_json, write_json, write_text
@@ -100,19 +100,22 @@ def make_table(
     *,
     random_cells: int = 1,
     rows: Sequence[Row] = ROWS,
+    runs: Path | None = None,
     device: torch.device,
 ) -> Table:
     """Run whatever is still missing of `rows` over `seeds`, `random_cells` of them a seed, and score it all.
 
-    Writes table.json, table.md and table.csv into `out` after every row of every seed; runs lie in `out`/runs.
+    Writes table.json, table.md and table.csv into `out` after every row of every seed; runs lie in `runs`, which
+    several tables may share, or else in `out`/runs.
     """
+    runs = out / "runs" if runs is None else runs
     table = Table(task.name, list(seeds))
     for seed in seeds:
         for row in rows:
             for draw in range(random_cells if row.architecture == "random" else 1):
                 tqdm.write(f"— {row.name}, seed {seed}" + (f", cell {draw}" if draw else ""))
                 try:
-                    scores, floors = run_row(out / "runs", row, task, settings, seed, draw, device)
+                    scores, floors = run_row(runs, row, task, settings, seed, draw, device)
                 except (NasdaError, RuntimeError) as error:  # torch says out of memory with a RuntimeError
                     table.failures[f"{row.name}, seed {seed}"] = str(error).split("\n", 1)[0]
                     continue
@@ -131,36 +134,37 @@ def run_row(
     """Search where the row searches, train, test: the scores of this row and of the floors, from what is kept in `runs`
     where that is finished."""
     space, data, compute = settings.space, settings.data, settings.compute
-    drawn_from = _identity(task)
+    source, target = identity(task, "source"), identity(task, "target")
     architecture: Architecture = None
     search_seconds = 0.0
     if row.mode is not None:
         search = replace(settings.search, mode=row.mode)
-        folder = _folder(runs, "search", drawn_from, seed=seed, space=space, search=search, data=data, compute=compute)
+        seen = source if row.mode == "S" else source | target
+        folder = _folder(runs, "search", seen, seed=seed, space=space, search=search, data=data, compute=compute)
         architecture = run_search(folder, task, space, search, data, compute, seed=seed, device=device)
         search_seconds = _seconds(folder)
     elif row.architecture == "random":
         architecture = random_genotype(space.nodes, PRIMITIVES[space.space], seed=seed + 1000 * draw)
     if row.translated:
-        folder = _folder(runs, "spgan", drawn_from, seed=seed, spgan=settings.spgan, data=data)
+        folder = _folder(runs, "spgan", source | target, seed=seed, spgan=settings.spgan, data=data)
         generator = run_spgan(folder, task, settings.spgan, data, seed=seed, device=device)
         write_translation(folder.path / "translated", task.source, generator, data, device=device)
         task = with_translated_source(task, folder.path / "translated")
-        drawn_from |= {"source translated by": folder.path.name}
+        source |= {"translated by": folder.path.name}
         search_seconds = _seconds(folder)
-    chosen = RESNET50 if architecture is None else architecture.to_dict()
     folder = _folder(
         runs,
         "train",
-        drawn_from,
+        source if settings.train.train_on == "source" else source | target,
         seed=seed,
         space=space,
         train=settings.train,
         data=data,
-        architecture=chosen,
+        architecture=RESNET50 if architecture is None else architecture.to_dict(),
         precision=compute.precision,
     )
-    if not folder.metrics.exists():
+    tested = _folder(runs, "test", target, training=folder.path.name)
+    if not tested.metrics.exists():
         run_training(
             folder,
             task,
@@ -173,10 +177,12 @@ def run_row(
             precision=compute.precision,
         )
         evaluate_runs([folder], task, settings.evaluate, seed=seed, device=device)
-    metrics = read_json(folder.metrics, "a run's scores")
+        write_json(tested.metrics, read_json(folder.metrics, "a run's scores"))
+    metrics = read_json(tested.metrics, "a run's scores")
     floors = metrics.pop("floors")
     times = {"search_seconds": search_seconds, "train_seconds": _seconds(folder)}
-    return {**metrics, **times, "cell": chosen}, floors
+    cell = RESNET50 if architecture is None else architecture.to_dict()
+    return {**metrics, **times, "cell": cell}, floors
 
 
 def _seconds(folder: RunFolder) -> float:
@@ -184,18 +190,17 @@ def _seconds(folder: RunFolder) -> float:
     return sum(entry["seconds"] for entry in folder.read_log("seconds"))
 
 
-def _identity(task: Task) -> dict[str, Any]:
-    """What tells one task's data from another's: what the built-in data was drawn with, or where the real data lies."""
-    found: dict[str, Any] = {"task": task.name}
-    for domain in (task.source, task.target):
-        marker = domain.root / MARKER
-        found[domain.name] = json.loads(marker.read_text()) if marker.exists() else str(domain.root.resolve())
-    return found
+def identity(task: Task, side: Literal["source", "target"]) -> dict[str, Any]:
+    """What tells one task's source, or target, from another's: what the built-in data was drawn with, or where real
+    data lies."""
+    domain = task.source if side == "source" else task.target
+    return {"task": task.name, side: drawn_with(domain.root, side) or str(domain.root.resolve())}
 
 
-def _folder(runs: Path, kind: str, drawn_from: Mapping[str, Any], **parts: Any) -> RunFolder:
-    """The folder of the run with this configuration: the same for the same, whichever row asks."""
-    configuration = json.dumps({"data set": drawn_from, **as_config(**parts)}, sort_keys=True)
+def _folder(runs: Path, kind: str, seen: Mapping[str, Any], **parts: Any) -> RunFolder:
+    """The folder of the run with this configuration that has `seen` these data: the same for the same, whichever row
+    asks. What learns on the source alone is the same run for every target."""
+    configuration = json.dumps({"seen": seen, **as_config(**parts)}, sort_keys=True)
     return RunFolder(runs / f"{kind}-{hashlib.sha256(configuration.encode()).hexdigest()[:16]}")
 
 

@@ -20,7 +20,7 @@ FLOORS = [
     {"operations", "cells", "fast_cells", "networks", "data", "losses", "features", "translators"},
     {"bilevel", "evaluation", "distances", "graphs", "runs"},
     {"search", "training", "spgan", "translation"},
-    {"experiments", "table"},
+    {"experiments", "table", "study"},
     {"drawing", "plotting", "pictures"},
     {"cli", "doctor"},
 ]

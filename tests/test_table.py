@@ -71,7 +71,9 @@ def test_every_row_has_every_seed(made: tuple[Path, Table]) -> None:
 def test_all_rows_are_trained_alike(made: tuple[Path, Table]) -> None:
     out, _ = made
     configs = [json.loads(path.read_text()) for path in (out / "runs").glob("train-*/config.json")]
-    assert len(configs) == 2 * (2 + 2 + 2)  # cells found, cells drawn, ResNet-50
+    assert (
+        len(configs) == len(list((out / "runs").glob("test-*"))) == 2 * (2 + 2 + 2)
+    )  # cells found, cells drawn, ResNet-50
     for config in configs:
         assert config["train"] == dataclasses.asdict(QUICK.train)
         assert config["weights"] is None
@@ -88,10 +90,11 @@ def test_the_same_command_again_finds_everything_done(
 
 def test_another_table_uses_what_it_shares(made: tuple[Path, Table], task: Task, tmp_path: Path) -> None:
     out = shutil.copytree(made[0], tmp_path / "copy")
-    before = len(list((out / "runs").iterdir()))
+    before = len(list((out / "runs").glob("train-*")))
     longer = dataclasses.replace(QUICK, train=dataclasses.replace(QUICK.train, epochs=2))
     make_table(out, task, longer, [0], rows=ROWS[:1], device=CPU)
-    assert len(list((out / "runs").iterdir())) == before + 1  # a training; the search is the same
+    assert len(list((out / "runs").glob("train-*"))) == before + 1
+    assert len(list((out / "runs").glob("search-*"))) == 4  # S and S+R, two seeds: as before
 
 
 def test_a_row_that_fails_leaves_the_others(
@@ -179,4 +182,4 @@ def test_rows_of_another_data_set_are_other_runs(tmp_path: Path, task: Task) -> 
     only = [Row("random cells", "random")]
     for of_task in (task, other):
         make_table(tmp_path, of_task, QUICK, [0], rows=only, device=CPU)
-    assert len(list((tmp_path / "runs").iterdir())) == 2
+    assert len(list((tmp_path / "runs").glob("train-*"))) == 2

@@ -1,0 +1,60 @@
+"""When does searching on the target help? Table 1's rows on the built-in data, at several gaps between its domains.
+
+What learns on the source alone, the search of S and every training, is one run for all gaps: only its test differs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from nasda.data.task import load_task, require_sound
+from nasda.data.toy import make_toy
+from nasda.files import write_json
+from nasda.profiles import Profile, TaskName
+from nasda.table import ROWS, Row, Table, make_table
+
+STUDY_ROWS = tuple(row for row in ROWS if not row.translated)
+
+
+def gap_study(
+    out: Path,
+    data_root: Path,
+    task: TaskName,
+    settings: Profile,
+    gaps: Sequence[float],
+    seeds: Sequence[int],
+    *,
+    random_cells: int = 1,
+    rows: Sequence[Row] = STUDY_ROWS,
+    processes: int = 1,
+    device: torch.device,
+) -> dict[float, Table]:
+    """A table for each gap. The data of each is drawn beside `data_root` where it is missing, by `processes`.
+
+    Tables lie in `out`/gap-…, the runs that they share in `out`/runs; study.json holds them all. A call that was cut
+    off is gone on with.
+    """
+    tables: dict[float, Table] = {}
+    for gap in gaps:
+        root = data_root.with_name(f"{data_root.name}-gap-{gap:g}")
+        toy = replace(settings.toy, gap=gap)
+        make_toy(root, task, height=settings.data.height, width=settings.data.width, settings=toy, processes=processes)
+        drawn = load_task(task, root)
+        require_sound(drawn)
+        folder = out / f"gap-{gap:g}"
+        tables[gap] = make_table(
+            folder, drawn, settings, seeds, random_cells=random_cells, rows=rows, runs=out / "runs", device=device
+        )
+        write_json(out / "study.json", {f"{gap:g}": table.to_dict() for gap, table in tables.items()})
+    return tables
+
+
+def curves(tables: Mapping[float, Table], score: str = "mAP") -> dict[str, dict[float, list[float]]]:
+    """A score of every row, for each gap a list over seeds (and random cells)."""
+    found: dict[str, dict[float, list[float]]] = {}
+    for gap, table in sorted(tables.items()):
+        for name, scores in table.scores.items():
+            found.setdefault(name, {})[gap] = [entry[score] for entry in scores]
+    return found
