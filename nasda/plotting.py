@@ -37,7 +37,12 @@ class Plot(Figure):
         super().__init__(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
 
     def _repr_png_(self) -> bytes:
-        return _drawn(self, "png")
+        return to_png(self)
+
+
+def to_png(figure: Figure) -> bytes:
+    """`figure` as PNG; the same figure gives the same bytes."""
+    return _drawn(figure, "png")
 
 
 def save(figure: Figure, path: Path | str) -> None:

@@ -21,7 +21,7 @@ FLOORS = [
     {"bilevel", "evaluation", "distances", "graphs", "runs"},
     {"search", "training", "spgan", "translation"},
     {"experiments", "table", "study"},
-    {"drawing", "plotting", "pictures"},
+    {"drawing", "plotting", "pictures", "widgets", "exercises", "course", "lessons"},
     {"cli", "doctor"},
 ]
 

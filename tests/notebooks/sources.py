@@ -1,0 +1,62 @@
+"""The notebooks' sources, taken apart."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import jupytext
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "notebooks" / "source").glob("[0-9]*.py"))
+CHECK = re.compile(r'exercises\.check\("(\d\d\.\d)", (.+)\)\s*$', re.S)
+SOLUTION = re.compile(r"<summary>Solution</summary>.*?```python\n(.*?)```", re.S)
+
+
+def read(source: Path) -> NotebookNode:
+    return jupytext.read(source)
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def imports(notebook: NotebookNode) -> str:
+    """All import statements of a notebook: what a stub or a solution may use."""
+    found = []
+    for cell in code_cells(notebook):
+        for node in ast.parse(cell.source).body:
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                found.append(ast.unparse(node))
+    return "\n".join(found)
+
+
+class Asked:
+    """One exercise as it stands in a notebook: stub, check and solution."""
+
+    def __init__(self, notebook: NotebookNode, index: int) -> None:
+        cells = notebook.cells
+        match = CHECK.search(cells[index].source)
+        assert match, cells[index].source
+        self.name, self.answer = match[1], match[2]
+        self.stub = cells[index - 1]
+        below = "\n".join(cell.source for cell in cells[index + 1 : index + 4] if cell.cell_type == "markdown")
+        found = SOLUTION.search(below)
+        self.solution = found[1] if found else ""
+        self.has_hint = "<summary>Hint" in below
+        above = next(cell.source for cell in reversed(cells[: index - 1]) if cell.cell_type == "markdown")
+        self.heading = next((line for line in above.splitlines() if line.startswith("### Exercise")), "")
+        self.imports = imports(notebook)
+
+    def answered(self, code: str) -> Any:
+        """What the check is given when `code` stands in the stub's place."""
+        namespace: dict[str, Any] = {"__name__": "answer"}
+        exec(self.imports, namespace)
+        exec(code, namespace)
+        return eval(self.answer, namespace)
+
+
+def exercises_of(source: Path) -> list[Asked]:
+    notebook = read(source)
+    return [Asked(notebook, i) for i, cell in enumerate(notebook.cells) if CHECK.search(cell.source)]

@@ -1,0 +1,43 @@
+"""Every exercise: the stub is not attempted yet, the solution is right, wrong answers are told what is wrong."""
+
+import importlib
+
+import pytest
+
+from nasda import exercises
+from tests.notebooks.sources import SOURCES, Asked, exercises_of
+
+ALL = [exercise for source in SOURCES for exercise in exercises_of(source)]
+WRONG = {
+    name: answers
+    for source in SOURCES
+    for name, answers in importlib.import_module(f"tests.notebooks.wrong_{source.stem}").WRONG.items()
+}
+
+
+@pytest.mark.parametrize("asked", ALL, ids=lambda asked: asked.name)
+def test_the_stub_is_not_attempted_yet(asked: Asked) -> None:
+    assert exercises.check(asked.name, asked.answered(asked.stub.source)).outcome == "not attempted yet"
+
+
+@pytest.mark.parametrize("asked", ALL, ids=lambda asked: asked.name)
+def test_the_solution_passes(asked: Asked) -> None:
+    verdict = exercises.check(asked.name, asked.answered(asked.solution))
+    assert verdict.outcome == "right", verdict
+
+
+@pytest.mark.parametrize("asked", ALL, ids=lambda asked: asked.name)
+def test_plausible_wrong_answers_are_told_the_difference(asked: Asked) -> None:
+    answers = WRONG[asked.name]
+    assert len(answers) >= 2
+    for code, words in answers:
+        verdict = exercises.check(asked.name, asked.answered(code))
+        assert verdict.outcome == "wrong", f"{code}\n{verdict}"
+        assert words in verdict.words, verdict
+    assert len({words for _, words in answers}) == len(answers), "each mistake has words of its own"
+
+
+def test_no_exercise_without_a_stub_in_its_notebook() -> None:
+    for source in SOURCES:
+        known = exercises.of_notebook(source.name[:2])
+        assert sorted(known) == [exercise.name for exercise in ALL if exercise.name.startswith(source.name[:2])]

@@ -1,0 +1,105 @@
+"""Every notebook is made as notebooks here are: parameters, text and code in proportion, pictures, exercises."""
+
+import io
+import re
+import sys
+from pathlib import Path
+
+import jupytext
+import papermill
+import pytest
+
+from tests.notebooks.sources import ROOT, SOURCES, code_cells, exercises_of, read
+
+sys.path.insert(0, str(ROOT / "notebooks"))
+import build
+
+PARAMETERS = {"PROFILE": ("str", "tiny"), "TASK": ("str", "person"), "DATA_ROOT": ("str", ""), "SEED": ("int", 0)}
+pytestmark = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+
+
+def words(text: str) -> int:
+    return len(re.findall(r"\w[\w’'-]*", text))
+
+
+def test_parameters_exist_by_name(source: Path, tmp_path: Path) -> None:
+    path = tmp_path / "notebook.ipynb"
+    build.write_unexecuted(source, path)
+    found = papermill.inspect_notebook(str(path))
+    declared = {name: (p["inferred_type_name"], eval(p["default"])) for name, p in found.items()}
+    assert {name: declared.get(name) for name in PARAMETERS} == PARAMETERS
+
+
+def test_text_and_code_in_proportion(source: Path) -> None:
+    notebook = read(source)
+    code = code_cells(notebook)
+    text = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    assert 1.0 <= len(text) / len(code) <= 1.9
+    assert 50 <= words("\n".join(text)) / len(code) <= 110
+    long = [cell for cell in code if len(cell.source.splitlines()) > 20]
+    assert len(long) <= len(code) / 10, [cell.source.splitlines()[0] for cell in long]
+
+
+def test_what_a_notebook_opens_and_ends_with(source: Path) -> None:
+    text = "\n".join(cell.source for cell in read(source).cells if cell.cell_type == "markdown")
+    head = text[:3000].lower()
+    for phrase in ("you will be able to", "you need to know", build.MARKER.lower()):
+        assert phrase in head, phrase
+    for heading in ("## What did we learn?", "## Further reading"):
+        assert heading in text, heading
+    learned = text.split("## What did we learn?")[1].split("## Further reading")[0]
+    assert len(re.findall(r"^\d\. ", learned, re.M)) == 5, "five sentences, numbered"
+
+
+def test_something_to_move_and_pictures_to_remember(source: Path) -> None:
+    code = "\n".join(cell.source for cell in code_cells(read(source)))
+    assert "explore(" in code
+    executed = ROOT / "notebooks" / f"{source.stem}.ipynb"
+    pictures = [
+        output
+        for cell in code_cells(jupytext.read(executed))
+        for output in cell.outputs
+        if {"image/png", "image/svg+xml"} & output.get("data", {}).keys()
+    ]
+    assert len(pictures) >= 3
+    tagged = [cell for cell in code_cells(read(source)) if "thumbnail" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1
+
+
+def test_no_tricks(source: Path) -> None:
+    code = "\n".join(cell.source for cell in code_cells(read(source)))
+    for trick in ("sys.path", "!pip", "%pip", "os.chdir", "warnings.filterwarnings", "%load_ext", ".cuda()"):
+        assert trick not in code, trick
+
+
+def test_exercises_have_a_stub_hints_and_a_solution(source: Path) -> None:
+    asked = exercises_of(source)
+    assert 3 <= len(asked) <= 5
+    assert [exercise.name for exercise in asked] == [f"{source.name[:2]}.{n + 1}" for n in range(len(asked))]
+    for exercise in asked:
+        assert re.match(rf"### Exercise {exercise.name} [●○]{{3}} \(\d+ minutes\)", exercise.heading), exercise.heading
+        assert "exercise" in exercise.stub.metadata.get("tags", []), exercise.name
+        assert exercise.solution, exercise.name
+        assert exercise.has_hint, exercise.name
+
+
+def test_the_executed_copy_stems_from_its_source(source: Path) -> None:
+    executed = jupytext.read(ROOT / "notebooks" / f"{source.stem}.ipynb")
+    head = re.compile(r"^\*Executed in\* — .*$", re.M)
+    of_copy = [(cell.cell_type, head.sub(build.MARKER, cell.source)) for cell in executed.cells]
+    assert of_copy == [(cell.cell_type, cell.source) for cell in read(source).cells]
+    assert all(cell.execution_count for cell in code_cells(executed) if cell.source.strip())
+
+
+def test_the_executed_copy_is_small_and_carries_nothing_of_the_machine(source: Path) -> None:
+    path = ROOT / "notebooks" / f"{source.stem}.ipynb"
+    text = path.read_text()
+    assert len(text) <= 2**20
+    for trace in ("/tmp/", "/home/", "/root/", "/work/", "papermill", "widget-view"):
+        assert trace not in text, trace
+
+
+def test_equations_of_the_notebook_are_numbered_as_in_the_paper(source: Path) -> None:
+    text = io.StringIO("\n".join(cell.source for cell in read(source).cells if cell.cell_type == "markdown")).read()
+    tags = re.findall(r"\\tag\{([^}]*)\}", text)
+    assert all(re.fullmatch(r"[1-9]|DARTS \d+|[a-z]", tag) for tag in tags), tags
