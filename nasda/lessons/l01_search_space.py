@@ -25,7 +25,8 @@ def operations_picture(rows: Mapping[str, Mapping[str, ArrayLike]]) -> Plot:
     """A row of pictures for each entry of `rows`, a column an operation; each picture is a matrix (H, W).
 
     A row whose name begins with "sees" is a receptive field: its pictures hold values from 0 (no influence) upwards,
-    and below each stands how many pixels have any. The other rows are grey images.
+    shaded by their square root (whatever has any influence is at least pale), and below each stands how many pixels
+    have any. The other rows are grey images.
     """
     names = list(next(iter(rows.values())))
     figure = Plot(9, 1.75 * len(rows) + 0.2)
@@ -48,8 +49,8 @@ def operations_picture(rows: Mapping[str, Mapping[str, ArrayLike]]) -> Plot:
 
 def _receptive_field(panel: Axes, field: NDArray[np.float64]) -> None:
     seen = int((field > 1e-9).sum())
-    strength = np.sqrt(field / field.max()) if seen else field  # the root shows weak influence, too
-    panel.imshow(strength, cmap="Blues", vmin=0, vmax=1)
+    strength = np.sqrt(field / field.max()) if seen else field
+    panel.imshow(np.where(field > 1e-9, np.maximum(strength, 0.22), 0), cmap="Blues", vmin=0, vmax=1)
     panel.set_xticks(np.arange(field.shape[1] + 1) - 0.5, minor=True)
     panel.set_yticks(np.arange(field.shape[0] + 1) - 0.5, minor=True)
     panel.grid(which="minor", color="white", linewidth=0.5)
@@ -87,8 +88,9 @@ def _links(panel: Axes, image: NDArray, attention: NDArray[np.float64], gap: flo
             share = float(attention[looks, looked_at])
             ends = [middle[looks], middle[looked_at]]
             colour = _PART_COLOURS[looks % len(_PART_COLOURS)]
-            style = {"color": colour, "alpha": 0.25 + 0.75 * share, "linewidth": 0.3 + 9 * share}
-            panel.add_line(Line2D([width, right], ends, solid_capstyle="butt", **style))
+            line = Line2D([width, right], ends, color=colour, alpha=0.25 + 0.75 * share, linewidth=0.3 + 9 * share)
+            line.set_solid_capstyle("butt")
+            panel.add_line(line)
     panel.set_xlim(0, right + width)
     panel.set_ylim(height, 0)
     panel.set_aspect("equal")
@@ -109,8 +111,8 @@ def costs_picture(costs: Mapping[str, Sequence[tuple[int, int]]]) -> Plot:
             x, y, s=30 if cloud else 80, color=colour, alpha=0.6 if cloud else 1, label=name if cloud else None
         )
         if not cloud:
-            axes.annotate(name, (x[0], y[0]), (8, -4), textcoords="offset points", fontsize=10, color=colour)
-    axes.margins(x=0.16, y=0.1)
+            axes.annotate(name, (x[0], y[0]), (0, 9), textcoords="offset points", fontsize=10, color=INK, ha="center")
+    axes.margins(x=0.2, y=0.12)
     axes.set_xlabel("parameters (thousands)", fontsize=11)
     axes.set_ylabel("multiply-adds an image (thousands)", fontsize=11)
     axes.grid(alpha=0.25)

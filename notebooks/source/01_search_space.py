@@ -203,13 +203,15 @@ operations_picture({"an image": shown, "sees, stride 1": fields[1], "sees, strid
 
 # %% [markdown]
 # Read it column by column. *None* sees nothing, which makes it the way to switch an edge off. Pooling sees 3×3. Two
-# separable 3×3 layers see 5×5, and more of the middle than of the rim. The dilated convolution spans 5×5 as well, with
-# nine taps and gaps between them. The identity sees one pixel; but look at it at stride 2, where it can be no identity
-# any more: DARTS puts a *factorised reduction* in its place, two 1×1 convolutions of which one looks at a pixel and
-# the other at its diagonal neighbour (`nasda.operations.FactorizedReduce`).
+# separable 3×3 layers see 5×5, and more of the middle than of the rim; at stride 2 even 7×7, because the second layer
+# works on the halved map. The dilated convolution spans 5×5 with nine taps and gaps between them. The identity sees
+# one pixel; but look at it at stride 2, where it can be no identity any more: DARTS puts a *factorised reduction* in
+# its place, two 1×1 convolutions of which one looks at a pixel and the other at its diagonal neighbour
+# (`nasda.operations.FactorizedReduce`).
 #
-# And the last column is of another kind. The part-aware module sees its own pixel, and the *whole* image through its
-# parts. No stack of a few 3×3 layers does that.
+# And the last column is of another kind. The part-aware module sees its own pixel strongly, and the *whole* image
+# faintly, through its parts (the picture exaggerates: whatever has any influence is shown at least in pale blue). No
+# stack of a few 3×3 layers does that.
 #
 # ### Break it: the same in training mode
 #
@@ -287,10 +289,11 @@ def side_by_side(rows):
 side_by_side({"image": photos / 255, "parts": mean_colours(photos / 255)})
 
 # %% [markdown]
-# Four colours are little, and yet they often tell two identities apart; part-based pooling was a success of its own in
-# re-identification (PCB, Sun et al. 2018). Now the same on the feature map, with all C channels, and then step (b):
-# each part has a projection of its own to C//3 channels. In the library the P projections are one grouped convolution;
-# here they are one `einsum`.
+# Four colours are little, and the background washes them out. A feature map has more channels to say it with, and its
+# weights can learn to leave the background aside; part-based pooling was a success of its own in re-identification
+# (PCB, Sun et al. 2018). Now the same on the feature map, with all C channels, and then step (b): each part has a
+# projection of its own to C//3 channels. In the library the P projections are one grouped convolution; here they are
+# one `einsum`.
 
 # %%
 with seeded(course.seed):
@@ -428,15 +431,9 @@ for block in (2, 3, 4):
 
 # %% [markdown]
 # An untrained module hardly prefers anything: each part takes a little of all parts, and the module amounts to one
-# global average. In the trained one, parts have preferences. The next picture shows both for one image. From every
-# part on the left run lines to the parts that it takes from; the wider, the more.
-
-# %%
-image = photos[0].permute(1, 2, 0).numpy()
-weights = [attention_of(network, 2)[0].numpy() for network in (untrained, trained)]
-attention_links([image] * 2, weights, ["untrained", f"trained for {len(losses)} short epochs"])
-
-# %% [markdown]
+# global average. In the trained one, parts have preferences. The next picture shows both for one image: from every
+# part on the left run lines to the parts that it takes from, the wider, the more.
+#
 # Move through the images, and into deeper blocks. Two things to look for. Are the preferences the same for all images,
 # or does each image have its own? And is a part most interested in itself?
 
@@ -454,7 +451,7 @@ def look(image, block):
 
 explore(
     look,
-    image=ipywidgets.IntSlider(value=1, min=0, max=len(photos) - 1),
+    image=ipywidgets.IntSlider(value=0, min=0, max=len(photos) - 1),
     block=ipywidgets.Dropdown(options=[2, 3, 4]),
 )
 
@@ -537,7 +534,15 @@ with torch.no_grad():
     node_1 = op[2](i_1) + op[3](node_0)
     torch.testing.assert_close(torch.cat([node_0, node_1], dim=1), first(stem, stem))
 print(f"inputs {tuple(i_0.shape)} and {tuple(i_1.shape)} → output {tuple(first(stem, stem).shape)}, equal to Cell")
-drawing.show(drawing.cell_graph(network.genotype, "normal"))
+
+
+def upright(graph):
+    """The same graph from top to bottom, as it fits a page."""
+    graph.graph_attr.update(rankdir="TB", ranksep="0.15", nodesep="0.3")
+    return graph
+
+
+drawing.show(upright(drawing.cell_graph(network.genotype, "normal")))
 
 # %% [markdown]
 # A detail is hidden in `first.inputs`. The last two cells may have other channels, and, behind a reduction, another
@@ -562,14 +567,14 @@ drawing.show(drawing.supercell_graph(NODE_COUNT, SPACE))
 # it:
 
 # %%
-drawing.show(drawing.cell_graph(NAMED["resnet-like"], "normal"))
+drawing.show(upright(drawing.cell_graph(NAMED["resnet-like"], "normal")))
 
 # %% [markdown]
 # By lot is `random_genotype`: all choices equally likely. It is not a joke but the control that every search has to
 # beat, and often it is hard to beat (Yang et al. 2020).
 
 # %%
-drawing.show(drawing.cell_graph(random_genotype(NODE_COUNT, SPACE, course.seed), "normal"))
+drawing.show(upright(drawing.cell_graph(random_genotype(NODE_COUNT, SPACE, course.seed), "normal")))
 
 # %% [markdown]
 # By search is what this course is about. A few steps of one suffice for a picture; do not read much into its choice.
@@ -585,16 +590,16 @@ with contextlib.redirect_stdout(io.StringIO()):
         seed=course.seed, device=course.device,
     )  # fmt: skip
 alphas = searching.read_log("alphas")[-1]["alphas"]
-drawing.show(drawing.cell_graph(found, "normal", alphas, PRIMITIVES[settings.space.space]))
+drawing.show(upright(drawing.cell_graph(found, "normal", alphas, PRIMITIVES[settings.space.space])))
 
 # %% [markdown]
 # ## Build one yourself
 #
 # Begin with a cell, and choose the two edges of its last node. Picture, parameters and multiply-adds follow at once:
-# those of the whole network at this profile's size (`nasda.networks.count_cost`; the head is not counted, batch norm,
-# pooling and additions cost no multiply-adds). Try to make the network dearer without a separable convolution. Find
-# the operation that costs parameters but almost no multiply-adds, and say why. Choose the same input twice: eq. 5
-# allows it, but deriving a cell from α never does it, since it takes the two strongest *different* inputs.
+# those of the whole network at this profile's size (`nasda.networks.count_cost`; the head is not counted, and batch
+# norm, pooling and additions cost no multiply-adds). Three things to try. Is a skip free in the normal cell, and in
+# the reduction cell? Which operation brings the most parameters for its multiply-adds? And choose the same input
+# twice: eq. 5 allows it, but deriving a cell from α never does it, for it takes the two strongest *different* inputs.
 
 # %% tags=["thumbnail"]
 STARTS = {"resnet-like": NAMED["resnet-like"]} | {f"random {n}": random_genotype(4, SPACE, n) for n in (1, 2)}
@@ -608,7 +613,7 @@ def build(start, kind, first_input, first_operation, second_input, second_operat
     network = DerivedNetwork(genotype, settings.space, classes, seed=0)
     sum_of = " + ".join(f"{operation_label(edge.operation)}({state_label(edge.input)})" for edge in last)
     cost = count_cost(network, settings.data.height, settings.data.width)
-    return drawing.cell_graph(genotype, kind), f"node 3 = {sum_of}, in every {kind} cell\n{cost}"
+    return upright(drawing.cell_graph(genotype, kind)), f"node 3 = {sum_of}, in every {kind} cell\n{cost}"
 
 
 explore(
@@ -717,23 +722,24 @@ def cost_of(genotype):
 
 groups = {"60 random genotypes": [random_genotype(NODE_COUNT, SPACE, seed) for seed in range(60)]}
 groups |= {"resnet-like": [GENOTYPE]}
-groups |= {f"only {operation_label(o)}": [everywhere(o)] for o in ("skip_connect", "sep_conv_3x3", "part_aware")}
+groups |= {f"only {operation_label(o)}": [everywhere(o)] for o in ("max_pool_3x3", "sep_conv_3x3", "part_aware")}
 costs = {name: [cost_of(genotype) for genotype in group] for name, group in groups.items()}
 costs_picture(costs)
 
 # %% [markdown]
-# Two lessons. First, even a network of skips only has parameters: the 1×1 convolutions at each cell's inputs, and the
-# stem, are a fixed price. Second, the part-aware module lies off the cloud's direction. Its projections work on P
-# vectors instead of H × W pixels, so they add parameters and hardly any multiply-adds. Whoever compares two searched
-# networks should compare their size as well, for a larger network is often simply better.
+# Three things are in this picture. Even the cheapest network, of pooling only, has a price: the 1×1 convolutions at
+# each cell's inputs, and the stem. The cloud is wide: random cells differ in size several times over. And the
+# part-aware module has about as many parameters as the separable convolution, but far fewer multiply-adds, since its
+# projections work on P vectors instead of H × W pixels. (A skip, by the way, is free in a normal cell only: in a
+# reduction cell it is a factorised reduction, with weights.) Whoever compares two searched networks should compare
+# their cost as well, for a larger network is often simply better.
 
 # %%
 parameters = sorted(cost.parameters for cost in costs["60 random genotypes"])
 few, many = parameters[0], parameters[-1]
 print(f"60 random genotypes: from {few:,} to {many:,} parameters, factor {many / few:.1f}")
-dearest = costs["only sep conv 3×3"][0]
-print(f"fixed price (only skips): {costs['only skip connect'][0]}")
-print(f"only separable convolutions: {dearest}")
+for name in list(costs)[2:]:
+    print(f"{name}: {costs[name][0]}")
 
 # %% [markdown]
 # ## The whole network
@@ -837,7 +843,7 @@ for height in (smallest, smallest - 1):
 # ResNet-50, the baseline of Table 1, on the same images.
 
 # %%
-paper = profile("paper", TASK)
+paper = profile("paper", course.task.name)
 height, width = paper.data.height, paper.data.width
 giants = {
     "resnet-like cells": DerivedNetwork(GENOTYPE, paper.space, 1000, seed=0),
@@ -848,30 +854,35 @@ for name, giant in giants.items():
     print(f"{name:18} {count_cost(giant.to('meta'), height, width)}")
 
 # %% [markdown]
-# A searched network is a light one. The supernet that is searched is not, for it computes all candidates at once and
+# A derived network is a light one. The supernet that is searched is not, for it computes all candidates at once and
 # keeps their outputs for the backward pass. The paper does not say which stride its stem has; a little arithmetic
-# narrows it down. We add up the outputs of all layers for a batch of 64:
+# narrows it down. We add up the outputs of all layers for a batch of 64. Memory grows with the pixels: a vehicle's
+# square image has twice as many as a person's.
 
 
 # %%
 def gigabytes(stem_stride, batch=64):
-    """Memory of all layers' outputs in float32, for one forward pass of the supernet at the paper's size."""
+    """Memory of all layers' outputs in float32, for one forward pass on persons at the paper's size."""
+    paper = profile("paper", "person")
     space, sizes = dataclasses.replace(paper.space, stem_stride=stem_stride), []
     supernet = Supernet(space, 1000, seed=0, form="clear").to("meta")
     for layer in supernet.modules():
         if not list(layer.children()):  # a convolution, a norm, a pooling
             layer.register_forward_hook(lambda _, inputs, output: sizes.append(output.numel()))
     with torch.no_grad():
-        supernet.features(torch.zeros(batch, 3, height, width, device="meta"))
+        supernet.features(torch.zeros(batch, 3, paper.data.height, paper.data.width, device="meta"))
     return 4 * sum(sizes) / 1e9
 
 
 for stride in (1, 2, 4):
-    print(f"stem of stride {stride}: {gigabytes(stride):6.1f} GB")
+    memory = gigabytes(stride)
+    print(f"stem of stride {stride}: {memory:5.0f} GB for persons, {2 * memory:5.0f} GB for vehicles")
 
 # %% [markdown]
-# The paper's card, an RTX 3090, has 24 GB (§3.3). Only a stem of stride 4 fits into it, and that is what the `paper`
-# profile takes. Such arithmetic is worth its five minutes whenever a paper leaves a number out.
+# The paper's card has 24 GB (§3.3). For persons only a stem of stride 4 fits into it, and that is what the `paper`
+# profile takes. For vehicles not even that fits by this count; but the count is generous, for an implementation can
+# overwrite outputs, recompute them, or keep them in half precision. Such arithmetic is worth its five minutes whenever
+# a paper leaves a number out.
 #
 # ## What did we learn?
 #
