@@ -95,11 +95,11 @@ print(f"images {tuple(pixels.shape)} → feature map {tuple(x.shape)}")
 
 # %%
 def norm(y):
-    """Batch norm without learnable scale: every channel gets mean 0 and variance 1 over the batch."""
+    """Batch norm without learnable scale: each channel gets mean 0 and variance 1."""
     return F.batch_norm(y, None, None, training=True)
 
 
-def depthwise_pointwise(x, kernels, mix, dilation):
+def depthwise(x, kernels, mix, dilation):
     each = F.conv2d(F.relu(x), kernels, padding=dilation, dilation=dilation, groups=len(kernels))
     return norm(F.conv2d(each, mix))
 
@@ -109,8 +109,8 @@ by_hand = {
     "max_pool_3x3": lambda x: norm(F.max_pool2d(x, 3, 1, 1)),
     "avg_pool_3x3": lambda x: norm(F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)),
     "skip_connect": lambda x: x,
-    "sep_conv_3x3": lambda x, k1, m1, k2, m2: depthwise_pointwise(depthwise_pointwise(x, k1, m1, 1), k2, m2, 1),
-    "dil_conv_3x3": lambda x, kernels, mix: depthwise_pointwise(x, kernels, mix, 2),
+    "sep_conv_3x3": lambda x, k1, m1, k2, m2: depthwise(depthwise(x, k1, m1, 1), k2, m2, 1),
+    "dil_conv_3x3": lambda x, kernels, mix: depthwise(x, kernels, mix, 2),
 }
 
 # %% [markdown]
@@ -125,8 +125,9 @@ for name, forward in by_hand.items():
     with torch.no_grad():
         ours, theirs = forward(x, *operation.parameters()), operation(x)
     torch.testing.assert_close(ours, theirs)
-    shapes = ", ".join(str(tuple(p.shape)) for p in operation.parameters()) or "no weights"
-    print(f"{operation_label(name):13} equal, {sum(p.numel() for p in operation.parameters()):4} weights: {shapes}")
+    weights = sum(p.numel() for p in operation.parameters())
+    shapes = ", ".join(str(tuple(p.shape)) for p in operation.parameters())
+    print(f"{operation_label(name):13} equal, {weights:4} weights  {shapes}")
 
 # %% [markdown]
 # ### Exercise 01.1 ●○○ (5 minutes)
@@ -170,7 +171,7 @@ exercises.check("01.1", sep_conv_weights)
 # gradient's size over twenty random weights and inputs. This is the *receptive field*, and its shading shows more than
 # its outline does: pixels at the border have fewer paths to the centre than those in the middle (Luo et al. 2016).
 #
-# Everything is in evaluation mode here. The reason comes after the picture.
+# Everything is in evaluation mode here; the reason comes after the picture.
 
 
 # %%
@@ -183,7 +184,7 @@ def sees(name, stride=1, *, height=16, width=12, training=False, draws=20):
             image = torch.randn(2, 3, height, width, requires_grad=True)
         output = operation(image)
         centre = output[0, :, output.shape[2] // 2, output.shape[3] // 2].sum()
-        (gradient,) = torch.autograd.grad(centre + 0 * image.sum(), image)  # 0 · …: none depends on nothing
+        (gradient,) = torch.autograd.grad(centre + 0 * image.sum(), image)  # 0 · … is there for none
         field += gradient[0].abs().sum(dim=0) / draws
     return field
 
@@ -215,7 +216,9 @@ operations_picture({"an image": shown, "sees, stride 1": fields[1], "sees, strid
 #
 # ### Break it: the same in training mode
 #
-# In training, batch norm subtracts the mean of the whole batch. Then every pixel has an influence, if a small one:
+# In training, batch norm subtracts the mean of the whole batch. Then every pixel of every image in the batch has an
+# influence, if a small one. Whoever measures receptive fields without calling `eval()` first finds out about batch
+# norm instead:
 
 # %%
 for mode in ("evaluation", "training"):
@@ -231,28 +234,28 @@ for mode in ("evaluation", "training"):
 
 # %%
 with seeded(course.seed), torch.no_grad():
-    kernels, mix = make_operation("dil_conv_3x3", CHANNELS, affine=False).parameters()
+    k, mix = make_operation("dil_conv_3x3", CHANNELS, affine=False).parameters()
     raw = {
         "identity": x,
         "max pool 3×3": F.max_pool2d(x, 3, 1, 1),
         "avg pool 3×3": F.avg_pool2d(x, 3, 1, 1, count_include_pad=False),
-        "dil conv 3×3": F.conv2d(F.conv2d(F.relu(x), kernels, padding=2, dilation=2, groups=CHANNELS), mix),
+        "dil conv 3×3": F.conv2d(F.conv2d(F.relu(x), k, padding=2, dilation=2, groups=CHANNELS), mix),
     }
 for name, y in raw.items():
-    print(f"{name:13} without norm: mean {y.mean():5.2f}, std {y.std():4.2f}; with norm: std {norm(y).std():4.2f}")
+    print(f"{name:13} without norm: mean {y.mean():5.2f}, std {y.std():4.2f}; with: {norm(y).std():4.2f}")
 
 # %% [markdown]
 # A maximum of nine values is larger than each of them, an average is smaller in spread, and a fresh convolution
-# shrinks its input several times. With equal α the largest term would drown the others, and a search would notice its
-# size, not its use. (The identity has no norm: what it passes on is a sum of terms that had one.)
+# shrinks its input several times. With equal α the largest term would drown the others, and a search would notice a
+# term's size, not its use. (The identity has no norm: what it passes on is a sum of terms that had one.)
 #
 # ## The part-aware module, step by step
 #
 # Auto-ReID (Quan et al. 2019) adds an operation for bodies. A pedestrian's box has a fixed order from top to bottom,
 # head, torso, legs, feet; so cut the feature map into P horizontal stripes, make one vector of each, and let these
-# vectors look at each other before they go back to where they came from. §2.3 describes it in two sentences, without
-# an equation. In full it is four steps; $S_p$ are the rows of part $p$, and the paper gives these equations no
-# numbers:
+# vectors look at each other before they go back to where they came from. §2.3 describes it in a few sentences, without
+# an equation. In full it is four steps; $S_p$ are the rows of part $p$, and the letters that number the equations are
+# ours:
 #
 # $$v_p = \frac{1}{|S_p|\,W} \sum_{r \in S_p} \sum_{w} x_{:,r,w} \tag{a}$$
 #
@@ -271,9 +274,9 @@ PARTS = settings.space.parts
 
 def mean_colours(images):
     """Each stripe filled with its mean colour: (B, 3, H, W) → the same shape."""
-    of_row = rows_to_parts(images.shape[2], PARTS)  # which part each row belongs to
-    v = torch.stack([images[:, :, of_row == part].mean(dim=(2, 3)) for part in range(PARTS)], dim=1)
-    return v[:, of_row].transpose(1, 2).unsqueeze(3).expand_as(images)
+    stripes = images.unflatten(2, (PARTS, -1))  # (B, 3, P, H/P, W)
+    v = stripes.mean(dim=(3, 4), keepdim=True)  # (a)
+    return v.expand_as(stripes).flatten(2, 3)
 
 
 def side_by_side(rows):
@@ -304,7 +307,7 @@ stripes = x.unflatten(2, (PARTS, height // PARTS))  # H rows become P stripes of
 v = stripes.mean(dim=(3, 4)).transpose(1, 2)  # (a)
 W = module.project[1].weight.detach().reshape(PARTS, module.hidden, channels)
 u = norm(torch.einsum("poc,bpc->bpo", W, F.relu(v)).flatten(1)).unflatten(1, (PARTS, -1))  # (b)
-print(f"x {tuple(x.shape)}   stripes {tuple(stripes.shape)}   v {tuple(v.shape)}   u {tuple(u.shape)}")
+print(f"x {tuple(x.shape)}  stripes {tuple(stripes.shape)}  v {tuple(v.shape)}  u {tuple(u.shape)}")
 
 # %% [markdown]
 # Step (c) is self-attention as in a transformer, with three differences: its tokens are the P parts of one image; the
@@ -388,7 +391,7 @@ except NasdaError as error:
 # %% [markdown]
 # ## Attention among the parts of an image
 #
-# What does A look like in a network that has learnt something? We train one briefly, some dozens of steps on the
+# What does A look like in a network that has learnt something? We train one briefly, about a hundred steps on the
 # source: a network whose reduction cells hold a part-aware module each (the genotype `resnet-like`; genotypes come
 # below). It stays in a run folder, so that a second execution finds it. Beside it stands the same network before
 # training, with the same initial weights.
@@ -401,7 +404,14 @@ training = RunFolder(lesson / "resnet-like")
 classes = len(identities(course.task.source.train))
 with contextlib.redirect_stdout(io.StringIO()):  # a line an epoch; notebook 04 looks at such lines
     trained = run_training(
-        training, course.task, GENOTYPE, settings.space, brief, settings.data, seed=course.seed, device=course.device
+        training,
+        course.task,
+        GENOTYPE,
+        settings.space,
+        brief,
+        settings.data,
+        seed=course.seed,
+        device=course.device,
     )
 untrained = DerivedNetwork(GENOTYPE, settings.space, classes, seed=course.seed).to(course.device)
 losses = [row["loss"] for row in training.read_log("loss")]
@@ -414,7 +424,7 @@ print(f"loss (eq. 9), mean of an epoch: {losses[0]:.2f} in the first, {losses[-1
 
 # %%
 def attention_of(network, block):
-    """A of the part-aware module in the reduction cell that opens `block` (2 to 4): (8, parts, parts)."""
+    """A in the part-aware module of the reduction cell of `block` (2 to 4): (8, parts, parts)."""
     modules = [module for module in network.eval().modules() if isinstance(module, PartAware)]
     module, fetched = modules[block - 2], []
     hook = module.register_forward_pre_hook(lambda _, inputs: fetched.append(inputs[0]))
@@ -425,14 +435,16 @@ def attention_of(network, block):
         return module.attend(vectors.reshape(len(pixels), module.parts, -1))[1].cpu()
 
 
+print(f"mean distance of A's entries from 1/{PARTS}")
 for block in (2, 3, 4):
-    far = [(attention_of(network, block) - 1 / PARTS).abs().mean() for network in (untrained, trained)]
-    print(f"block {block}: mean distance of A's entries from 1/{PARTS}: untrained {far[0]:.3f}, trained {far[1]:.3f}")
+    far = [(attention_of(net, block) - 1 / PARTS).abs().mean() for net in (untrained, trained)]
+    print(f"block {block}: untrained {far[0]:.3f}, trained {far[1]:.3f}")
 
 # %% [markdown]
 # An untrained module hardly prefers anything: each part takes a little of all parts, and the module amounts to one
-# global average. In the trained one, parts have preferences. The next picture shows both for one image: from every
-# part on the left run lines to the parts that it takes from, the wider, the more.
+# global average. In the trained one, parts have preferences, in some images and blocks more than in others. The next
+# picture shows both for one image: from every part on the left run lines to the parts that it takes from, the wider,
+# the more.
 #
 # Move through the images, and into deeper blocks. Two things to look for. Are the preferences the same for all images,
 # or does each image have its own? And is a part most interested in itself?
@@ -442,11 +454,11 @@ for block in (2, 3, 4):
 def look(image, block):
     photo = photos[image].permute(1, 2, 0).numpy()
     weights = [attention_of(network, block)[image].numpy() for network in (untrained, trained)]
-    lines = [
-        f"part {part} takes " + ", ".join(f"{100 * share:.0f} % of part {other}" for other, share in enumerate(row))
-        for part, row in enumerate(weights[1])
-    ]
-    return attention_links([photo] * 2, weights, ["untrained", "trained"]), "Trained:\n" + "\n".join(lines)
+    lines = ["Trained:"]
+    for part, row in enumerate(weights[1]):
+        shares = ", ".join(f"{100 * share:.0f} % of part {other}" for other, share in enumerate(row))
+        lines.append(f"part {part} takes {shares}")
+    return attention_links([photo] * 2, weights, ["untrained", "trained"]), "\n".join(lines)
 
 
 explore(
@@ -457,9 +469,10 @@ explore(
 
 # %% [markdown]
 # Be careful with stories here. These lines say where a briefly trained module takes its values from, not that it
-# helps: whether it does is a question for a test set, with seeds (notebooks 04 and 07). In Auto-ReID's published cells
-# the module stands in reduction cells only. And nothing in it knows of bodies: with vehicles its stripes are roof,
-# windows, bonnet and road, and the assumption behind it, that the same part is at the same height, is worth less.
+# helps: whether it does is a question for a test set, with seeds (notebooks 04 and 07). In the three cells that
+# Auto-ReID's authors published, the module stands in reduction cells only. And nothing in it knows of bodies: with
+# vehicles its stripes are roof, windows, bonnet and road, and the assumption behind it, that the same part is at the
+# same height, is worth less.
 #
 # ## A cell is a directed acyclic graph
 #
@@ -524,7 +537,8 @@ NODES = (
     (Edge("sep_conv_3x3", 0), Edge("skip_connect", 1)),
     (Edge("part_aware", 1), Edge("max_pool_3x3", 2)),
 )
-network = DerivedNetwork(Genotype(normal=NODES, reduce=NODES), settings.space, classes, seed=course.seed)
+by_us = Genotype(normal=NODES, reduce=NODES)
+network = DerivedNetwork(by_us, settings.space, classes, seed=course.seed)
 first = network.cells[0]  # a normal cell, nasda.cells.Cell
 with torch.no_grad():
     stem = network.stem(pixels)
@@ -532,8 +546,14 @@ with torch.no_grad():
     op = first.operations
     node_0 = op[0](i_0) + op[1](i_1)
     node_1 = op[2](i_1) + op[3](node_0)
-    torch.testing.assert_close(torch.cat([node_0, node_1], dim=1), first(stem, stem))
-print(f"inputs {tuple(i_0.shape)} and {tuple(i_1.shape)} → output {tuple(first(stem, stem).shape)}, equal to Cell")
+    output = torch.cat([node_0, node_1], dim=1)
+    torch.testing.assert_close(output, first(stem, stem))
+print(f"two inputs {tuple(i_0.shape)} → output {tuple(output.shape)}, equal to Cell")
+
+# %% [markdown]
+# The same as a picture, with the inputs above and the output below, read from top to bottom:
+
+# %%
 
 
 def upright(graph):
@@ -542,7 +562,7 @@ def upright(graph):
     return graph
 
 
-drawing.show(upright(drawing.cell_graph(network.genotype, "normal")))
+drawing.show(upright(drawing.cell_graph(by_us, "normal")))
 
 # %% [markdown]
 # A detail is hidden in `first.inputs`. The last two cells may have other channels, and, behind a reduction, another
@@ -559,7 +579,9 @@ drawing.show(upright(drawing.cell_graph(network.genotype, "normal")))
 NODE_COUNT, SPACE = 4, PRIMITIVES["reid"]
 edges = edge_count(NODE_COUNT)
 print(f"{edges} edges × {len(SPACE)} operations = {edges * len(SPACE)} candidates in a cell")
-drawing.show(drawing.supercell_graph(NODE_COUNT, SPACE))
+graph = drawing.supercell_graph(NODE_COUNT, SPACE)
+graph.graph_attr.update(ranksep="0.25", nodesep="0.2")
+drawing.show(graph)
 
 # %% [markdown]
 # A derived cell keeps two edges a node, and on each edge one operation. Three ways to choose: **by hand**, **by lot**,
@@ -602,7 +624,8 @@ drawing.show(upright(drawing.cell_graph(found, "normal", alphas, PRIMITIVES[sett
 # twice: eq. 5 allows it, but deriving a cell from α never does it, for it takes the two strongest *different* inputs.
 
 # %% tags=["thumbnail"]
-STARTS = {"resnet-like": NAMED["resnet-like"]} | {f"random {n}": random_genotype(4, SPACE, n) for n in (1, 2)}
+STARTS = {"resnet-like": NAMED["resnet-like"]}
+STARTS |= {f"random {n}": random_genotype(4, SPACE, n) for n in (1, 2)}
 REAL = {operation_label(name): name for name in SPACE if name != NONE}
 STATES = [(state_label(state), state) for state in range(5)]
 
@@ -611,9 +634,10 @@ def build(start, kind, first_input, first_operation, second_input, second_operat
     last = (Edge(first_operation, first_input), Edge(second_operation, second_input))
     genotype = dataclasses.replace(STARTS[start], **{kind: (*STARTS[start].cell(kind)[:-1], last)})
     network = DerivedNetwork(genotype, settings.space, classes, seed=0)
-    sum_of = " + ".join(f"{operation_label(edge.operation)}({state_label(edge.input)})" for edge in last)
     cost = count_cost(network, settings.data.height, settings.data.width)
-    return upright(drawing.cell_graph(genotype, kind)), f"node 3 = {sum_of}, in every {kind} cell\n{cost}"
+    first, second = (f"{operation_label(edge.operation)}({state_label(edge.input)})" for edge in last)
+    words = f"node 3 = {first} + {second}, in every {kind} cell\n{cost}"
+    return upright(drawing.cell_graph(genotype, kind)), words
 
 
 explore(
@@ -641,8 +665,9 @@ def choices(node, operations):
 
 
 for operations in (6, 7):
-    counts = [sum(1 for _ in product(*(choices(node, operations) for node in range(nodes)))) for nodes in (1, 2)]
-    print(f"{operations} operations: {counts[0]:,} cells of one node, {counts[1]:,} of two")
+    first, second = choices(0, operations), choices(1, operations)
+    both = sum(1 for _ in product(first, second))
+    print(f"{operations} operations: {len(first):,} cells of one node, {both:,} of two")
 
 # %% [markdown]
 # ### Exercise 01.4 ●●○ (10 minutes)
@@ -683,7 +708,8 @@ seconds = sum(row["seconds"] for row in training.read_log("seconds"))
 for space, names in PRIMITIVES.items():
     one_kind = math.prod(len(choices(node, len(names))) for node in range(NODE_COUNT))
     years = one_kind**2 * seconds / (365 * 24 * 3600)
-    print(f"{space}: {one_kind:,} cells, {one_kind**2:.1e} genotypes, about 10^{math.log10(years):.0f} years")
+    power = round(math.log10(years))
+    print(f"{space}: {one_kind:,} cells, {one_kind**2:.1e} genotypes, about 10^{power} years")
 
 # %% [markdown]
 # The part-aware module, a single operation more, multiplies the number of cells by about four, and of genotypes by
@@ -697,7 +723,7 @@ for operations in (6, 7):
     cells = list(product(choices(0, operations), choices(1, operations)))
     # The nodes can trade places where the second one does not use the first.
     distinct = {tuple(sorted(cell)) if cell[1][0] == (0, 1) else cell for cell in cells}
-    print(f"{operations} operations: {len(cells):,} cells of two nodes, {len(distinct):,} up to renaming")
+    print(f"{operations} operations: {len(cells):,} cells, {len(distinct):,} up to renaming")
 
 # %% [markdown]
 # The DARTS paper, too, gives its count without regard to such symmetry. Where cells are listed one by one, as in
@@ -722,7 +748,8 @@ def cost_of(genotype):
 
 groups = {"60 random genotypes": [random_genotype(NODE_COUNT, SPACE, seed) for seed in range(60)]}
 groups |= {"resnet-like": [GENOTYPE]}
-groups |= {f"only {operation_label(o)}": [everywhere(o)] for o in ("max_pool_3x3", "sep_conv_3x3", "part_aware")}
+for name in ("max_pool_3x3", "sep_conv_3x3", "part_aware"):
+    groups[f"only {operation_label(name)}"] = [everywhere(name)]
 costs = {name: [cost_of(genotype) for genotype in group] for name, group in groups.items()}
 costs_picture(costs)
 
@@ -759,7 +786,7 @@ with torch.no_grad():
     f = network.features(pixels)
 print(f"image {tuple(pixels.shape[1:])}, stem {tuple(network.stem(pixels).shape[1:])}")
 for place, shape in zip(network.places, outputs, strict=True):
-    print(f"{place.kind:6} cell, C = {place.channels:3}, inputs of {place.inputs} channels → {shape}")
+    print(f"{place.kind:6} cell, C = {place.channels:3}, inputs {place.inputs} channels → {shape}")
 print(f"global average pooling → f {tuple(f.shape[1:])}")
 
 # %% [markdown]
@@ -773,7 +800,8 @@ def stack(channels, cells_per_block, stem_stride):
     space = dataclasses.replace(settings.space, **size)
     height, width = settings.data.height, settings.data.width
     cost = count_cost(DerivedNetwork(GENOTYPE, space, classes, seed=0).to("meta"), height, width)
-    return drawing.macro_graph(**size, height=height, width=width, embedding=space.embedding), str(cost)
+    graph = drawing.macro_graph(**size, height=height, width=width, embedding=space.embedding)
+    return graph, str(cost)
 
 
 explore(
@@ -793,7 +821,7 @@ explore(
 
 # %% tags=["exercise"]
 def rows_per_block(height, stem_stride):
-    """Rows of the output of the cells in blocks 1 to 4, for images of `height` rows: a list of four numbers."""
+    """Rows that cells put out in blocks 1 to 4, for images of `height` rows: four numbers."""
     ...
 
 
@@ -845,9 +873,10 @@ for height in (smallest, smallest - 1):
 # %%
 paper = profile("paper", course.task.name)
 height, width = paper.data.height, paper.data.width
+by_lot = random_genotype(NODE_COUNT, SPACE, course.seed)
 giants = {
     "resnet-like cells": DerivedNetwork(GENOTYPE, paper.space, 1000, seed=0),
-    "random cells": DerivedNetwork(random_genotype(4, SPACE, course.seed), paper.space, 1000, seed=0),
+    "random cells": DerivedNetwork(by_lot, paper.space, 1000, seed=0),
     "ResNet-50": ResNet50(paper.space, 1000, seed=0),
 }
 for name, giant in giants.items():
@@ -862,7 +891,7 @@ for name, giant in giants.items():
 
 # %%
 def gigabytes(stem_stride, batch=64):
-    """Memory of all layers' outputs in float32, for one forward pass on persons at the paper's size."""
+    """Memory of all layers' outputs in float32: one forward pass on persons, at the paper's size."""
     paper = profile("paper", "person")
     space, sizes = dataclasses.replace(paper.space, stem_stride=stem_stride), []
     supernet = Supernet(space, 1000, seed=0, form="clear").to("meta")
@@ -876,7 +905,7 @@ def gigabytes(stem_stride, batch=64):
 
 for stride in (1, 2, 4):
     memory = gigabytes(stride)
-    print(f"stem of stride {stride}: {memory:5.0f} GB for persons, {2 * memory:5.0f} GB for vehicles")
+    print(f"stem of stride {stride}: persons {memory:4.0f} GB, vehicles {2 * memory:4.0f} GB")
 
 # %% [markdown]
 # The paper's card has 24 GB (§3.3). For persons only a stem of stride 4 fits into it, and that is what the `paper`
