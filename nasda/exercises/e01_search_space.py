@@ -1,0 +1,225 @@
+"""Exercises of notebook 01: what a cell can be."""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import comb, prod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nasda.exercises import Exercise, NotAttempted, difference, like
+from nasda.networks import BLOCKS
+from nasda.operations import rows_to_parts
+
+
+def _advised(
+    reference: Callable[..., Any],
+    cases: Sequence[Mapping[str, Any]],
+    mistakes: Sequence[tuple[Callable[..., Any], str]],
+    praise: str,
+) -> Exercise:
+    """`like`, and advice for an answer that does on every case what one of the usual `mistakes` does."""
+    plain = like(reference, cases, praise=praise)
+
+    def judge(answer: Any) -> str | None:
+        words = plain.judge(answer)
+        if words is None or not callable(answer):
+            return words
+        for mistake, advice in mistakes:
+            if like(mistake, cases).judge(answer) is None:
+                return f"{words}. {advice}"
+        return words
+
+    return Exercise(judge, praise)
+
+
+# 01.1
+
+
+def _separable(channels: int) -> int:
+    return 2 * (9 * channels + channels**2)
+
+
+_SEPARABLE_MISTAKES = [
+    (lambda channels: 9 * channels + channels**2, "That is one depth-wise and one point-wise layer: DARTS applies two"),
+    (lambda channels: 9 * channels**2, "That is an ordinary 3×3 convolution: there every output sees every channel"),
+    (lambda channels: 18 * channels**2, "Those are two ordinary 3×3 convolutions: depth-wise, a channel sees itself"),
+]
+
+
+# 01.2
+
+
+def _part_means(x: Tensor, parts: int) -> Tensor:
+    membership = rows_to_parts(x.shape[2], parts)
+    return torch.stack([x[:, :, membership == part].mean(dim=(2, 3)) for part in range(parts)], dim=1)
+
+
+def _overlapping(x: Tensor, parts: int) -> Tensor:
+    return F.adaptive_avg_pool2d(x, (parts, 1)).squeeze(3).transpose(1, 2)
+
+
+def _cut_off(x: Tensor, parts: int) -> Tensor:
+    rows = x.shape[2] // parts
+    return x[:, :, : rows * parts].unflatten(2, (parts, rows)).mean(dim=(3, 4)).transpose(1, 2)
+
+
+def _longest_first(x: Tensor, parts: int) -> Tensor:
+    return torch.stack([stripe.mean(dim=(2, 3)) for stripe in x.tensor_split(parts, dim=2)], dim=1)
+
+
+_POOLING_MISTAKES = [
+    (_overlapping, "Adaptive pooling lets neighbouring windows overlap: here every row belongs to one part only"),
+    (_cut_off, "The last rows are left out: every row belongs to a part, also where H does not divide"),
+    (_longest_first, "tensor_split puts the longer stripes first: here row r belongs to part ⌊r · P / H⌋"),
+]
+
+
+def _ramp(height: int) -> Tensor:
+    """(1, 1, height, 2): each row holds the square of its number, so that every row counts in its own way."""
+    return (torch.arange(height, dtype=torch.float32) ** 2).reshape(1, 1, height, 1).repeat(1, 1, 1, 2)
+
+
+# 01.3
+
+
+def _double(x: Tensor) -> Tensor:
+    return 2 * x
+
+
+def _negate(x: Tensor) -> Tensor:
+    return -x
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
+_NODES = {
+    "one node, double(I₀) + negate(I₁)": [((_double, 0), (_negate, 1))],
+    "two nodes, the second double(node 0) + same(I₁)": [((_same, 0), (_same, 1)), ((_double, 2), (_same, 1))],
+}
+
+
+def _cell(inputs: list[Tensor], nodes: list[Any]) -> Tensor:
+    states = list(inputs)
+    for (first, i), (second, j) in nodes:
+        states.append(first(states[i]) + second(states[j]))
+    return torch.cat(states[2:], dim=1)
+
+
+def _judge_cell(answer: Any) -> str | None:
+    if not callable(answer):
+        return f"expected a function, found {answer!r}"
+    inputs = [torch.full((1, 1, 1, 2), 1.0), torch.full((1, 1, 1, 2), 10.0)]
+    for words, nodes in _NODES.items():
+        expected, found = _cell(inputs, nodes), answer([x.clone() for x in inputs], nodes)
+        if found is None or found is ...:
+            raise NotAttempted
+        shape = tuple(getattr(found, "shape", ()))
+        if shape != tuple(expected.shape) and len(shape) == 4:
+            return f"for {words}: {_shape_advice(shape, len(nodes), tuple(expected.shape))}"
+        wrong = difference(expected, found)
+        if wrong:
+            return f"for {words}, where I₀ is 1 and I₁ is 10 everywhere: {wrong}"
+    return None
+
+
+def _shape_advice(found: tuple[int, ...], nodes: int, expected: tuple[int, ...]) -> str:
+    said = f"expected the shape {expected}, yours gave {found}"
+    if found[1] == nodes + 2:
+        return f"{said}. The two inputs are states, but only nodes go into the output"
+    if found[1] == 1:
+        return f"{said}. The output is the concatenation of all nodes, not their sum and not the last one"
+    return f"{said}. Concatenate along the channels, which are dimension 1"
+
+
+# 01.4
+
+
+def _count_cells(nodes: int, operations: int) -> int:
+    return prod(comb(2 + node, 2) * (operations - 1) ** 2 for node in range(nodes))
+
+
+_COUNTING_MISTAKES: list[tuple[Callable[..., Any], str]] = [
+    (
+        lambda nodes, operations: prod(comb(2 + node, 2) * operations**2 for node in range(nodes)),
+        "None never stands in a derived cell: one operation fewer to choose from",
+    ),
+    (
+        lambda nodes, operations: prod((2 + node) * (1 + node) * (operations - 1) ** 2 for node in range(nodes)),
+        "The two terms of a sum have no order: each pair of inputs was counted twice",
+    ),
+    (
+        lambda nodes, operations: prod((2 + node) ** 2 * (operations - 1) ** 2 for node in range(nodes)),
+        "The two inputs of a node differ, and their order does not count",
+    ),
+    (
+        lambda nodes, operations: sum(comb(2 + node, 2) * (operations - 1) ** 2 for node in range(nodes)),
+        "Choices of different nodes are free of each other: they multiply",
+    ),
+]
+
+
+# 01.5
+
+
+def _rows_per_block(height: int, stem_stride: int) -> list[int]:
+    rows = [-(-height // stem_stride)]
+    for _ in range(BLOCKS - 1):
+        rows.append(-(-rows[-1] // 2))
+    return rows
+
+
+_ROWS_MISTAKES: list[tuple[Callable[..., Any], str]] = [
+    (
+        lambda height, stem_stride: [height // stem_stride // 2**block for block in range(4)],
+        "An odd number of rows is rounded up: with padding, the last row has an output of its own",
+    ),
+    (
+        lambda height, stem_stride: [-(-height // (stem_stride * 2 ** (block + 1))) for block in range(4)],
+        "The first block has no reduction cell",
+    ),
+    (
+        lambda height, stem_stride: [-(-height // 2**block) for block in range(4)],
+        "The stem divides the height, too",
+    ),
+]
+
+
+EXERCISES = {
+    "01.1": _advised(
+        _separable,
+        [{"channels": 4}, {"channels": 32}],
+        _SEPARABLE_MISTAKES,
+        praise="Against 9C² of an ordinary 3×3 convolution: the larger C, the nearer to two ninths of it",
+    ),
+    "01.2": _advised(
+        _part_means,
+        [
+            {"x": _ramp(8), "parts": 4},
+            {"x": _ramp(10), "parts": 4},
+            {"x": torch.arange(84.0).reshape(1, 2, 7, 6), "parts": 3},
+        ],
+        _POOLING_MISTAKES,
+        praise="The library does the same with one matrix product (PartAware.pool), without a loop over parts",
+    ),
+    "01.3": Exercise(_judge_cell, praise="These are the last lines of nasda.cells.Cell.forward"),
+    "01.4": _advised(
+        _count_cells,
+        [{"nodes": 1, "operations": 6}, {"nodes": 2, "operations": 6}, {"nodes": 4, "operations": 7}],
+        _COUNTING_MISTAKES,
+        praise="A genotype has two such cells, normal and reduction: the number is squared once more",
+    ),
+    "01.5": _advised(
+        _rows_per_block,
+        [
+            {"height": 64, "stem_stride": 2},
+            {"height": 49, "stem_stride": 2},
+            {"height": 256, "stem_stride": 4},
+        ],
+        _ROWS_MISTAKES,
+        praise="The part-aware module wants as many rows as parts: this says where that becomes too much to ask",
+    ),
+}
