@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageChops
@@ -80,15 +80,9 @@ def precision_recall(ranks: Sequence[int] | np.ndarray, title: str = "") -> Plot
             axes.annotate(f"rank {rank}", (right, after), (-4, 6), textcoords="offset points", ha="right", fontsize=9)
     both = average_precision(ranks), average_precision_trapezoid(ranks)
     handles = [
-        Rectangle((0, 0), 1, 1, color=SKY, alpha=0.55, label=f"trapezoids: {both[1]:.3f}"),
-        Rectangle(
-            (0, 0),
-            1,
-            1,
-            facecolor="white",
-            edgecolor=VERMILLION,
-            hatch="////",
-            label=f"what they leave out: {both[0] - both[1]:.3f}",
+        Patch(color=SKY, alpha=0.55, label=f"trapezoids: {both[1]:.3f}"),
+        Patch(
+            facecolor="white", edgecolor=VERMILLION, hatch="////", label=f"what they leave out: {both[0] - both[1]:.3f}"
         ),
     ]
     label = f"mean of precisions: {both[0]:.3f},\nall that is coloured"
@@ -110,7 +104,8 @@ def cmc_curves(curves: Mapping[str, ArrayLike]) -> Plot:
         shares = 100 * np.asarray(values)
         axes.plot(range(1, len(shares) + 1), shares, marker, linestyle=line, color=colour, label=name, markersize=5)
     axes.set(ylim=(0, 103), xlabel="k: how many gallery images are looked at", ylabel="queries with a hit (%)")
-    axes.set_xticks([1, *range(5, max(map(len, map(np.asarray, curves.values()))) + 1, 5)])
+    longest = max(len(np.asarray(values)) for values in curves.values())
+    axes.set_xticks([1, *range(5, longest + 1, 5)])
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)
     axes.legend(fontsize=10, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))

@@ -365,7 +365,7 @@ exercises.check("05.2", by_hand)
 # image while recall stands still, and jumps up at each right one. Rectangles reach up to the red lines. The
 # trapezoids are cut off at the blue ones. What is left out is a triangle for each right image.
 
-# %% tags=["thumbnail"]
+# %%
 disagreement = [average_precision(found) - average_precision_trapezoid(found) if len(found) else 0 for found in ours]
 query = int(np.argmax(disagreement))
 lesson.precision_recall(ours[query], f"Query {query} by colour histogram: {len(ours[query])} right images")
@@ -637,8 +637,6 @@ print("random features here: ", scores("random", "official"))
 settings = course.settings
 SEEDS = range(SEED, SEED + 3)
 EPOCHS = 10 if PROFILE == "tiny" else settings.train.epochs
-
-
 CELLS = {seed: random_genotype(settings.space.nodes, PRIMITIVES[settings.space.space], seed) for seed in SEEDS}
 
 
@@ -700,10 +698,10 @@ for better, worse in [
 # %% [markdown]
 # ### Exercise 05.5 ●●○ (10 minutes)
 #
-# Seed 1 gives both trainings the same cells and the same start. So the two lists are **paired**, and the fair
-# question is asked of their differences. Write a function that returns the mean of the paired differences (in-domain
-# less cross-domain) and its standard error, the sample standard deviation (with n − 1) divided by √n. As a rule of
-# thumb, a mean of less than two standard errors is not yet a finding; with three seeds, ask for four.
+# A seed gives both trainings the same cells. So the two lists are **paired**, and the fair question is asked of their
+# differences. Write a function that returns the mean of the paired differences (in-domain less cross-domain) and its
+# standard error, the sample standard deviation (with n − 1) divided by √n. As a rule of thumb, a mean of less than
+# two standard errors is not yet a finding; with three seeds, whose spread is itself a guess, ask for four.
 
 
 # %% tags=["exercise"]
@@ -759,9 +757,10 @@ print(f"{len(np.unique(q_pids))} identities, {len(q_pids)} queries")
 # difference is known better than each score alone. That is one more reason for pairing.
 #
 # Numbers last, pictures first: before you believe a row of a table, look at what it finds. Here are two queries as
-# one network sees them that was trained abroad, and as the same cells do that were trained at home.
+# one network sees them that was trained abroad, and as the same cells do that were trained at home. Look at the
+# backgrounds: which of the two has learnt to look past them?
 
-# %%
+# %% tags=["thumbnail"]
 shown, orders, titles = shown[[0, 2]].repeat(2), [], []
 for index, query in enumerate(shown):
     where = ("source", "target")[index % 2]
