@@ -220,7 +220,7 @@ assert same > 0.99 * len(ours)
 
 # %%
 def optimistic(distances: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Ranks that forget the ties."""
+    """Ranks that forget the ties; arguments as for `ranks`."""
     return np.array([1 + np.count_nonzero(distances < own) for own in distances[right]])
 
 
@@ -278,7 +278,7 @@ exercises.check("05.1", strict_ranks)
 
 # %%
 noise = evaluation.random_features(len(q_pids) + len(g_pids), SEED).double().numpy()
-features["random"] = noise[: len(q_pids)], noise[len(q_pids) :]
+features["guessing"] = noise[: len(q_pids)], noise[len(q_pids) :]
 curves = {}
 for name in features:
     of_queries = [ranks_of(name, query) for query in range(len(q_pids))]
@@ -288,8 +288,8 @@ lesson.cmc_curves(curves)
 
 # %% [markdown]
 # CMC is kind: whoever offers twenty guesses is right sooner or later, random features too. It is also blind to
-# everything after the first hit. Ranks 1, 2, 3 and ranks 1, 50, 90 give the same curve. Where one camera after the
-# other is to be followed, that is not the same. So a second score is needed that looks at every right image.
+# everything after the first hit. Ranks 1, 2, 3 and ranks 1, 50, 90 give the same curve. Whoever follows someone from
+# camera to camera needs all three. So a second score is wanted that looks at every right image.
 
 # %% [markdown]
 # ## Two things called average precision
@@ -368,9 +368,9 @@ exercises.check("05.2", by_hand)
 # trapezoids are cut off at the blue ones. What is left out is a triangle for each right image.
 
 # %%
-found = [of_query for of_query in ours if len(of_query)]
-disagreement = [average_precision(r) - average_precision_trapezoid(r) for r in found]
-worst = found[int(np.argmax(disagreement))]
+scored = [of_query for of_query in ours if len(of_query)]
+disagreement = [average_precision(r) - average_precision_trapezoid(r) for r in scored]
+worst = scored[int(np.argmax(disagreement))]
 lesson.precision_recall(worst, f"A query by colour histogram: {len(worst)} right images")
 
 # %% [markdown]
@@ -402,8 +402,8 @@ explore(
 # $$ \mathrm{AP} - \mathrm{AP}_{\text{trapezoid}}
 # = \frac{1}{2N} \sum_{j=1}^{N} \frac{r_j - j}{r_j\,(r_j - 1)} \;\ge\; 0. \tag{d} $$
 #
-# So the trapezoid is never the larger one. Each term can be made as large as possible on its own, and then the sum is
-# at most
+# So the trapezoid is never the larger one. Each term can be made as large as possible on its own, since the ranks
+# that do it are in ascending order. Then the sum is at most
 #
 # $$ \frac{1}{4N} \sum_{j=1}^{N} \frac{1}{2j - 1}, \tag{e} $$
 #
@@ -456,7 +456,7 @@ exercises.check("05.3", worst_ranks)
 # the difference of its two average precisions; the line is eq. (e).
 
 # %%
-lesson.disagreements([len(ranks) for ranks in ours if len(ranks)], disagreement)
+lesson.disagreements([len(of_query) for of_query in scored], disagreement)
 
 # %% [markdown]
 # On the real Market-1501 the colour histogram was measured at 7.80 % by eq. (b) and 7.17 % by eq. (c). Between two
@@ -466,7 +466,7 @@ lesson.disagreements([len(ranks) for ranks in ours if len(ranks)], disagreement)
 # %%
 official = evaluation.rank(*histogram, *ids)
 print("colour histogram:", official)
-our_mAP = np.mean([average_precision(of_query) for of_query in found])
+our_mAP = np.mean([average_precision(of_query) for of_query in scored])
 assert np.isclose(official.mAP, our_mAP, atol=1e-4)
 
 # %% [markdown]
@@ -480,15 +480,15 @@ assert np.isclose(official.mAP, our_mAP, atol=1e-4)
 # real code:
 #
 # - **camera rule forgotten**: the query's own camera's images of it count as right;
+# - **whole camera dropped**: *all* images of the query's camera are removed, not just those of its identity;
 # - **junk kept**: boxes of −1 stay and, matching no query, count as wrong;
-# - **distractors dropped**: someone cleaned the gallery of boxes that "have no label";
-# - **whole camera dropped**: *all* images of the query's camera are removed, not just those of its identity.
+# - **distractors dropped**: someone cleaned the gallery of boxes that "have no label".
 #
 # Before you run it, write down for each whether the score will rise or fall.
 
 
 # %%
-RULES = ("official", "camera rule forgotten", "junk kept", "distractors dropped", "whole camera dropped")
+RULES = "official", "camera rule forgotten", "whole camera dropped", "junk kept", "distractors dropped"
 
 
 def counts_under(rule: str, query: int) -> np.ndarray:
@@ -556,7 +556,7 @@ explore(
     draw_broken,
     query=ipywidgets.IntSlider(0, 0, len(q_pids) - 1),
     rule=ipywidgets.Dropdown(options=RULES, value=RULES[1]),
-    by=ipywidgets.Dropdown(options=["colour histogram", "camera only", "random"]),
+    by=ipywidgets.Dropdown(options=["colour histogram", "guessing", "camera only"]),
 )
 
 # %% [markdown]
@@ -618,7 +618,7 @@ begun = time.perf_counter()
 at_size = evaluation.rank(vectors[:3_368], vectors[3_368:], people, views[0], large, views[1])
 print(f"3,368 × {len(large):,} ranked in {time.perf_counter() - begun:.1f} s")
 print("random features there:", at_size)
-print("random features here: ", scores("random", "official"))
+print("random features here: ", scores("guessing", "official"))
 
 # %% [markdown]
 # The same ignorance, and mAPs that differ many times over. **Scores from different galleries cannot be compared.**
