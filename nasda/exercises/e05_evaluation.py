@@ -1,0 +1,189 @@
+"""Exercises of notebook 05: ties, both average precisions, the broken rule, paired differences."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from nasda.evaluation import average_precision, average_precision_trapezoid
+from nasda.exercises import Exercise, NotAttempted, difference, like, show
+from nasda.lessons.l05_evaluation import largest_difference
+
+
+def _advised(exercise: Exercise, advice: Callable[[Any], str]) -> Exercise:
+    """The same exercise; what is said of a wrong answer ends with the advice for it."""
+
+    def judge(answer: Any) -> str | None:
+        words = exercise.judge(answer)
+        return None if words is None else f"{words}. {advice(answer)}".removesuffix(". ")
+
+    return Exercise(judge, exercise.praise)
+
+
+# ------------------------------------------------------------------------------------------------------------ 05.1
+
+
+def strict_ranks(distances: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Ranks of the right images if wrong ones win every tie: by a sort, wrong before right at each distance."""
+    order = np.lexsort((right, distances))
+    return np.flatnonzero(right[order]) + 1
+
+
+def _case(distances: list[float], right: list[int]) -> dict[str, np.ndarray]:
+    return {"distances": np.array(distances), "right": np.array(right, dtype=bool)}
+
+
+_TIES = [
+    _case([0.1, 0.4, 0.2, 0.3], [0, 1, 1, 0]),
+    _case([0.5, 0.5, 0.2], [1, 0, 0]),
+    _case([0.5, 0.5, 0.2], [0, 1, 0]),
+    _case([0.3, 0.3, 0.3, 0.1], [1, 1, 0, 0]),
+    _case([1.0, 1.0, 1.0, 1.0, 1.0], [1, 0, 1, 0, 0]),
+]
+
+
+def _on_ties(answer: Any) -> str:
+    try:
+        one, two = ([int(rank) for rank in answer(**case)] for case in _TIES[2:4])
+    except Exception:
+        return ""
+    if one == [2]:
+        return "A wrong image at the same distance was not counted: it wins the tie"
+    if len(two) == 2 and two[0] == two[1]:
+        return "Two right images share a rank: of those at one distance, each stands one place after the other"
+    return ""
+
+
+# ------------------------------------------------------------------------------------------------------------ 05.2
+
+_RANKS = np.array([1, 4, 5])
+_BY_HAND = average_precision(_RANKS), average_precision_trapezoid(_RANKS)
+_SLIPS = {
+    (1 + 2 / 4 + 3 / 5) / 5: "divide by the number of right images, 3, not by the last rank",
+    (1 + 1 / 4 + 1 / 5) / 3: "the j-th right image has precision j / r, not 1 / r",
+    (1 + (2 / 4 + 1) / 2 + (3 / 5 + 2 / 4) / 2) / 3: (
+        "q is the precision just before the image, at rank r − 1, not that of the right image before it: "
+        "before rank 4 three images had been seen, one of them right"
+    ),
+    ((1 + 0) / 2 + (2 / 4 + 1 / 3) / 2 + (3 / 5 + 2 / 4) / 2) / 3: "at rank 1 nothing came before, and q is 1 there",
+}
+
+
+def _judge_by_hand(answer: Any) -> str | None:
+    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+        return f"expected two numbers, (eq. b, eq. c); found {show(answer)}"
+    if any(part is ... for part in answer):
+        raise NotAttempted
+    if difference(list(_BY_HAND[::-1]), list(answer), 2e-3) is None:
+        return "these are the two numbers, but in the other order: eq. (b) comes first, and is never the smaller one"
+    for name, right, found in zip(("eq. (b)", "eq. (c)"), _BY_HAND, answer, strict=True):
+        if difference(right, found, 2e-3) is not None:
+            slip = next((words for k, words in _SLIPS.items() if difference(k, found, 2e-3) is None), "")
+            return f"{name}: {show(found)} is not it" + (f": {slip}" if slip else ": write down p and q for each rank")
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------------ 05.3
+
+
+def _judge_worst(answer: Any) -> str | None:
+    if not callable(answer):
+        return f"expected a function, found {show(answer)}"
+    for positives in (1, 2, 3, 4, 10):
+        found = answer(positives)
+        if found is None or found is ...:
+            raise NotAttempted
+        ranks = np.asarray(found)
+        if ranks.shape != (positives,):
+            return f"for {positives} right images: expected {positives} ranks, yours gave {show(found)}"
+        if not np.issubdtype(ranks.dtype, np.integer) or ranks[0] < 1 or (np.diff(ranks) < 1).any():
+            return f"for {positives} right images: expected whole numbers from 1, ascending; yours gave {show(found)}"
+        reached, largest = average_precision(ranks) - average_precision_trapezoid(ranks), largest_difference(positives)
+        if reached < largest - 1e-9:
+            why = " (a right image at rank 1 adds nothing to eq. (d))" if ranks[0] == 1 else ""
+            return (
+                f"for {positives} right images: your ranks {show(found)} differ by {reached:.4f}, "
+                f"but {largest:.4f} is possible{why}"
+            )
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------------ 05.4
+
+_BROKEN = {"A": "junk", "B": "camera", "C": "distractors"}
+_WHY = {
+    "A": "in A both scores fall a little: there must be more images that count as wrong",
+    "B": "in B nearly every query is right at once: images that are almost copies of the query must count as right",
+    "C": "in C both scores rise a little: some images that count as wrong must be missing",
+}
+
+
+def _judge_broken(answer: Any) -> str | None:
+    if not isinstance(answer, dict) or set(answer) != set(_BROKEN):
+        return f"expected an answer for each of A, B and C; found {show(answer)}"
+    if all(rule is ... for rule in answer.values()):
+        raise NotAttempted
+    for line, rule in answer.items():
+        if rule not in _BROKEN.values():
+            return f'{line}: expected "camera", "junk" or "distractors"; found {show(rule)}'
+    return next(
+        (f"{line} is not {answer[line]!r}: {_WHY[line]}" for line in "BAC" if answer[line] != _BROKEN[line]), None
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ 05.5
+
+
+def paired_gain(cross: list[float], within: list[float]) -> tuple[float, float]:
+    """Mean and standard error of the differences, seed by seed."""
+    gains = [b - a for a, b in zip(cross, within, strict=True)]
+    mean = sum(gains) / len(gains)
+    variance = sum((gain - mean) ** 2 for gain in gains) / (len(gains) - 1)
+    return mean, (variance / len(gains)) ** 0.5
+
+
+_SEEDS = [
+    {"cross": [20.0, 30.0, 40.0], "within": [24.0, 36.0, 45.0]},
+    {"cross": [25.0, 19.0], "within": [22.0, 24.0]},
+    {"cross": [10.0, 12.0, 15.0, 9.0], "within": [13.0, 15.0, 18.0, 12.0]},
+]
+
+
+def _on_pairs(answer: Any) -> str:
+    try:
+        mean, error = answer(**_SEEDS[0])
+    except Exception:
+        return ""
+    if np.isclose(mean, -5):
+        return "The gain is in-domain less cross-domain"
+    if np.isclose(error, np.std([4, 6, 5]) / 3**0.5):
+        return "The standard deviation of a sample divides by n − 1"
+    if np.isclose(error, 1):
+        return "That is the standard deviation of the differences; the error of their mean is smaller by √n"
+    if np.isclose(mean, 5) and error > 2:
+        return "Each list swings by itself, but seed by seed they swing together: make the differences first"
+    return ""
+
+
+EXERCISES = {
+    "05.1": _advised(
+        like(
+            strict_ranks,
+            _TIES,
+            praise="Under this rule a network that sees nothing is last, not first. "
+            "Where both rules give the same score, ties do not matter",
+        ),
+        _on_ties,
+    ),
+    "05.2": Exercise(_judge_by_hand, "The same ranks, and more than four points between two numbers called AP"),
+    "05.3": Exercise(
+        _judge_worst,
+        "A list in which every second image is right, and the first is wrong, is where two codes differ most",
+    ),
+    "05.4": Exercise(
+        _judge_broken, "B is the one that gets published: the other two move a score by less than its error"
+    ),
+    "05.5": _advised(
+        like(paired_gain, _SEEDS, praise="Try it on of['cross-domain'] and of['in-domain'] above"), _on_pairs
+    ),
+}
