@@ -38,7 +38,7 @@ def gap_study(
     """
     tables: dict[float, Table] = {}
     for gap in gaps:
-        root = data_root.with_name(f"{data_root.name}-gap-{gap:g}")
+        root = root_of(data_root, gap)
         toy = replace(settings.toy, gap=gap)
         make_toy(root, task, height=settings.data.height, width=settings.data.width, settings=toy, processes=processes)
         drawn = load_task(task, root)
@@ -49,6 +49,11 @@ def gap_study(
         )
         write_json(out / "study.json", {f"{gap:g}": table.to_dict() for gap, table in tables.items()})
     return tables
+
+
+def root_of(data_root: Path, gap: float) -> Path:
+    """Where the data of one gap is drawn: beside `data_root`."""
+    return data_root.with_name(f"{data_root.name}-gap-{gap:g}")
 
 
 def curves(tables: Mapping[float, Table], score: str = "mAP") -> dict[str, dict[float, list[float]]]:

@@ -139,8 +139,7 @@ def run_row(
     search_seconds = 0.0
     if row.mode is not None:
         search = replace(settings.search, mode=row.mode)
-        seen = source if row.mode == "S" else source | target
-        folder = _folder(runs, "search", seen, seed=seed, space=space, search=search, data=data, compute=compute)
+        folder = search_folder(runs, task, settings, row.mode, seed)
         architecture = run_search(folder, task, space, search, data, compute, seed=seed, device=device)
         search_seconds = _seconds(folder)
     elif row.architecture == "random":
@@ -183,6 +182,14 @@ def run_row(
     times = {"search_seconds": search_seconds, "train_seconds": _seconds(folder)}
     cell = RESNET50 if architecture is None else architecture.to_dict()
     return {**metrics, **times, "cell": cell}, floors
+
+
+def search_folder(runs: Path, task: Task, settings: Profile, mode: Mode, seed: int) -> RunFolder:
+    """Where a table keeps the search of this mode. S has seen nothing of the target, and is one run for all targets."""
+    seen = identity(task, "source") if mode == "S" else identity(task, "source") | identity(task, "target")
+    search = replace(settings.search, mode=mode)
+    parts = {"space": settings.space, "search": search, "data": settings.data, "compute": settings.compute}
+    return _folder(runs, "search", seen, seed=seed, **parts)
 
 
 def _seconds(folder: RunFolder) -> float:
