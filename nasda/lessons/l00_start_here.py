@@ -175,7 +175,9 @@ def crossing_figure(scores: Mapping[str, Mapping[float, Sequence[float]]]) -> Pl
     axes.axvline(HOME / 2, color=GREY, linewidth=1, linestyle=":")
     axes.set_xticks([HOME, *gaps], ["source's own\ncameras", *(f"{gap:g}" for gap in gaps)], fontsize=_LABEL)
     axes.set_ylim(0, 103)
-    _dress(axes, "the target's cameras, drawn with gap (0: game engine, 1: street)", "rank-1 on people never seen (%)")
+    _dress(
+        axes, "the target's cameras, drawn with gap (0: game engine, 1: street)", "rank-1 on identities never seen (%)"
+    )
     axes.legend(fontsize=_SMALL + 1, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 

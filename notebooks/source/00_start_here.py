@@ -579,7 +579,7 @@ lesson.table_1_figure()
 best = paper_row("person", "NAS", "S+R")
 for letter, row in lesson.lettered().items():
     if row.task == "person" and row != best:
-        apart = sorted(set(row.notes) ^ set(best.notes))
+        apart = sorted(set(row.notes) - set(best.notes))
         verdict = f"not comparable, see {', '.join(apart)}" if apart else "comparable"
         print(f"E − {letter} ({row.method}, {row.data}): {best.mAP - row.mAP:+.2f} points of mAP; {verdict}")
 print()
