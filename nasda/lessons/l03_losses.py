@@ -118,7 +118,8 @@ def landscapes(margin: float, most: float = 1.5) -> Plot:
         panel.set_aspect("equal")
         panel.set(xlabel="$d_p$ (same identity)", xlim=(0, most), ylim=(0, most))
     panels[0].set_ylabel("$d_n$ (another one)")
-    panels[0].text(0.05 * most, 0.85 * most, "grey: no slope", fontsize=_SMALL)
+    panels[0].text(0.05 * most, 0.88 * most, "grey: no slope", fontsize=_SMALL)
+    panels[0].text(0.28 * most, 0.32 * most, "$d_p = d_n$", fontsize=_SMALL, rotation=45, ha="center", va="center")
     panels[0].set_title("as printed", fontsize=11)
     panels[1].set_title("corrected", fontsize=11)
     gap = torch.linspace(-most, most, 301)
@@ -257,18 +258,20 @@ def film(rows: dict[str, dict[int, Snapshot]], steps: Sequence[int]) -> Plot:
 
 
 def scores(rows: dict[str, list[float]], floors: dict[str, float]) -> Plot:
-    """mAP in percent, a dot a seed and a bar for their mean; floors as lines."""
+    """mAP in percent: a bar for the mean over seeds, a dot for each, joined from row to row; floors as lines."""
     figure = Plot(7.6, 0.9 + 0.5 * len(rows))
     panel = figure.subplots()
     for height, values in enumerate(rows.values()):
         mean = sum(values) / len(values)
         panel.barh(height, 100 * mean, height=0.6, color=SKY, alpha=0.6)
-        panel.plot([100 * value for value in values], [height] * len(values), "o", color=INK, markersize=5)
+    heights = range(len(rows))
+    for of_seed in zip(*rows.values(), strict=True):
+        panel.plot([100 * value for value in of_seed], heights, "o-", color=INK, markersize=5, linewidth=0.8)
     for (name, value), style in zip(floors.items(), (":", "--"), strict=False):
         panel.axvline(100 * value, color=VERMILLION, linestyle=style, linewidth=1.5, label=f"floor: {name}")
     panel.set_yticks(range(len(rows)), rows, fontsize=10)
     panel.invert_yaxis()
-    panel.set(xlabel="mAP on strangers, % (a dot: one seed)", xlim=(0, 100))
+    panel.set(xlabel="mAP on strangers, % (bar: mean; joined dots: one seed)", xlim=(0, 100))
     panel.legend(fontsize=_SMALL, frameon=False, loc="lower right")
     for side in ("top", "right"):
         panel.spines[side].set_visible(False)

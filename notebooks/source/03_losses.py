@@ -3,11 +3,11 @@
 #
 # **What should a re-identification network be told?**
 #
-# A re-ID network is trained on one set of people and tested on another. Nobody of the test was ever in its training
-# set, so it cannot answer with a name. It can only place images in a space, and be right where images of one stranger
-# lie closer together than images of two. What, then, should it be told while it learns: who this is, or who is
-# nearer to whom? The paper tells it both (eqs. 7 to 9). Its two formulas cannot be used as they are printed, and this
-# notebook finds out why.
+# A re-ID network is trained on some people, or cars, and tested on others. Nobody of the test was ever in its
+# training set, so it cannot answer with a name. It can only place images in a space, and it is right where images of
+# one stranger lie closer together than images of two. What, then, should it be told while it learns: who this is, or
+# who is nearer to whom? The paper tells it both (eqs. 7 to 9). Its two formulas cannot be used as they are printed,
+# and this notebook finds out why.
 #
 # **You will be able to**
 #
@@ -58,7 +58,7 @@ label_of = class_labels(target.train)
 labels = torch.tensor([label_of[sample.pid] for sample in target.train])
 pixels = stored(target.train, *size)
 classes = len(label_of)
-print(f"{target.name}: {len(labels)} training images of {classes} identities, {size[0]} × {size[1]} pixels")
+print(f"{target.name}: {len(labels)} training images of {classes} identities, {size[0]} × {size[1]}")
 
 # %% [markdown]
 # ## 1 · Tell it names
@@ -68,14 +68,14 @@ print(f"{target.name}: {len(labels)} training images of {classes} identities, {s
 #
 # $$L_s = \sum_{i=1}^{N} -\log \frac{\exp(h_i[c])}{\sum_{c'=1}^{C} \exp(h_i[c'])} \tag{7}$$
 #
-# and says that $c$ is "the c-th element". Two slips hide in it. The numerator needs the *label* of image $i$, which the
-# text never introduces, so $c$ has to be both an index and the label. And it is a sum, over $N$ "samples during
+# and says that $c$ is "the c-th element". Two slips hide in it. The numerator needs the *label* of image $i$, which
+# the text never introduces, so $c$ has to be both an index and the label. And it is a sum, over $N$ "samples during
 # training". We write $y_i$ for the label, and take the mean over a batch of $B$ images:
 #
 # $$L_s = \frac{1}{B} \sum_{i=1}^{B} -\log \frac{\exp(h_i[y_i])}{\sum_{c'=1}^{C} \exp(h_i[c'])} \tag{7}$$
 #
-# Why the mean matters is the subject of section 4. First, in code. Subtracting the largest logit changes nothing in the
-# fraction, and keeps `exp` from overflowing.
+# Why the mean matters is the subject of section 4. First, in code. Subtracting the largest logit changes nothing in
+# the fraction, and keeps `exp` from overflowing.
 
 
 # %%
@@ -87,10 +87,10 @@ def cross_entropy(logits, labels):
 
 
 # %% [markdown]
-# We need a network to try it on. `lesson.untrained` is a small one: three convolutions and a linear layer to a feature
-# of 64 numbers, then the head. It has learnt nothing, so its logits are nearly equal, every identity gets a probability
-# near $1/C$, and the loss should be near $\log C$. That is worth checking in any project: a first loss far from
-# $\log C$ is a bug before it is a result. In the library eq. 7 is `nasda.losses.softmax_loss`.
+# We need a network to try it on. `lesson.untrained` is a small one: three convolutions and a linear layer to a
+# feature of 64 numbers, then the head. It has learnt nothing, so its logits are nearly equal, every identity gets a
+# probability near $1/C$, and the loss should be near $\log C$. That is worth checking in any project: a first loss
+# far from $\log C$ is a bug before it is a result. In the library eq. 7 is `nasda.losses.softmax_loss`.
 
 
 # %%
@@ -105,7 +105,7 @@ network = lesson.untrained(course, SEED)
 features, logits = look(network, pixels[:32])
 ours, library = cross_entropy(logits, labels[:32]), softmax_loss(logits, labels[:32])
 assert torch.allclose(ours, library)
-print(f"ours {ours:.4f}, nasda.losses.softmax_loss {library:.4f}, log C = log {classes} = {math.log(classes):.4f}")
+print(f"ours {ours:.4f}, nasda.losses.softmax_loss {library:.4f}, log {classes} = {math.log(classes):.4f}")
 
 # %% [markdown]
 # Note what eq. 7 does *not* ask. The logits are linear in $f$, so it is content once planes lie between the
@@ -127,7 +127,8 @@ print(f"ours {ours:.4f}, nasda.losses.softmax_loss {library:.4f}, log C = log {c
 
 # %%
 def draw(margin):
-    d_p, d_n = torch.meshgrid(torch.linspace(0, 1.5, 301), torch.linspace(0, 1.5, 301), indexing="xy")
+    line = torch.linspace(0, 1.5, 301)
+    d_p, d_n = torch.meshgrid(line, line, indexing="xy")
     wrong = d_p > d_n
     silent = {"printed": d_p - d_n <= margin, "corrected": margin + d_p - d_n <= 0}
     shares = {name: f"{(flat & wrong).sum() / wrong.sum():.0%}" for name, flat in silent.items()}
@@ -186,7 +187,8 @@ exercises.check("03.1", triplet)
 # \min_{y_n \neq y_i} \|f_i - f_n\|\bigr) \tag{8}$$
 #
 # It is computed on the feature $f$, because $f$ is what the test compares; some public re-implementations take the
-# logits. A mask for "same identity" turns mining into a maximum and a minimum over rows of the distance matrix.
+# logits. The distances are not squared; Hermans et al. found squared ones to collapse more easily (exercise 03.5). A
+# mask for "same identity" turns mining into a maximum and a minimum over rows of the distance matrix.
 
 
 # %%
@@ -218,14 +220,15 @@ print(f"ours {ours:.4f}, nasda.losses.triplet_loss {library:.4f}; their gradient
 # %% [markdown]
 # ### Exercise 03.2 ●●○ (15 minutes)
 #
-# Masks are short, and easy to get wrong: one mistaken `~` and a network learns the opposite. So write the mining again
-# in plain loops, to check the masks against. Return a list with a pair for each anchor: the index of its hardest
-# positive and of its hardest negative. An image is not its own positive; where there is none, the index is `None`.
+# Masks are short, and easy to get wrong: one mistaken `~` and a network learns the opposite. So write the mining
+# again in plain loops, to check the masks against. Return a list with a pair for each anchor: the index of its
+# hardest positive and of its hardest negative. An image is not its own positive; where there is none, the index is
+# `None`.
 
 
 # %% tags=["exercise"]
 def hardest(distances, labels):
-    """[(index of the hardest positive, index of the hardest negative), …] from (B, B) distances and (B,) labels."""
+    """[(hardest positive, hardest negative), …] as indices, from (B, B) distances and (B,) labels."""
     ...
 
 
@@ -264,8 +267,9 @@ exercises.check("03.2", hardest)
 
 # %%
 def share_with_positive(size, generator, draws=50):
-    """Of batches of `size` random training images: the share of images that have a positive beside them."""
-    drawn = torch.stack([labels[torch.randperm(len(labels), generator=generator)[:size]] for _ in range(draws)])
+    """Of random batches: the share of images that have a positive beside them."""
+    chosen = [torch.randperm(len(labels), generator=generator)[:size] for _ in range(draws)]
+    drawn = labels[torch.stack(chosen)]
     same = drawn.unsqueeze(2) == drawn.unsqueeze(1)
     return float((same.sum(dim=2) > 1).double().mean())
 
@@ -281,11 +285,12 @@ counted = [share_with_positive(size, generator) for size in sizes]
 figure = Plot(7, 3.4)
 axes = figure.subplots()
 lines = torch.arange(2, 129)
-known = {f"here: {classes}": classes, "PersonX: 410": 410, "Market-1501: 751": 751, "VehicleX: 1,362": 1362}
+known = {"here": classes, "PersonX": 410, "Market-1501": 751, "VehicleX": 1362}
 for (name, count), style in zip(known.items(), ("-", "--", "-.", ":"), strict=True):
-    axes.plot(lines, 100 * (1 - (1 - 1 / count) ** (lines - 1)), style, color=BLUE, label=name)
+    share = 1 - (1 - 1 / count) ** (lines - 1)
+    axes.plot(lines, 100 * share, style, color=BLUE, label=f"{name}: {count:,}")
 axes.plot(sizes, [100 * share for share in counted], "o", color=ORANGE, label="here, counted")
-axes.set(xscale="log", xlabel="images in a random batch", ylabel="anchors with a positive, %", ylim=(0, 102))
+axes.set(xscale="log", xlabel="images in a random batch", ylabel="anchors with a positive, %")
 axes.set_xticks(sizes, [str(size) for size in sizes])
 axes.minorticks_off()
 axes.legend(title="identities", frameon=False, fontsize=9)
@@ -293,8 +298,8 @@ display(figure)
 
 # %% [markdown]
 # With as many identities as a real data set has, most images of a random batch of 64, the paper's size, would teach
-# the triplet loss nothing. Hence §2.2's class-balanced sampler: P identities, then K images of each. Every anchor then
-# has K − 1 positives and (P − 1) K negatives.
+# the triplet loss nothing. Hence §2.2's class-balanced sampler: P identities, then K images of each. Every anchor
+# then has K − 1 positives and (P − 1) K negatives.
 
 
 # %%
@@ -310,26 +315,29 @@ def draw_batch(identities, images, generator):
 P, K = min(8, classes), min(4, int(labels.bincount().min()))
 ours = draw_batch(P, K, torch.Generator().manual_seed(SEED))
 assert torch.equal(ours, ClassBalancedSampler(labels, P, K, SEED).next_batch())
-print(f"{P} × {K}: ours and nasda.data.sampling.ClassBalancedSampler draw the same images:", ours.tolist())
+print(f"{P} × {K}, drawn by both:", *ours.tolist())
 
 # %% [markdown]
-# The first batches agree image by image. Later ones do not, on purpose. Ours draws the identities anew for each batch,
-# so chance leaves some out for long. The library deals them out like cards: a shuffled list runs on across batches,
-# and is shuffled again when it is used up. Both are "uniform"; count how often each identity is seen.
+# The first batch agrees with `nasda.data.sampling.ClassBalancedSampler`'s, image by image. Later ones do not, on
+# purpose. Ours draws the identities anew for each batch, so chance leaves some out for long. The library deals them
+# out like cards: a shuffled list runs on across batches, and is shuffled again when it is used up. Both are
+# "uniform"; count how often each identity is seen.
 
 # %%
 generator, sampler = torch.Generator().manual_seed(SEED), ClassBalancedSampler(labels, P, K, SEED)
 batches = 2 * classes
-for name, next_batch in (("ours", lambda: draw_batch(P, K, generator)), ("library", sampler.next_batch)):
-    seen = torch.cat([labels[next_batch()] for _ in range(batches)]).bincount(minlength=classes) // K
+draws = {"ours": lambda: draw_batch(P, K, generator), "library": sampler.next_batch}
+for name, next_batch in draws.items():
+    drawn = torch.cat([labels[next_batch()] for _ in range(batches)])
+    seen = drawn.bincount(minlength=classes) // K
     print(f"{name:8} in {batches} batches an identity is seen {seen.min()} to {seen.max()} times")
 
 # %% [markdown]
 # ## 4 · Tell it both
 #
-# Names teach steadily: every image of every batch is compared with all identities there are. Neighbours teach what the
-# test asks, but hear of one batch at a time, and in it of the hardest pairs only. The paper, like Auto-ReID before it,
-# takes both, with $\lambda = 0.5$:
+# Names teach steadily: every image of every batch is compared with all identities there are. Neighbours teach what
+# the test asks, but hear of one batch at a time, and in it of the hardest pairs only. The paper, like Auto-ReID
+# before it, takes both, with $\lambda = 0.5$:
 #
 # $$L_{ret} = \lambda L_s + (1 - \lambda) L_t \tag{9}$$
 
@@ -346,19 +354,19 @@ print(f"ours {ours:.4f}, nasda.losses.retrieval_loss {library:.4f}")
 # and $\lambda$ no longer means one thing. Watch the share that neighbours have in the loss.
 
 # %%
-print("batch   neighbours' share of eq. 9 at λ = 0.5, eq. 7 as a   mean     sum")
+print("neighbours' share of eq. 9 at λ = 0.5\nbatch   eq. 7 with a mean   with a sum")
 for identities in (2, 4, P):
     batch = ClassBalancedSampler(labels, identities, K, SEED).next_batch()
     features, logits = look(network, pixels[batch])
     names, neighbours = softmax_loss(logits, labels[batch]), triplet_loss(features, labels[batch], 0.3)
     shares = [neighbours / (term + neighbours) for term in (names, len(batch) * names)]
-    print(f"{len(batch):5}{shares[0]:55.1%}{shares[1]:8.1%}")
+    print(f"{len(batch):5}{shares[0]:20.1%}{shares[1]:13.1%}")
 
 # %% [markdown]
-# To be fair to the paper: it prints a sum in eq. 8 as well. With two sums $\lambda$ keeps its meaning, but the gradient
-# is $B$ times as long. SGD, which learns ω there (§3.3), then takes steps $B$ times as long, while Adam, which learns
-# α, divides the length out again: the batch size would silently change how fast ω learns in comparison with α. With
-# means, neither happens.
+# To be fair to the paper: it prints a sum in eq. 8 as well. With two sums $\lambda$ keeps its meaning, but the
+# gradient is $B$ times as long. SGD, which learns ω there (§3.3), then takes steps $B$ times as long, while Adam,
+# which learns α, divides the length out again: the batch size would silently change how fast ω learns in comparison
+# with α. With means, neither happens.
 
 # %% [markdown]
 # ### Exercise 03.3 ●●○ (10 minutes)
@@ -369,7 +377,7 @@ for identities in (2, 4, P):
 
 # %% tags=["exercise"]
 def balance_in_effect(balance, batch):
-    """The λ of eq. 9 with two means that equals, up to a factor, `balance` with a sum over `batch` images in eq. 7."""
+    """The λ for two means that stands for `balance` with a sum over `batch` images in eq. 7."""
     ...
 
 
@@ -379,8 +387,8 @@ exercises.check("03.3", balance_in_effect)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# The sum is `batch` times the mean. Write the loss as $a L_s + b L_t$ with both means, then find the factor that makes
-# $a + b = 1$.
+# The sum is `batch` times the mean. Write the loss as $a L_s + b L_t$ with both means, then find the factor that
+# makes $a + b = 1$.
 # </details>
 #
 # <details><summary>Solution</summary>
@@ -414,10 +422,10 @@ def draw(P, K, margin, λ, network):
     mined = mine_hardest(pairwise_distances(features), own)
     gap = (mined.positive - mined.negative)[mined.valid]
     words = (
-        f"{P} × {K} = {len(batch)} images. Names (eq. 7): {names:.3f}. Neighbours (eq. 8): {neighbours:.3f}. "
-        f"Together (eq. 9), λ = {λ:.1f}: {λ * names + (1 - λ) * neighbours:.3f}.\n"
+        f"{P} × {K} = {len(batch)} images. Names (eq. 7) {names:.3f}, neighbours (eq. 8) {neighbours:.3f}, "
+        f"together (eq. 9, λ = {λ:.1f}) {λ * names + (1 - λ) * neighbours:.3f}.\n"
         f"Margin {margin:.1f}: of {len(batch)} anchors {len(gap)} have a positive and a negative, "
-        f"{int((gap > -margin).sum())} have a loss, and for {int((gap > 0).sum())} a stranger is nearer."
+        f"{(gap > -margin).sum()} have a loss, and for {(gap > 0).sum()} another identity is nearer."
     )
     return lesson.mined_batch(pixels[batch], pairwise_distances(features), own, margin), words
 
@@ -432,17 +440,19 @@ explore(
 )
 
 # %% [markdown]
-# Try in turn. **P up:** more strangers, so the nearest is nearer, and the loss rises; the same network looks worse in a
-# larger batch. **K up:** the farthest positive is farther. **Margin up:** frames stay where they are, because mining
-# does not know the margin; more anchors get a bar. **Names only:** distances of another scale, since eq. 7 never asked
-# for one. Where red frames share a column, one odd image is everybody's hardest negative, which is why a single wrong
-# label does much harm here. At last, **K = 1**: blue and bars are gone.
+# Try in turn. (A larger P or K adds images here and keeps the others.) **P up:** each anchor's nearest negative can
+# only come nearer, so the same network looks worse in a larger batch. **K up:** the farthest positive can only be
+# farther. **Margin up:** frames stay where they are, because mining does not know the margin; more anchors get a bar.
+# **Names only:** distances of another scale, since eq. 7 never asked for one. **λ:** nothing is mined differently;
+# only the sum changes. Where red frames share a column, one odd image is everybody's hardest negative, which is why a
+# single wrong label does much harm here. At last, **K = 1**: frames and bars are gone.
 
 # %% [markdown]
 # ### Break it: one image an identity
 #
-# §3.1 takes as validation set, on which α is to be learnt "with $L_t$", *one picture of each identity*. Here is such a
-# batch, first as the library answers it, then in the paper's literal mode.
+# §3.1 takes as validation set *one picture of each identity*, and §2.2 learns α on it "with $L_t$". (Algorithm 1 says
+# with eq. 9; but the logits are the source's identities, and say nothing of the target's.) Here is such a batch, on
+# the untrained network: first the library's answer, then its literal mode.
 
 # %%
 lonely = ClassBalancedSampler(labels, P, 1, SEED).next_batch()
@@ -452,11 +462,13 @@ try:
 except NasdaError as error:
     print(f"NasdaError: {error}\n")
 loss = triplet_loss(features, labels[lonely], 0.3, literal=True)
-print(f"literal: loss {loss:.3f}, length of the gradient {torch.autograd.grad(loss, features)[0].norm():.3f}")
+(slope,) = torch.autograd.grad(loss, features)
+print(f"literal: loss {loss:.3f}, length of the gradient {slope.norm():.3f}")
 
 # %% [markdown]
-# Nothing arrives at α: what still moves them is weight decay, towards "undecided". A program may hide this. Forget to
-# exclude the diagonal, and an image becomes its own positive at distance 0:
+# Nothing arrives at α: what still moves them is weight decay, towards "undecided". The cell found in the end would be
+# that of noise. A program may hide this. Forget to exclude the diagonal, and an image is its own positive at distance
+# 0:
 
 # %%
 distances = pairwise_distances(features)
@@ -464,12 +476,13 @@ same = labels[lonely].unsqueeze(1) == labels[lonely].unsqueeze(0)
 own_positive = distances.masked_fill(~same, -torch.inf).amax(dim=1)
 nearest = distances.masked_fill(same, torch.inf).amin(dim=1)
 loss = (0.3 + own_positive - nearest).clamp(min=0).mean()
-print(f"loss {loss:.3f}, length of the gradient {torch.autograd.grad(loss, features)[0].norm():.3f}")
+(slope,) = torch.autograd.grad(loss, features)
+print(f"loss {loss:.3f}, length of the gradient {slope.norm():.3f}")
 
 # %% [markdown]
-# Now there is a gradient, and it says "push everybody apart": repulsion, without a word on who belongs together. Which
-# of the two the paper's program did, its text does not tell. In this course K ≥ 2 is the rule, and `--literal` has to
-# be asked for.
+# Now there is a gradient, and it says "push everybody apart": repulsion, without a word on who belongs together.
+# Which of the two the paper's program did, its text does not tell. In this course K ≥ 2 is the rule, and `--literal`
+# has to be asked for.
 
 # %% [markdown]
 # ### Exercise 03.4 ●○○ (5 minutes)
@@ -479,7 +492,7 @@ print(f"loss {loss:.3f}, length of the gradient {torch.autograd.grad(loss, featu
 
 # %% tags=["exercise"]
 def usable_anchors(labels):
-    """How many images have both a positive and a negative beside them; `labels` is a list of integers."""
+    """How many images have a positive and a negative beside them; `labels` is a list of integers."""
     ...
 
 
@@ -505,8 +518,8 @@ exercises.check("03.4", usable_anchors)
 # ## 6 · See it learn
 #
 # A feature of two numbers can be drawn. So here is the network once more with $f$ in the plane, trained on six
-# identities only, three times from the same beginning: told names, told neighbours, told both. Four further identities
-# are never trained on: strangers, as in the test. This is the whole training loop.
+# identities only, three times from the same beginning: told names, told neighbours, told both. Four further
+# identities are never trained on: strangers, as in the test. This is the whole training loop.
 
 # %%
 STEPS = (0, 5, 10, 20, 40, 80, 120)
@@ -549,10 +562,11 @@ def draw(step, told):
     lesson.draw_snapshot(axes, snapshot, size=30)
     axes.set(xlabel="$f_1$", ylabel="$f_2$")
     known, strangers = snapshot.found()
-    words = f"Told {told}, after {step} steps: features are {snapshot.known.norm(dim=1).mean():.2f} long on average."
+    length = snapshot.known.norm(dim=1).mean()
     return figure, (
-        f"{words}\nNearest neighbour has the same identity: for {known:.0%} of the known (one colour each), "
-        f"{strangers:.0%} of the strangers (one open mark each)."
+        f"Told {told}, after {step} steps: features are {length:.2f} long on average.\n"
+        f"The nearest image is of the same identity for {known:.0%} of those trained on (colours), "
+        f"for {strangers:.0%} of the strangers (open marks)."
     )
 
 
@@ -623,15 +637,16 @@ below = {name: score.mAP for name, score in floors(*test, seed=SEED, device=cour
 lesson.scores(mAP, below)
 
 # %% [markdown]
-# Dots of one row lie far apart: with so few strangers in the test, and so few epochs, a seed matters as much as a
-# loss. But seeds are paired, so count in how many of them one way beats another. That swings less than the scores do.
+# See how far apart the dots of one row can lie: with so few strangers in the test, and so few epochs, a seed may
+# matter as much as a loss. But the seeds are paired. Lines join what began with the same weights and saw the same
+# batches, so follow a line, and count in how many seeds one way beats another. That swings less than the scores do.
 
 # %%
 both = torch.tensor(mAP["both (λ = 0.5)"])
 for name, values in mAP.items():
     score = torch.tensor(values)
-    better = f"both is better in {int((both > score).sum())} of {len(seeds)} seeds" if "both" not in name else ""
-    print(f"{name:24}{100 * score.mean():5.1f} ± {100 * score.std():4.1f} % mAP   {better}")
+    wins = f"   behind both in {(both > score).sum()} of {len(seeds)} seeds" if "both" not in name else ""
+    print(f"{name:24}{100 * score.mean():5.1f} ± {100 * score.std():4.1f} % mAP{wins}")
 
 # %% [markdown]
 # Is both ahead of either alone in every seed? Then you have some evidence, from few seeds and few strangers, and
