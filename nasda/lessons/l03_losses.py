@@ -4,6 +4,7 @@ import dataclasses
 import io
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from typing import Any
 
 import torch
 from matplotlib.axes import Axes
@@ -18,8 +19,8 @@ from nasda.losses import mine_hardest, pairwise_distances, softmax_loss, triplet
 from nasda.networks import EmbeddingHead, ReIDNetwork, seeded
 from nasda.plotting import Plot
 from nasda.profiles import TrainSettings
-from nasda.runs import RunFolder, as_config, run_epochs
-from nasda.training import Training, describe
+from nasda.runs import RunFolder, as_config, finite, run_epochs
+from nasda.training import Training
 
 EPOCHS = 8
 WIDTH = 64  # numbers in the feature f
@@ -53,9 +54,14 @@ def printed_triplet_loss(features: Tensor, labels: Tensor, margin: float) -> Ten
 
 
 class _Told(Training):
-    """`Training`, which may also be told eq. 8 as it is printed."""
+    """`Training`, which may also be told eq. 8 as it is printed; without a bar for each of many short epochs."""
 
     printed = False
+
+    def epoch(self, index: int) -> dict[str, Any]:
+        self.network.train()
+        loss = torch.stack([self.step(index, step) for step in range(self.steps)]).mean()
+        return {"epoch": index + 1, "loss": finite(loss, "the training loss", "lower the learning rate")}
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         triplet = printed_triplet_loss if self.printed else triplet_loss
@@ -88,8 +94,8 @@ def trained(course: Course, balance: float, seed: int, *, printed: bool = False)
     folder.begin(
         as_config(kind="notebook-03", task=course.task.name, seed=seed, printed=printed, train=settings, data=data)
     )
-    with redirect_stdout(io.StringIO()):  # a line an epoch, of many short runs
-        run_epochs(folder, run, settings.epochs, describe)
+    with redirect_stdout(io.StringIO()):  # else a line an epoch, of many short runs
+        run_epochs(folder, run, settings.epochs, str)
     return run.network.eval()
 
 

@@ -26,6 +26,7 @@ import math
 import ipywidgets
 import torch
 from IPython.display import display
+from tqdm.auto import tqdm
 
 from nasda import exercises
 from nasda.course import open_course
@@ -629,7 +630,7 @@ ways = {
 seeds = [SEED, SEED + 1, SEED + 2]
 test = target.query, target.gallery, stored(target.query, *size), stored(target.gallery, *size)
 mAP = {name: [] for name in ways}
-for name, way in ways.items():
+for name, way in tqdm(ways.items(), leave=False):
     for seed in seeds:
         network = lesson.trained(course, seed=seed, **way)
         mAP[name].append(evaluate(network, *test, batch_size=64, device=course.device).mAP)
