@@ -332,6 +332,11 @@ class OverSeeds(OnDevice):
         return dataclasses.replace(profile(self.profile, self.task), **given)
 
     @property
+    def all_jobs(self) -> int:
+        given = getattr(self, "jobs", None)
+        return given or (1 if self.chosen_device.type == "cuda" else os.cpu_count() or 1)
+
+    @property
     def all_seeds(self) -> range:
         return range(self.seed, self.seed + self.seeds)
 
@@ -359,16 +364,31 @@ class Table(OverSeeds):
     --out by their configuration, so the command resumes."""
 
     spgan: SPGANSettings = SPGANSettings()
+    only: tuple[str, ...] = ()
+    """Names of the rows to make; all of them if none is given."""
     random_cells: int = 1
     """Random cells a seed."""
+    jobs: int | None = None
+    """Processes that work side by side; on a CPU one for each core, on a GPU one, if not given."""
+    weights: str | None = None
+    """Adds ResNet-50 from ImageNet's weights in rows of its own: imagenet (torchvision's download) or their file."""
 
     def run(self) -> None:
         from nasda.experiments import results_columns
         from nasda.plotting import metrics_bars, save
-        from nasda.table import make_table, ranked, terminal
+        from nasda.table import PRETRAINED_ROWS, ROWS, make_table, ranked, rows_named, terminal
 
-        task, device = self.load_task(), self.chosen_device
-        table = make_table(self.out, task, self.settings, self.all_seeds, random_cells=self.random_cells, device=device)
+        table = make_table(
+            self.out,
+            self.load_task(),
+            self.settings,
+            self.all_seeds,
+            random_cells=self.random_cells,
+            rows=rows_named(self.only, ROWS + PRETRAINED_ROWS if self.weights else ROWS),
+            weights=self.weights,
+            jobs=self.all_jobs,
+            device=self.chosen_device,
+        )
         print(terminal(table))
         if table.scores:
             save(metrics_bars(results_columns(ranked(table))), self.out / "table.png")
@@ -385,13 +405,17 @@ class Study(OverSeeds):
     toy: ToySettings = ToySettings()
     gaps: tuple[float, ...] = (0.0, 0.5, 1.0)
     """Gaps between source and target, from 0 (alike) to 1 (a street)."""
+    only: tuple[str, ...] = ()
+    """Names of the rows to make; all of them if none is given."""
     random_cells: int = 1
     """Random cells a seed."""
+    jobs: int | None = None
+    """Processes that work side by side; on a CPU one for each core, on a GPU one, if not given."""
 
     def run(self) -> None:
         from nasda.plotting import save, score_over_gap
-        from nasda.study import curves, gap_study
-        from nasda.table import terminal
+        from nasda.study import STUDY_ROWS, curves, gap_study
+        from nasda.table import rows_named, terminal
 
         tables = gap_study(
             self.out,
@@ -401,13 +425,14 @@ class Study(OverSeeds):
             self.gaps,
             self.all_seeds,
             random_cells=self.random_cells,
-            processes=os.cpu_count() or 1,
+            rows=rows_named(self.only, STUDY_ROWS),
+            jobs=self.all_jobs,
             device=self.chosen_device,
         )
         for gap, table in tables.items():
             print(f"gap {gap:g}\n{terminal(table)}\n")
         save(score_over_gap(curves(tables)), self.out / "study.png")
-        print(f"study: {self.out / 'study.json'}, .png, and a table for each gap beside it")
+        print(f"study: {self.out / 'study.md'}, .json, .png, and a table for each gap beside it")
         failed = sum(len(table.failures) for table in tables.values())
         if failed:
             raise NasdaError(f"{failed} rows failed, as said above; the same command tries them again")

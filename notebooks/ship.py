@@ -1,0 +1,72 @@
+"""Put the results of a finished `nasda study` into notebooks/shipped, labelled, for those who cannot run it.
+
+    python notebooks/ship.py nasda study --profile laptop --seeds 5 --out runs/study     # the command that made it
+
+What ships is small: the study's tables, and for the first seed the histories of its searches on the widest gap. No
+weights.
+"""
+
+import datetime
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from nasda.cli import Study, commands, read_ahead
+from nasda.course import project_folder, this_machine
+from nasda.data.task import load_task
+from nasda.files import read_json, write_json
+from nasda.genotypes import PRIMITIVES
+from nasda.runs import RunFolder
+from nasda.study import root_of
+from nasda.table import search_folder
+
+
+def rounded(value: Any, digits: int = 5) -> Any:
+    """Numbers within `value` with so many significant digits: what a picture can show."""
+    if isinstance(value, dict):
+        return {key: rounded(item, digits) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item, digits) for item in value]
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
+
+
+def searches(study: Study) -> dict[str, Any]:
+    """The histories of the first seed's searches on the widest gap."""
+    task = load_task(study.task, root_of(study.data_root, max(study.gaps)))
+    histories: dict[str, Any] = {"primitives": list(PRIMITIVES[study.space.space])}
+    for mode in ("S", "S+R"):
+        histories[mode] = search_folder(study.out / "runs", task, study.settings, mode, study.seed).read_log()
+    return histories
+
+
+def seconds(runs: Path) -> float:
+    """What the runs took together, by their logs."""
+    folders = [RunFolder(path.parent) for path in runs.glob("*/log.jsonl")]
+    return sum(row["seconds"] for folder in folders for row in folder.read_log("seconds"))
+
+
+def main() -> None:
+    """The command."""
+    arguments = sys.argv[2:]
+    study = tyro.cli(commands(*read_ahead(arguments)), args=arguments)
+    if not isinstance(study, Study):
+        sys.exit("expected the command of a study: nasda study …")
+    found = searches(study)
+    of_searches = sum(row["seconds"] for mode in ("S", "S+R") for row in found[mode])
+    contents = {
+        "search": (found, of_searches),
+        "study": (read_json(study.out / "study.json", "a study"), seconds(study.out / "runs")),
+    }
+    for name, (content, took) in contents.items():
+        path = project_folder() / "notebooks" / "shipped" / f"{name}-{study.task}.json"
+        label = {"machine": this_machine(), "date": datetime.date.today().isoformat()}
+        label["command"] = shlex.join(sys.argv[1:])
+        write_json(path, {**label, "seconds": round(took), "content": rounded(content)})
+        print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
