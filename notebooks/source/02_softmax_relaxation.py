@@ -297,7 +297,7 @@ print(f"sum {float(closed_form.sum()):+.1e}")
 
 # %%
 points, names = np.array([[-2.0, 0.0], [2.0, 0.0], [0.0, 1.0]]), ["op A", "op B", "op C"]
-starts = 1.2 * rng.normal(size=(9, 3))
+starts = 1.2 * np.random.default_rng(0).normal(size=(9, 3))
 
 
 def search_in_the_plane(x, y, steps):
@@ -727,7 +727,7 @@ print(f"largest difference {apart:.1e} in features of length {size:.2f}")
 # with batch norms that use the batch at hand, as in training. Each mixture is thus normalised by what it puts out
 # itself. We do not jump; we walk from the mixture straight to the corner, $(1-t)\,w + t\,w_{corner}$. One walk goes
 # to the derived cell, one to "every edge keeps its strongest operation", and a few to random cells. The random ones
-# are the control: they lose the mixture just as much, but were chosen by nobody.
+# are the control: they leave the mixture just as far behind, but nobody chose them.
 
 
 # %%
@@ -771,8 +771,9 @@ display(figure)
 # %% [markdown]
 # The star is where ω was trained: in company. At the right end each operation stands alone, without neighbours that
 # it learnt to rely on; that rise is the discretisation gap. Look where the thick line ends relative to the grey ones.
-# If it ends among them, then α has not yet found out which operations this network can do without. After a few epochs
-# that is the usual outcome.
+# If it ends among them, or above, then α has not yet found out which operations this network can do without. After a
+# few epochs, with winners that lead by as little as printed above, nothing better should be expected; compare with a
+# longer profile.
 
 # %% [markdown]
 # In retrieval terms: mAP on the target's query and gallery, where running statistics are gathered anew for each
@@ -813,8 +814,8 @@ print(f"\ngap in the loss: {gap:+.2f}; by loss, the derived cell beats {beaten} 
 # 1. A choice has no slope, so eq. 6 computes all operations and mixes them with one softmax per edge.
 # 2. The gradient of α compares each operation with the mixture (b), sums to zero on each edge, and fades near a
 #    corner.
-# 3. What is best in a mixture need not be best alone: descent can be perfect and the derived operation still the
-#    wrong one.
+# 3. What is best in a mixture need not be best alone; a walk from a trained mixture to its corner measures how much
+#    the choice costs.
 # 4. Temperature trades slope against decidedness, and can change which edges are kept, but never an edge's operation.
 # 5. `none` is a volume knob that the triplet loss likes to turn down, so it counts in the denominator of a strength,
 #    and never wins.
