@@ -553,9 +553,8 @@ print(f"two inputs {tuple(i_0.shape)} → output {tuple(output.shape)}, equal to
 # %% [markdown]
 # The same as a picture, with the inputs above and the output below, read from top to bottom:
 
+
 # %%
-
-
 def upright(graph):
     """The same graph from top to bottom, as it fits a page."""
     graph.graph_attr.update(rankdir="TB", ranksep="0.15", nodesep="0.3")
@@ -608,9 +607,15 @@ searching = RunFolder(lesson / "search")
 short = dataclasses.replace(settings.search, epochs=2, steps=8)
 with contextlib.redirect_stdout(io.StringIO()):
     found = run_search(
-        searching, course.task, settings.space, short, settings.data, settings.compute,
-        seed=course.seed, device=course.device,
-    )  # fmt: skip
+        searching,
+        course.task,
+        settings.space,
+        short,
+        settings.data,
+        settings.compute,
+        seed=course.seed,
+        device=course.device,
+    )
 alphas = searching.read_log("alphas")[-1]["alphas"]
 drawing.show(upright(drawing.cell_graph(found, "normal", alphas, PRIMITIVES[settings.space.space])))
 
