@@ -255,7 +255,7 @@ def contact_sheet(
         raise NasdaError("contact sheet: expected at least one domain")
     sheets = [_domain_sheet(domain, identities, images, (height, width), seed) for domain in domains]
     sizes = [sheet.inches(13 / len(domains)) for sheet, _, _ in sheets]
-    figure = Plot(sum(size[0] for size in sizes), max(size[1] for size in sizes) + 0.3)
+    figure = Plot(sum(size[0] for size in sizes), max(size[1] for size in sizes) + 0.6)  # titles
     row = figure.subplots(1, len(domains), squeeze=False, width_ratios=[size[0] for size in sizes])[0]
     for axes, domain, (sheet, pids, cameras) in zip(row, domains, sheets, strict=True):
         sheet.show(axes)
@@ -276,7 +276,7 @@ def translation_sheet(directions: Mapping[str, Mapping[str, ArrayLike]]) -> Figu
     """
     sheets = {title: _translations(list(columns.values())) for title, columns in directions.items()}
     sizes = [sheet.inches(9 / len(sheets)) for sheet in sheets.values()]
-    figure = Plot(sum(size[0] for size in sizes), max(size[1] for size in sizes) + 0.3)
+    figure = Plot(sum(size[0] for size in sizes), max(size[1] for size in sizes) + 0.6)  # titles
     row = figure.subplots(1, len(sheets), squeeze=False)[0]
     for axes, (title, sheet) in zip(row, sheets.items(), strict=True):
         sheet.show(axes)

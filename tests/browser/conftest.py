@@ -35,6 +35,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     cwd = build.workplace(folder / "project")
     for notebook in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
         shutil.copy(notebook, cwd)
+    # JupyterLab takes cells that are out of sight out of the page, where a test does not find them.
+    tracker = folder / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+    tracker.parent.mkdir(parents=True)
+    tracker.write_text('{"windowingMode": "none"}')
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
