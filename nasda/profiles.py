@@ -15,7 +15,7 @@ TaskName = Literal["person", "vehicle"]
 ProfileName = Literal["tiny", "laptop", "gpu", "paper"]
 Mode = Literal["S", "S+R"]
 Order = Literal["first", "second"]
-AlphaLoss = Literal["triplet", "retrieval"]
+AlphaLoss = Literal["triplet", "retrieval", "unit-triplet"]
 Form = Literal["fast", "clear"]
 Precision = Literal["float32", "bfloat16"]
 TrainOn = Literal["source", "target", "source+sample"]
@@ -55,7 +55,8 @@ class SearchSettings:
     order: Order = "first"
     """α's gradient: first order, or second order through one virtual step of ω (DARTS eq. 7 and 8)."""
     alpha_loss: AlphaLoss = "triplet"
-    """The α step's loss: triplet on f, or retrieval (eq. 9) with a head of its own for the sample's identities."""
+    """The α step's loss: triplet on f; unit-triplet on f/‖f‖, which α cannot lower by making f small; or retrieval (eq.
+    9) with a head of its own for the sample's identities."""
     sample_images: int = 4
     """Images an identity in α's sample. The triplet term needs at least 2."""
     literal: bool = False

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from tqdm.auto import tqdm
 
 from nasda.bilevel import Bilevel, Differentiate, Losses, differentiate
@@ -125,9 +126,11 @@ class Search:
 
     def alpha_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """L_val of eq. 3. The identities are not the source's, so the source's logits mean nothing here: the triplet
-        loss alone, or the retrieval loss with a head of its own."""
+        loss alone, on f as it is or at unit length, or the retrieval loss with a head of its own."""
         settings = self.settings
         features = self.features(images)
+        if settings.alpha_loss == "unit-triplet":
+            features = functional.normalize(features)
         if self.alpha_head is None:
             return triplet_loss(features, labels, settings.margin, literal=settings.literal)
         return retrieval_loss(

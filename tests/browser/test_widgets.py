@@ -63,8 +63,12 @@ def move_all(page: Page, box: Locator) -> None:
 def by_keyboard(page: Page, control: Locator) -> None:
     if control.locator("select").count():
         choice = control.locator("select")
+        count, index = choice.evaluate("s => [s.options.length, s.selectedIndex]")
         choice.focus()
-        choice.press(first_letter_of_next(choice))  # JupyterLab keeps the arrows for itself: they leave the cell
+        # A closed list's arrows and letters are JupyterLab's own shortcuts; opened, the list has them to itself.
+        for key in ("Alt+ArrowDown", "ArrowUp" if index == count - 1 else "ArrowDown", "Enter"):
+            page.keyboard.press(key)
+            page.wait_for_timeout(100)
     elif control.locator("input[type=checkbox]").count():
         control.locator("input[type=checkbox]").press("Space")
     else:
@@ -86,12 +90,6 @@ def by_mouse(page: Page, control: Locator) -> None:
         left = handle["x"] + handle["width"] / 2 - area["x"] < area["width"] / 2
         y = area["y"] + area["height"] / 2
         page.mouse.click(area["x"] + area["width"] * (0.8 if left else 0.2), y)
-
-
-def first_letter_of_next(choice: Locator) -> str:
-    """The letter that takes a list to another option: the browser looks on from the one that is chosen."""
-    options, index = choice.evaluate("s => [[...s.options].map(o => o.text.trim()), s.selectedIndex]")
-    return (options[index + 1 :] + options[:index])[0][0]
 
 
 def free_direction(handle: Locator) -> str:
