@@ -25,7 +25,7 @@ _TARGET = Domain(
     query=_images("query", {3: 1, 7: 1}),
     gallery=_images("gallery", {JUNK: 1, DISTRACTOR: 2, 3: 3, 7: 3, 9: 2}),
 )
-_SAMPLES = (
+_SAMPLES: tuple[tuple[str, list[Sample], list[int]], ...] = (
     ("a sample of the training split", _TARGET.train[:6], []),
     ("a sample with a query image", [*_TARGET.train[:2], _TARGET.query[1]], [7]),
     ("a sample with another photograph of somebody who is a query", [Sample(Path("more/7_c9.png"), 7, 9)], [7]),

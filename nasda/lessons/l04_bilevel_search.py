@@ -114,8 +114,8 @@ def search_at(history: History, primitives: Sequence[str], kind: CellKind, epoch
     if not 1 <= epoch <= len(history):
         raise NasdaError(f"epoch {epoch}: the search has epochs 1 to {len(history)}")
     alphas = history[epoch - 1]["alphas"]
-    figure = Plot(9, 6.8)
-    above, below = figure.subfigures(2, 1, height_ratios=[1, 0.55])
+    figure = Plot(8.5, 6.4)
+    above, below = figure.subfigures(2, 1, height_ratios=[1, 0.55], squeeze=False)[:, 0]
     heat, curves = above.subplots(1, 2, width_ratios=[1.25, 1])
     _heat_map(heat, history, primitives, kind, epoch)
     _curves(curves, history, kind, epoch)
@@ -176,8 +176,8 @@ def _curves(panel: Axes, history: History, kind: CellKind, epoch: int) -> None:
 
 def alpha_paths(histories: Mapping[str, History], primitives: Sequence[str], *, edges: bool = True) -> Plot:
     """The softmax weights over the epochs, a column for each search, a row for each kind of cell: thick the mean of an
-    operation over all edges, thin (with `edges`) every edge."""
-    figure = Plot(8.5, 5)
+    operation over all edges, thin (with `edges`) every edge on which it ever gets twice the undecided share."""
+    figure = Plot(8.5, 5 if edges else 4)
     panels = figure.subplots(2, len(histories), squeeze=False, sharex="col", sharey=True)
     for column, (title, history) in enumerate(histories.items()):
         epochs = [int(row["epoch"]) for row in history]
@@ -186,8 +186,9 @@ def alpha_paths(histories: Mapping[str, History], primitives: Sequence[str], *, 
             weights = softmax([entry["alphas"][kind] for entry in history])  # (epochs, edges, operations)
             for index, name in enumerate(primitives):
                 colour = operation_colour(name)
-                if edges:
-                    panel.plot(epochs, weights[:, :, index], color=colour, alpha=0.22, linewidth=0.8)
+                strong = weights[:, :, index].max(axis=0) > 2 / len(primitives)
+                if edges and strong.any():
+                    panel.plot(epochs, weights[:, strong, index], color=colour, alpha=0.3, linewidth=0.8)
                 mean = weights[:, :, index].mean(axis=1)
                 panel.plot(epochs, mean, color=colour, linewidth=2.6, label=operation_label(name))
             panel.axhline(1 / len(primitives), color=INK, linestyle=":", linewidth=1)
