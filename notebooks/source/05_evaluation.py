@@ -536,8 +536,6 @@ features["camera only"] = camera_only[: len(q_pids)], camera_only[len(q_pids) :]
 # frames are green where that evaluator calls an image right.
 
 # %%
-
-
 def draw_broken(query: int, rule: str, by: str):
     kept = [np.flatnonzero(counts_under(name, query)) for name in ("official", rule)]
     orders = [k[np.argsort(distances(by, query)[k], kind="stable")][:10] for k in kept]
