@@ -535,9 +535,8 @@ features["camera only"] = camera_only[: len(q_pids)], camera_only[len(q_pids) :]
 # Choose a query, a rule to break, and features. Above is the official rank list, below the one with the rule broken;
 # frames are green where that evaluator calls an image right.
 
+
 # %%
-
-
 def draw_broken(query: int, rule: str, by: str):
     kept = [np.flatnonzero(counts_under(name, query)) for name in ("official", rule)]
     orders = [k[np.argsort(distances(by, query)[k], kind="stable")][:10] for k in kept]
