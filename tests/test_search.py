@@ -6,11 +6,13 @@ import multiprocessing
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from nasda.bilevel import frozen_statistics
 from nasda.data.task import Task
 from nasda.errors import NasdaError
 from nasda.genotypes import Genotype
@@ -72,6 +74,7 @@ def test_one_image_an_identity_is_refused_unless_it_is_asked_for_literally(task:
         {"mode": "S"},
         {"order": "second"},
         {"alpha_loss": "retrieval"},
+        {"alpha_loss": "unit-triplet"},
         {"order": "second", "alpha_loss": "retrieval"},
     ],
     ids=str,
@@ -90,6 +93,28 @@ def test_every_kind_of_search_moves_alpha_and_leaves_a_whole_run(task: Task, tmp
     assert Genotype.load(folder.genotype) == Genotype.from_dict(row["genotype"])
     assert 0 < row["entropy"]["normal"] <= np.log(7)
     assert row["images_per_second"] > 0
+
+
+def test_at_unit_length_alpha_gains_nothing_by_making_features_small(task: Task, monkeypatch: Any) -> None:
+    """With the plain triplet loss, margin unmet, it does: a tenth of f costs less."""
+    weight_samples, alpha_samples = split_for_search(task, SEARCH, 0)
+    losses = {}
+    for kind in ("triplet", "unit-triplet"):
+        settings = dataclasses.replace(SEARCH, alpha_loss=kind, margin=0.0)
+        one = Search(weight_samples, alpha_samples, SPACE, settings, DATA, seed=0, device=torch.device("cpu"))
+        batch = one.alpha_batches.next()
+        features = one.features
+        at_scale = []
+        for scale in (1.0, 0.1):
+            monkeypatch.setattr(
+                one, "features", lambda images, scale=scale, features=features: scale * features(images)
+            )
+            with torch.no_grad(), frozen_statistics(one.network):
+                at_scale.append(float(one.alpha_loss(*batch)))
+        losses[kind] = at_scale
+    assert losses["unit-triplet"][1] == pytest.approx(losses["unit-triplet"][0], rel=1e-4)
+    assert losses["triplet"][1] == pytest.approx(0.1 * losses["triplet"][0], rel=1e-4)
+    assert losses["triplet"][0] > 0
 
 
 def test_the_seed_decides_everything_and_nothing_else_does(task: Task, tmp_path: Path) -> None:
