@@ -10,9 +10,9 @@ NASDA := $(BIN)/nasda
 OUT := runs/$(TASK)-$(PROFILE)-seed$(SEED)
 SAME := --task $(TASK) --profile $(PROFILE) --seed $(SEED) --out $(OUT)
 
-.PHONY: course test lint unit bench lab env clean
+.PHONY: course notebooks test lint unit test-browser bench lab env clean
 
-# The whole chain on the built-in data, then every notebook.
+# The whole chain on the built-in data.
 course: env
 	$(NASDA) data make $(SAME)
 	$(NASDA) doctor $(SAME)
@@ -22,11 +22,12 @@ course: env
 	$(NASDA) train $(SAME)
 	$(NASDA) evaluate $(SAME)
 	$(NASDA) draw $(SAME)
-	@for notebook in $(notdir $(wildcard notebooks/[0-9]*.ipynb)); do \
-		$(BIN)/papermill notebooks/$$notebook $(OUT)/$$notebook -p PROFILE $(PROFILE) -p TASK $(TASK) || exit 1; \
-	done
 	@echo
 	@echo "The table above is the result; its pictures lie in $(OUT)/pictures"
+
+# Every notebook, executed from its source: the copies in notebooks/, or for another TASK or PROFILE in runs/notebooks.
+notebooks: env
+	OMP_NUM_THREADS=1 $(BIN)/python notebooks/build.py --task $(TASK) --profile $(PROFILE)
 
 test: lint unit
 
@@ -38,6 +39,10 @@ lint: env
 # One thread a process: two OpenMP threads on a busy machine are slower than one.
 unit: env
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)
+
+# The notebooks' widgets, moved by keyboard and mouse in a real browser: needs the program chromium.
+test-browser: env
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/browser -m browser -n $(JOBS)
 
 # How fast things are, and how much memory they take; on a machine with nothing else to do and 3 GB free in /tmp.
 bench: env

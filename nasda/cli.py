@@ -332,6 +332,11 @@ class OverSeeds(OnDevice):
         return dataclasses.replace(profile(self.profile, self.task), **given)
 
     @property
+    def all_jobs(self) -> int:
+        given = getattr(self, "jobs", None)
+        return given or (1 if self.chosen_device.type == "cuda" else os.cpu_count() or 1)
+
+    @property
     def all_seeds(self) -> range:
         return range(self.seed, self.seed + self.seeds)
 
@@ -361,14 +366,27 @@ class Table(OverSeeds):
     spgan: SPGANSettings = SPGANSettings()
     random_cells: int = 1
     """Random cells a seed."""
+    jobs: int | None = None
+    """Processes that work side by side; on a CPU one for each core, on a GPU one, if not given."""
+    weights: str | None = None
+    """Adds ResNet-50 from ImageNet's weights in rows of its own: imagenet (torchvision's download) or their file."""
 
     def run(self) -> None:
         from nasda.experiments import results_columns
         from nasda.plotting import metrics_bars, save
-        from nasda.table import make_table, ranked, terminal
+        from nasda.table import PRETRAINED_ROWS, ROWS, make_table, ranked, terminal
 
-        task, device = self.load_task(), self.chosen_device
-        table = make_table(self.out, task, self.settings, self.all_seeds, random_cells=self.random_cells, device=device)
+        table = make_table(
+            self.out,
+            self.load_task(),
+            self.settings,
+            self.all_seeds,
+            random_cells=self.random_cells,
+            rows=ROWS + PRETRAINED_ROWS if self.weights else ROWS,
+            weights=self.weights,
+            jobs=self.all_jobs,
+            device=self.chosen_device,
+        )
         print(terminal(table))
         if table.scores:
             save(metrics_bars(results_columns(ranked(table))), self.out / "table.png")
@@ -387,6 +405,8 @@ class Study(OverSeeds):
     """Gaps between source and target, from 0 (alike) to 1 (a street)."""
     random_cells: int = 1
     """Random cells a seed."""
+    jobs: int | None = None
+    """Processes that work side by side; on a CPU one for each core, on a GPU one, if not given."""
 
     def run(self) -> None:
         from nasda.plotting import save, score_over_gap
@@ -401,7 +421,7 @@ class Study(OverSeeds):
             self.gaps,
             self.all_seeds,
             random_cells=self.random_cells,
-            processes=os.cpu_count() or 1,
+            jobs=self.all_jobs,
             device=self.chosen_device,
         )
         for gap, table in tables.items():

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tabulate import tabulate
 
 from nasda.data.store import stored
 from nasda.data.task import Task
@@ -133,16 +134,8 @@ def results_table(rows: dict[str, list[dict[str, Any]]]) -> str:
     """Scores in percent as Markdown, mean ± standard deviation where a row has more than one seed."""
     header = ["", *SCORES.values()]
     lines = [[name, *(_percent([score[key] for score in scores]) for key in SCORES)] for name, scores in rows.items()]
-    widths = [max(len(line[column]) for line in [header, *lines]) for column in range(len(header))]
-
-    def row(cells: Sequence[str]) -> str:
-        first, *rest = (
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
-        )
-        return "| " + " | ".join([first, *rest]) + " |"
-
-    rule = "|" + "|".join("-" * (w + 1) + ("-" if i == 0 else ":") for i, w in enumerate(widths)) + "|"
-    return "\n".join([row(header), rule, *map(row, lines)])
+    columns = ["left"] + ["right"] * len(SCORES)
+    return tabulate(lines, header, tablefmt="pipe", disable_numparse=True, colalign=columns)
 
 
 def _percent(values: Sequence[float]) -> str:

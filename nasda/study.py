@@ -28,10 +28,11 @@ def gap_study(
     *,
     random_cells: int = 1,
     rows: Sequence[Row] = STUDY_ROWS,
-    processes: int = 1,
+    jobs: int = 1,
     device: torch.device,
 ) -> dict[float, Table]:
-    """A table for each gap. The data of each is drawn beside `data_root` where it is missing, by `processes`.
+    """A table for each gap. The data of each is drawn beside `data_root` where it is missing; `jobs` processes work
+    side by side.
 
     Tables lie in `out`/gap-…, the runs that they share in `out`/runs; study.json holds them all. A call that was cut
     off is gone on with.
@@ -40,12 +41,20 @@ def gap_study(
     for gap in gaps:
         root = root_of(data_root, gap)
         toy = replace(settings.toy, gap=gap)
-        make_toy(root, task, height=settings.data.height, width=settings.data.width, settings=toy, processes=processes)
+        make_toy(root, task, height=settings.data.height, width=settings.data.width, settings=toy, processes=jobs)
         drawn = load_task(task, root)
         require_sound(drawn)
         folder = out / f"gap-{gap:g}"
         tables[gap] = make_table(
-            folder, drawn, settings, seeds, random_cells=random_cells, rows=rows, runs=out / "runs", device=device
+            folder,
+            drawn,
+            settings,
+            seeds,
+            random_cells=random_cells,
+            rows=rows,
+            runs=out / "runs",
+            jobs=jobs,
+            device=device,
         )
         write_json(out / "study.json", {f"{gap:g}": table.to_dict() for gap, table in tables.items()})
     return tables

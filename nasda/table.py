@@ -10,10 +10,16 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -59,6 +65,7 @@ class Row:
     architecture: str  # "searched", "random" or "resnet50"
     mode: Mode | None = None
     translated: bool = False  # trained on the source as SPGAN translates it
+    pretrained: bool = False  # begins with ImageNet's weights, as the paper's ResNet-50 does; all others with nothing
     paper: tuple[str, str] | None = None
 
 
@@ -68,6 +75,16 @@ ROWS = (
     Row("random cells", "random"),
     Row("ResNet-50 (S)", RESNET50, paper=("ResNet-50", "S")),
     Row("ResNet-50 (SPGAN, S+R)", RESNET50, translated=True, paper=("ResNet-50 (SPGAN)", "S+R")),
+)
+PRETRAINED_ROWS = (
+    Row("ResNet-50, from ImageNet (S)", RESNET50, pretrained=True, paper=("ResNet-50", "S")),
+    Row(
+        "ResNet-50, from ImageNet (SPGAN, S+R)",
+        RESNET50,
+        translated=True,
+        pretrained=True,
+        paper=("ResNet-50 (SPGAN)", "S+R"),
+    ),
 )
 PAIRS = (("NAS (S+R)", "NAS (S)"), ("NAS (S+R)", "random cells"), ("NAS (S)", "random cells"))
 
@@ -92,6 +109,21 @@ class Table:
         }
 
 
+class _Piece(NamedTuple):
+    """What is run at once: a row, with a seed, and of random cells the draw."""
+
+    row: Row
+    seed: int
+    draw: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.row.name}, seed {self.seed}" + (f", cell {self.draw}" if self.draw else "")
+
+
+_Found = tuple[Scores, dict[str, Scores]] | str  # scores of a row and of the floors, or why there are none
+
+
 def make_table(
     out: Path,
     task: Task,
@@ -101,35 +133,95 @@ def make_table(
     random_cells: int = 1,
     rows: Sequence[Row] = ROWS,
     runs: Path | None = None,
+    weights: str | None = None,
+    jobs: int = 1,
     device: torch.device,
 ) -> Table:
     """Run whatever is still missing of `rows` over `seeds`, `random_cells` of them a seed, and score it all.
 
-    Writes table.json, table.md and table.csv into `out` after every row of every seed; runs lie in `runs`, which
-    several tables may share, or else in `out`/runs.
+    Writes table.json, table.md and table.csv into `out` after every piece; runs lie in `runs`, which several tables may
+    share, or else in `out`/runs. `weights` are what pretrained rows begin with (see `ResNet50`); `jobs` processes work
+    side by side, and their number changes nothing.
     """
     runs = out / "runs" if runs is None else runs
+    pieces = [
+        _Piece(row, seed, draw)
+        for seed in seeds
+        for row in rows
+        for draw in range(random_cells if row.architecture == "random" else 1)
+    ]
     table = Table(task.name, list(seeds))
-    for seed in seeds:
-        for row in rows:
-            for draw in range(random_cells if row.architecture == "random" else 1):
-                tqdm.write(f"— {row.name}, seed {seed}" + (f", cell {draw}" if draw else ""))
-                try:
-                    scores, floors = run_row(runs, row, task, settings, seed, draw, device)
-                except (NasdaError, RuntimeError) as error:  # torch says out of memory with a RuntimeError
-                    table.failures[f"{row.name}, seed {seed}"] = str(error).split("\n", 1)[0]
-                    continue
-                table.scores.setdefault(row.name, []).append({"seed": seed, **scores})
-                for name, floor in floors.items():
-                    of_floor = table.scores.setdefault(f"floor: {name}", [])
-                    if seed not in [found["seed"] for found in of_floor]:
-                        of_floor.append({"seed": seed, **floor})
-            write(table, out)
+    for piece, found in _results(pieces, (runs, task, settings, weights, device), jobs):
+        if isinstance(found, str):
+            table.failures[piece.name] = found
+            tqdm.write(f"{piece.name} failed: {found}")
+        else:
+            scores, floors = found
+            table.scores.setdefault(piece.row.name, []).append({"seed": piece.seed, **scores})
+            for name, floor in floors.items():
+                of_floor = table.scores.setdefault(f"floor: {name}", [])
+                if piece.seed not in [earlier["seed"] for earlier in of_floor]:
+                    of_floor.append({"seed": piece.seed, **floor})
+            tqdm.write(f"{piece.name}: mAP {100 * scores['mAP']:.1f}")
+        write(table, out)
     return table
 
 
+def _results(pieces: Sequence[_Piece], shared: tuple[Any, ...], jobs: int) -> Iterator[tuple[_Piece, _Found]]:
+    """What became of each piece, in order."""
+    if jobs <= 1:
+        for piece in pieces:
+            tqdm.write(f"— {piece.name}")
+            yield piece, _try_piece(piece, *shared)
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    # Not forked: a fork of a process that has computed with several threads may hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _begin_worker, (threads, os.getpid())) as pool:
+        futures: list[Future[_Found]] = [pool.submit(_try_piece, piece, *shared) for piece in pieces]
+        try:
+            for piece, future in zip(pieces, futures, strict=True):
+                yield piece, future.result()
+        except BrokenProcessPool as error:
+            raise NasdaError(
+                "a process that worked on the table has died, perhaps for want of memory: the same command goes on; "
+                "pass --jobs 1"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker(threads: int, parent: int) -> None:
+    """A worker shares the cores with the others, shows no bars of its own, and does not outlive who asked for it."""
+    torch.set_num_threads(threads)
+    os.environ["TQDM_DISABLE"] = "1"
+
+    def follow() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _try_piece(
+    piece: _Piece, runs: Path, task: Task, settings: Profile, weights: str | None, device: torch.device
+) -> _Found:
+    try:
+        return run_row(runs, piece.row, task, settings, piece.seed, piece.draw, device, weights)
+    except (NasdaError, RuntimeError) as error:  # torch says out of memory with a RuntimeError
+        return str(error).split("\n", 1)[0]
+
+
 def run_row(
-    runs: Path, row: Row, task: Task, settings: Profile, seed: int, draw: int, device: torch.device
+    runs: Path,
+    row: Row,
+    task: Task,
+    settings: Profile,
+    seed: int,
+    draw: int,
+    device: torch.device,
+    weights: str | None = None,
 ) -> tuple[Scores, dict[str, Scores]]:
     """Search where the row searches, train, test: the scores of this row and of the floors, from what is kept in `runs`
     where that is finished."""
@@ -161,6 +253,7 @@ def run_row(
         data=data,
         architecture=RESNET50 if architecture is None else architecture.to_dict(),
         precision=compute.precision,
+        **({"weights": weights} if row.pretrained else {}),
     )
     tested = _folder(runs, "test", target, training=folder.path.name)
     if not tested.metrics.exists():
@@ -173,6 +266,7 @@ def run_row(
             data,
             seed=seed,
             device=device,
+            weights=weights if row.pretrained else None,
             precision=compute.precision,
         )
         evaluate_runs([folder], task, settings.evaluate, seed=seed, device=device)
@@ -270,7 +364,8 @@ def _cell(values: Sequence[float], key: str) -> str:
 
 
 def _of_paper(task: str, name: str) -> list[str]:
-    printed = next((paper_row(task, *row.paper) for row in ROWS if row.name == name and row.paper), None)  # type: ignore[arg-type]
+    named = next((row.paper for row in (*ROWS, *PRETRAINED_ROWS) if row.name == name), None)
+    printed = paper_row(task, *named) if named else None  # type: ignore[arg-type]
     if printed is None:
         return ["", "", ""]
     notes = f" [{', '.join(printed.notes)}]"

@@ -1,23 +1,27 @@
 """nasda.table: rows under one recipe, kept by configuration, tested in pairs."""
 
+import contextlib
 import csv
 import dataclasses
 import itertools
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torchvision.models import resnet50
 
 from nasda import table as tables
 from nasda.data.task import Task, load_task
 from nasda.data.toy import make_toy
 from nasda.errors import NasdaError
 from nasda.profiles import Profile, SPGANSettings, ToySettings
-from nasda.table import ROWS, Row, Table, lines_of, make_table, markdown, paired, terminal
+from nasda.table import PRETRAINED_ROWS, ROWS, Row, Table, lines_of, make_table, markdown, paired, terminal
 from tests.tasks import DATA, SEARCH, SPACE, TRAIN, make_task
 
 CPU = torch.device("cpu")
@@ -183,3 +187,56 @@ def test_rows_of_another_data_set_are_other_runs(tmp_path: Path, task: Task) -> 
     for of_task in (task, other):
         make_table(tmp_path, of_task, QUICK, [0], rows=only, device=CPU)
     assert len(list((tmp_path / "runs").glob("train-*"))) == 2
+
+
+def test_several_processes_give_the_same_table(made: tuple[Path, Table], task: Task, tmp_path: Path) -> None:
+    together = make_table(tmp_path, task, QUICK, [0, 1], random_cells=2, jobs=2, device=CPU)
+    assert without_times(together) == without_times(made[1])
+
+
+def test_a_row_that_begins_with_given_weights_says_so(tmp_path: Path, task: Task) -> None:
+    missing = make_table(
+        tmp_path, task, QUICK, [0], rows=PRETRAINED_ROWS[:1], weights=str(tmp_path / "no.pth"), device=CPU
+    )
+    assert "no.pth" in missing.failures["ResNet-50, from ImageNet (S), seed 0"]
+    torch.save(resnet50().state_dict(), tmp_path / "resnet50.pth")
+    table = make_table(
+        tmp_path, task, QUICK, [0], rows=PRETRAINED_ROWS[:1], weights=str(tmp_path / "resnet50.pth"), device=CPU
+    )
+    printed = {line[0]: line[-3:] for line in lines_of(table)[1]}
+    assert printed["ResNet-50, from ImageNet (S)"] == ["14.19 [b, c]", "26.53", ""]
+    (config,) = (json.loads(path.read_text()) for path in (tmp_path / "runs").glob("train-*/config.json"))
+    assert config["weights"] == str(tmp_path / "resnet50.pth")
+    from_nothing = make_table(tmp_path, task, QUICK, [0], rows=[ROWS[3]], device=CPU)
+    assert from_nothing.scores["ResNet-50 (S)"] != table.scores["ResNet-50, from ImageNet (S)"]
+
+
+@pytest.mark.timeout(600)
+def test_killed_at_any_moment_the_same_command_gives_the_same_table(tmp_path: Path, task: Task) -> None:
+    """The command itself, SIGKILL, without warning, workers and all; three moments, then left alone."""
+    moments = np.random.default_rng(0).uniform(4, 16, 3)
+    for moment in moments:
+        process = table_command(task, tmp_path / "killed")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(moment)
+        process.kill()
+        process.wait()
+    for out in ("killed", "whole"):
+        assert table_command(task, tmp_path / out).wait(300) == 0
+    killed, whole = (json.loads((tmp_path / out / "table.json").read_text()) for out in ("killed", "whole"))
+    assert without_times(Table("person", [0], killed["rows"])) == without_times(Table("person", [0], whole["rows"]))
+    assert len(whole["rows"]) == len(ROWS) + 2
+
+
+def table_command(task: Task, out: Path) -> "subprocess.Popen[bytes]":
+    """`nasda table` on a small scale, as a process of its own."""
+    sizes = {"search": SEARCH, "train": TRAIN, "data": DATA, "space": SPACE, "spgan": QUICK.spgan}
+    changed = {"search": {"epochs": 2, "steps": 1}, "train": {"epochs": 2, "steps": 1}}
+    options = []
+    for group, settings in sizes.items():
+        for name, value in (dataclasses.asdict(settings) | changed.get(group, {})).items():
+            if value is not None and not isinstance(value, bool):
+                options += [f"--{group}.{name.replace('_', '-')}", str(value)]
+    root = task.source.root.parent
+    command = [sys.executable, "-m", "nasda.cli", "table", "--data-root", str(root), "--out", str(out), "--seeds", "1"]
+    return subprocess.Popen([*command, "--jobs", "2", "--device", "cpu", *options], stdout=subprocess.DEVNULL)

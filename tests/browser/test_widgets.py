@@ -10,6 +10,7 @@ from tests.notebooks.sources import SOURCES
 
 pytestmark = pytest.mark.browser
 SCREENSHOTS = os.environ.get("NASDA_SCREENSHOTS")  # a folder: what the browser showed is kept there
+KERNEL = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel"
 RUN_ALL = "window.jupyterapp.commands.execute('notebook:run-all-cells')"
 MINUTES = 8  # to run all cells; the machine that tests may have other work
 
@@ -35,11 +36,11 @@ def test_every_widget_moves(source: Path, lab: str, page: Page) -> None:
 
 
 def run_all(page: Page) -> None:
-    """Run all cells, and wait for the last one; every cell must be in the page for that, also those out of sight."""
-    page.wait_for_function("document.querySelector('.jp-NotebookPanel') && window.jupyterapp", timeout=60_000)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=60_000)
-    page.evaluate(f"async () => {{ window.ran = false; await {RUN_ALL}; window.ran = true; }}")
+    """Run all cells once the kernel is there, and wait for the last one."""
+    page.wait_for_function(f"{KERNEL}?.status === 'idle'", timeout=120_000)
+    page.evaluate(f"() => {{ window.ran = false; {RUN_ALL}.then(() => {{ window.ran = true; }}); }}")
     page.wait_for_function("window.ran === true", timeout=MINUTES * 60_000)
+    page.wait_for_function(f"{KERNEL}?.status === 'idle'", timeout=60_000)
 
 
 def move_all(page: Page, box: Locator) -> None:
@@ -61,7 +62,9 @@ def move_all(page: Page, box: Locator) -> None:
 
 def by_keyboard(page: Page, control: Locator) -> None:
     if control.locator("select").count():
-        step_choice(control)
+        choice = control.locator("select")
+        choice.focus()
+        choice.press(first_letter_of_next(choice))  # JupyterLab keeps the arrows for itself: they leave the cell
     elif control.locator("input[type=checkbox]").count():
         control.locator("input[type=checkbox]").press("Space")
     else:
@@ -71,7 +74,9 @@ def by_keyboard(page: Page, control: Locator) -> None:
 
 def by_mouse(page: Page, control: Locator) -> None:
     if control.locator("select").count():
-        step_choice(control)
+        choice = control.locator("select")
+        count, index = choice.evaluate("s => [s.options.length, s.selectedIndex]")
+        choice.select_option(index=(index + 1) % count)
     elif control.locator("input[type=checkbox]").count():
         control.locator("input[type=checkbox]").click()
     else:
@@ -83,12 +88,10 @@ def by_mouse(page: Page, control: Locator) -> None:
         page.mouse.click(area["x"] + area["width"] * (0.8 if left else 0.2), y)
 
 
-def step_choice(control: Locator) -> None:
-    """Choose the next option, or the first one after the last."""
-    choice = control.locator("select")
-    count, index = choice.evaluate("s => [s.options.length, s.selectedIndex]")
-    choice.focus()
-    choice.press("Home" if index == count - 1 else "ArrowDown")
+def first_letter_of_next(choice: Locator) -> str:
+    """The letter that takes a list to another option: the browser looks on from the one that is chosen."""
+    options, index = choice.evaluate("s => [[...s.options].map(o => o.text.trim()), s.selectedIndex]")
+    return (options[index + 1 :] + options[:index])[0][0]
 
 
 def free_direction(handle: Locator) -> str:
