@@ -364,6 +364,8 @@ class Table(OverSeeds):
     --out by their configuration, so the command resumes."""
 
     spgan: SPGANSettings = SPGANSettings()
+    only: tuple[str, ...] = ()
+    """Names of the rows to make; all of them if none is given."""
     random_cells: int = 1
     """Random cells a seed."""
     jobs: int | None = None
@@ -374,7 +376,7 @@ class Table(OverSeeds):
     def run(self) -> None:
         from nasda.experiments import results_columns
         from nasda.plotting import metrics_bars, save
-        from nasda.table import PRETRAINED_ROWS, ROWS, make_table, ranked, terminal
+        from nasda.table import PRETRAINED_ROWS, ROWS, make_table, ranked, rows_named, terminal
 
         table = make_table(
             self.out,
@@ -382,7 +384,7 @@ class Table(OverSeeds):
             self.settings,
             self.all_seeds,
             random_cells=self.random_cells,
-            rows=ROWS + PRETRAINED_ROWS if self.weights else ROWS,
+            rows=rows_named(self.only, ROWS + PRETRAINED_ROWS if self.weights else ROWS),
             weights=self.weights,
             jobs=self.all_jobs,
             device=self.chosen_device,
@@ -403,6 +405,8 @@ class Study(OverSeeds):
     toy: ToySettings = ToySettings()
     gaps: tuple[float, ...] = (0.0, 0.5, 1.0)
     """Gaps between source and target, from 0 (alike) to 1 (a street)."""
+    only: tuple[str, ...] = ()
+    """Names of the rows to make; all of them if none is given."""
     random_cells: int = 1
     """Random cells a seed."""
     jobs: int | None = None
@@ -410,8 +414,8 @@ class Study(OverSeeds):
 
     def run(self) -> None:
         from nasda.plotting import save, score_over_gap
-        from nasda.study import curves, gap_study
-        from nasda.table import terminal
+        from nasda.study import STUDY_ROWS, curves, gap_study
+        from nasda.table import rows_named, terminal
 
         tables = gap_study(
             self.out,
@@ -421,6 +425,7 @@ class Study(OverSeeds):
             self.gaps,
             self.all_seeds,
             random_cells=self.random_cells,
+            rows=rows_named(self.only, STUDY_ROWS),
             jobs=self.all_jobs,
             device=self.chosen_device,
         )

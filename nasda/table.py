@@ -89,6 +89,15 @@ PRETRAINED_ROWS = (
 PAIRS = (("NAS (S+R)", "NAS (S)"), ("NAS (S+R)", "random cells"), ("NAS (S)", "random cells"))
 
 
+def rows_named(names: Sequence[str], rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Those of `rows` that have these names, all without a name. Raises `NasdaError` where one has none of them."""
+    unknown = set(names) - {row.name for row in rows}
+    if unknown:
+        known = ", ".join(repr(row.name) for row in rows)
+        raise NasdaError(f"--only {', '.join(sorted(unknown))}: expected rows among {known}")
+    return tuple(row for row in rows if not names or row.name in names)
+
+
 @dataclass
 class Table:
     """Scores by row, one list entry a seed (and a random cell); for rows that failed, why."""

@@ -14,6 +14,7 @@ import datetime
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -26,6 +27,7 @@ import jupytext
 import papermill
 from nbformat import NotebookNode
 from PIL import Image
+from tabulate import tabulate
 
 from nasda.course import this_machine
 from nasda.files import read_json, write_json, write_text, written_whole
@@ -156,6 +158,39 @@ def build(source: Path, parameters: Mapping[str, Any], cwd: Path, out: Path | No
     return seconds
 
 
+def course_map() -> str:
+    """The table of the course in the README: picture, notebook, question, times."""
+    times = read_json(TIMES, "the notebooks' times") if TIMES.exists() else {}
+    lines = []
+    for source in sources([]):
+        title, question = title_and_question(source)
+        runs = times.get(source.stem, {})
+        took = [
+            _duration(runs[f"{size}, person"]["seconds"]) if f"{size}, person" in runs else ""
+            for size in ("tiny", "laptop")
+        ]
+        picture = f'<img src="docs/thumbnails/{source.stem[:2]}.png" alt="{title}" width="200">'
+        lines.append([picture, f"[{title}](notebooks/{source.stem}.ipynb)", question, *took])
+    return tabulate(lines, ["", "notebook", "its question", "tiny", "laptop"], tablefmt="pipe", disable_numparse=True)
+
+
+def title_and_question(source: Path) -> tuple[str, str]:
+    """A notebook's first heading, and the question below it."""
+    text = jupytext.read(source).cells[0].source
+    title, question = re.search(r"^# (.+)$", text, re.M), re.search(r"^\*\*(.+\?)\*\*$", text, re.M)
+    if title is None or question is None:
+        sys.exit(f"{source}: expected a heading and, below it, a question in bold")
+    return title[1], question[1]
+
+
+def write_course_map() -> None:
+    """Put the table of the course into the README."""
+    readme = HERE.parent / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    before, after = text.split("<!-- course -->\n")[0], text.split("\n<!-- /course -->")[1]
+    write_text(readme, f"{before}<!-- course -->\n{course_map()}\n<!-- /course -->{after}")
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="Execute the notebooks with papermill.")
@@ -175,6 +210,7 @@ def main() -> None:
             seconds = build(source, parameters, cwd, asked.out)
             total += seconds
             print(f"{source.stem}: {_duration(seconds)}", flush=True)
+    write_course_map()
     print(f"together: {_duration(total)}")
 
 

@@ -15,13 +15,14 @@ sys.path.insert(0, str(ROOT / "notebooks"))
 import build
 
 PARAMETERS = {"PROFILE": ("str", "tiny"), "TASK": ("str", "person"), "DATA_ROOT": ("str", ""), "SEED": ("int", 0)}
-pytestmark = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+every_notebook = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 
 
 def words(text: str) -> int:
     return len(re.findall(r"\w[\w’'-]*", text))
 
 
+@every_notebook
 def test_parameters_exist_by_name(source: Path, tmp_path: Path) -> None:
     path = tmp_path / "notebook.ipynb"
     build.write_unexecuted(source, path)
@@ -30,6 +31,7 @@ def test_parameters_exist_by_name(source: Path, tmp_path: Path) -> None:
     assert {name: declared.get(name) for name in PARAMETERS} == PARAMETERS
 
 
+@every_notebook
 def test_text_and_code_in_proportion(source: Path) -> None:
     notebook = read(source)
     code = code_cells(notebook)
@@ -40,6 +42,7 @@ def test_text_and_code_in_proportion(source: Path) -> None:
     assert len(long) <= len(code) / 10, [cell.source.splitlines()[0] for cell in long]
 
 
+@every_notebook
 def test_what_a_notebook_opens_and_ends_with(source: Path) -> None:
     text = "\n".join(cell.source for cell in read(source).cells if cell.cell_type == "markdown")
     head = text[:3000].lower()
@@ -51,6 +54,7 @@ def test_what_a_notebook_opens_and_ends_with(source: Path) -> None:
     assert len(re.findall(r"^\d\. ", learned, re.M)) == 5, "five sentences, numbered"
 
 
+@every_notebook
 def test_something_to_move_and_pictures_to_remember(source: Path) -> None:
     code = "\n".join(cell.source for cell in code_cells(read(source)))
     assert "explore(" in code
@@ -66,12 +70,14 @@ def test_something_to_move_and_pictures_to_remember(source: Path) -> None:
     assert len(tagged) == 1
 
 
+@every_notebook
 def test_no_tricks(source: Path) -> None:
     code = "\n".join(cell.source for cell in code_cells(read(source)))
     for trick in ("sys.path", "!pip", "%pip", "os.chdir", "warnings.filterwarnings", "%load_ext", ".cuda()"):
         assert trick not in code, trick
 
 
+@every_notebook
 def test_exercises_have_a_stub_hints_and_a_solution(source: Path) -> None:
     asked = exercises_of(source)
     assert 3 <= len(asked) <= 5
@@ -83,6 +89,7 @@ def test_exercises_have_a_stub_hints_and_a_solution(source: Path) -> None:
         assert exercise.has_hint, exercise.name
 
 
+@every_notebook
 def test_the_executed_copy_stems_from_its_source(source: Path) -> None:
     executed = jupytext.read(ROOT / "notebooks" / f"{source.stem}.ipynb")
     head = re.compile(r"^\*Executed in\* — .*$", re.M)
@@ -91,6 +98,7 @@ def test_the_executed_copy_stems_from_its_source(source: Path) -> None:
     assert all(cell.execution_count for cell in code_cells(executed) if cell.source.strip())
 
 
+@every_notebook
 def test_the_executed_copy_is_small_and_carries_nothing_of_the_machine(source: Path) -> None:
     path = ROOT / "notebooks" / f"{source.stem}.ipynb"
     text = path.read_text()
@@ -99,7 +107,15 @@ def test_the_executed_copy_is_small_and_carries_nothing_of_the_machine(source: P
         assert trace not in text, trace
 
 
+@every_notebook
 def test_equations_of_the_notebook_are_numbered_as_in_the_paper(source: Path) -> None:
     text = io.StringIO("\n".join(cell.source for cell in read(source).cells if cell.cell_type == "markdown")).read()
     tags = re.findall(r"\\tag\{([^}]*)\}", text)
     assert all(re.fullmatch(r"[1-9]|DARTS \d+|[a-z]", tag) for tag in tags), tags
+
+
+def test_the_readme_s_map_of_the_course_is_up_to_date() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.split("<!-- course -->\n")[1].split("\n<!-- /course -->")[0] == build.course_map()
+    for source in SOURCES:
+        assert (ROOT / "docs" / "thumbnails" / f"{source.stem[:2]}.png").exists()
