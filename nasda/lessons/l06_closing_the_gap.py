@@ -159,8 +159,8 @@ def study_plot(table: Table, first: str, second: str, score: str = "mAP") -> Plo
     for height, name in enumerate(names):
         values = np.array([100 * entry[score] for entry in table.scores[name]])
         chosen = name in (first, second)
-        left.barh(height, values.mean(), height=0.62, color=COLOURS[name], alpha=0.5 if chosen else 0.15)
-        left.plot(values, height + np.linspace(-0.18, 0.18, len(values)), "o", color=COLOURS[name], markersize=5)
+        left.barh(height, values.mean(), height=0.62, color=_colour(name), alpha=0.5 if chosen else 0.15)
+        left.plot(values, height + np.linspace(-0.18, 0.18, len(values)), "o", color=_colour(name), markersize=5)
         words = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else " (one seed)"
         left.text(values.max(), height, f"  {values.mean():.1f}{words}", va="center", fontsize=_SMALL)
     left.set_yticks(range(len(names)), names, fontsize=_SMALL + 0.5)
@@ -172,7 +172,7 @@ def study_plot(table: Table, first: str, second: str, score: str = "mAP") -> Plo
     left.set_ylabel("row of the table", fontsize=_LABEL)
     found = differences(table, first, second, score)
     places, gaps = range(len(found)), [100 * value for value in found.values()]
-    right.vlines(places, 0, gaps, colors=[COLOURS[first if gap > 0 else second] for gap in gaps], linewidth=3)
+    right.vlines(places, 0, gaps, colors=[_colour(first if gap > 0 else second) for gap in gaps], linewidth=3)
     right.plot(places, gaps, "o", color=INK, markersize=7)
     right.axhline(0, color=INK, linewidth=1)
     largest = max([abs(gap) for gap in gaps], default=1.0) or 1.0
@@ -209,7 +209,7 @@ def cost_plot(table: Table, cost: str = "multiply_adds", score: str = "mAP") -> 
     axes = figure.subplots()
     for name, entries in networks_of(table).items():
         across, up = [entry[cost] / unit for entry in entries], [100 * entry[score] for entry in entries]
-        style: dict[str, Any] = {"color": COLOURS[name], "marker": _MARKERS[name], "markeredgecolor": "white"}
+        style: dict[str, Any] = {"color": _colour(name), "marker": _MARKERS.get(name, "*"), "markeredgecolor": "white"}
         axes.plot(across, up, linestyle="none", markersize=10, label=name, **style)
     histogram = [100 * entry[score] for entry in table.scores.get("floor: colour histogram", [])]
     if histogram:
@@ -240,7 +240,7 @@ def best_of_plot(table: Table, score: str = "mAP") -> Plot:
     for name in ("NAS (S)", "NAS (S+R)"):
         mean = 100 * float(np.mean([entry[score] for entry in table.scores[name]]))
         style = "-" if name == "NAS (S)" else "--"
-        axes.axhline(mean, color=COLOURS[name], linestyle=style, linewidth=2, label=f"{name}, mean of its seeds")
+        axes.axhline(mean, color=_colour(name), linestyle=style, linewidth=2, label=f"{name}, mean of its seeds")
     axes.set_xticks(tries)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("k: random cells trained, of which only the best is reported", fontsize=_LABEL)
@@ -263,14 +263,14 @@ def paper_plot(task: TaskName, table: Table) -> Plot:
     left, right = figure.subplots(1, 2, sharey=True)
     for height, (row, name) in enumerate(zip(printed, labels, strict=True)):
         elsewhere = "c" in row.notes
-        left.barh(height, row.mAP, 0.6, color=COLOURS[name], alpha=0.5, hatch="///" if elsewhere else None)
+        left.barh(height, row.mAP, 0.6, color=_colour(name), alpha=0.5, hatch="///" if elsewhere else None)
         left.text(row.mAP, height, f"  {row.mAP:.2f}" + (" *" if elsewhere else ""), va="center", fontsize=_SMALL)
         values = np.array([100 * entry["mAP_trapezoid"] for entry in table.scores.get(name, [])])
         if not len(values):
             right.text(0, height, "  not in this study", va="center", fontsize=_SMALL, color=INK)
             continue
-        right.barh(height, values.mean(), 0.6, color=COLOURS[name], alpha=0.5)
-        right.plot(values, [height] * len(values), "o", color=COLOURS[name], markersize=6)
+        right.barh(height, values.mean(), 0.6, color=_colour(name), alpha=0.5)
+        right.plot(values, [height] * len(values), "o", color=_colour(name), markersize=6)
         right.text(values.max(), height, f"  {values.mean():.1f}", va="center", fontsize=_SMALL)
     for panel, title in ((left, "the paper, real data, one run each"), (right, "this study, drawings")):
         panel.set_xlim(0, 1.3 * panel.get_xlim()[1])
@@ -351,6 +351,10 @@ def translation_plot(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+def _colour(row: str) -> str:
+    return COLOURS.get(row, INK)
 
 
 def _tidy(axes: Axes, grid: str = "y") -> None:

@@ -44,6 +44,7 @@ import ipywidgets
 import numpy as np
 import torch
 from IPython.display import Markdown
+from scipy.stats import spearmanr
 
 from nasda import exercises
 from nasda.course import open_course, shipped
@@ -142,7 +143,7 @@ exercises.check("06.1", my_pairs)
 # trained before, its number of steps, the test. `PAIRS` names the comparisons of interest *before* there is a number.
 #
 # The control is the row of random cells. It comes from the same space with the same operations, and costs no search.
-# Yang et al. (2020) and Li and Talwalkar (2020) found that such a row is hard to beat. The paper has none.
+# Yang et al. (2020) and Li and Talwalkar (2019) found that such a row is hard to beat. The paper has none.
 
 # %%
 of_s, of_both = (split_for_search(task, replace(settings.search, mode=mode), SEED)[1] for mode in ("S", "S+R"))
@@ -189,16 +190,16 @@ def columns(table, *names):
     """Some scores of all rows, as `metrics_bars` takes them."""
     return {
         row: {COLUMNS[name]: [entry[name] for entry in entries] for name in names}
-        for row, entries in sorted(table.scores.items())
+        for row, entries in sorted(table.scores.items(), key=lambda row: row[0].startswith("floor"))
     }
 
 
 metrics_bars(columns(made, "mAP", "rank1"))
 
 # %% [markdown]
-# Look at how the bars lie beside the floors. The order of the rows above is **not a result**: another seed turns it
-# over. What can be learnt from it is how little is needed for a ranking to appear. Five rows have 120 orders, and one
-# of them is always on top of a table.
+# Look at how the bars lie beside the floors. The order of the rows above is **not a result**: another seed may turn it
+# over. What can be learnt from it is how little is needed for a ranking to appear. Four rows have 24 orders; one of
+# them always comes out, and it always has a winner.
 
 # %% [markdown]
 # ### Break it: one row with a larger budget
@@ -255,10 +256,11 @@ print(f"At gap {max(study):g}:\n" + "\n".join(lines))
 # %% [markdown]
 # ## A test that one can count
 #
-# The rows are **paired**. With one seed, S and S+R share their first weights, their batches, their test. So take the
-# differences, one a seed. Now suppose that searching on the target changes nothing. Then each difference could as well
-# have had the other sign: which of the two networks is called S+R would not matter. There are $2^n$ ways to choose
-# the signs of $n$ differences. If few of them give a mean as far from 0 as the measured one, luck is a poor story.
+# The rows are **paired**. For one seed, S and S+R begin their searches with the same weights, and meet the same test.
+# So take the differences, one a seed. Now suppose that searching on the target changes nothing. Then each difference
+# could as well have had the other sign: which of the two networks is called S+R would not matter. There are $2^n$ ways
+# to choose the signs of $n$ differences. If few of them give a mean as far from 0 as the measured one, luck is a poor
+# story.
 #
 # $$
 # p = \frac{1}{2^n}\, \Big|\Big\{ s \in \{-1, 1\}^n :
@@ -372,9 +374,7 @@ exercises.check("06.3", fewest_seeds)
 # %%
 asked = len(PAIRS) * len(study)
 print(f"one question at 5 %: {lesson.seeds_needed(0.05)} seeds")
-print(
-    f"the {asked} questions of this study ({len(PAIRS)} pairs, {len(study)} gaps): {lesson.seeds_needed(0.05, asked)}"
-)
+print(f"{asked} questions ({len(PAIRS)} pairs × gaps: {len(study)}): {lesson.seeds_needed(0.05, asked)} seeds")
 print(f"with 5 seeds, p is never below {lesson.smallest_p(5):g}")
 
 # %% [markdown]
@@ -391,9 +391,9 @@ def simulate(seeds, true_difference, looks):
     """The picture and the words for one choice of seeds, effect and looks."""
     found, alarms = lesson.power(seeds, true_difference, looks), lesson.power(seeds, 0.0, looks)
     words = (
-        f"With {seeds} seeds the smallest p is {lesson.smallest_p(seeds):.3g}. "
-        f"A true difference of {true_difference:g} standard deviations is reported by {100 * found:.0f} % of the "
-        f"studies that tell the best of {looks}; of studies in which there is nothing to find, {100 * alarms:.0f} % report something."
+        f"With {seeds} seeds the smallest p is {lesson.smallest_p(seeds):.3g}. Best of {looks}: where the true "
+        f"difference is {true_difference:g} × the standard deviation, {100 * found:.0f} % of the studies report "
+        f"p ≤ 0.05; where there is nothing to find, {100 * alarms:.0f} % do."
     )
     return lesson.power_plot(seeds, true_difference, looks), words
 
@@ -406,7 +406,7 @@ explore(
 )
 
 # %% [markdown]
-# With one look the dashed line stays below 5 %, as a test promises. Nine looks of which only the best is told, and it
+# With one look the dashed line keeps to 5 %, as a test promises. Nine looks of which only the best is told, and it
 # does not. Nothing was falsified on the way, and no number is wrong.
 
 # %% [markdown]
@@ -450,10 +450,10 @@ for name in ("NAS (S)", "random cells", "ResNet-50 (S)"):
 by_gap = {gap: 100 * np.mean(list(lesson.differences(table, *PAIRS[0]).values())) for gap, table in study.items()}
 print("S+R minus S: " + ", ".join(f"{mean:+.1f} points at gap {gap:g}" for gap, mean in by_gap.items()))
 agreed = sum("All seeds agree" in lesson.sentence(table, *PAIRS[0]) for table in study.values())
-print(f"In {agreed} of {len(study)} gaps do all seeds agree on the sign of S+R minus S.")
+print(f"Gaps at which all seeds agree on the sign of S+R minus S: {agreed} of {len(study)}.")
 
 # %% [markdown]
-# The first three lines explain note c. The same weights score differently on another test set, for no reason in the
+# The first three lines illustrate note c. The same weights score differently on another test set, for no reason in the
 # network. To subtract a score on Market-1501 from one on VisDA's target is to measure the tests.
 
 # %% [markdown]
@@ -467,10 +467,10 @@ print(f"In {agreed} of {len(study)} gaps do all seeds agree on the sign of S+R m
 def price(cost, metric):
     """The picture and the words for quality against one kind of cost, over all cells that were trained."""
     entries = [entry for row in ("NAS (S)", "NAS (S+R)", "random cells") for entry in widest.scores[row]]
-    ranks = [np.argsort(np.argsort([entry[key] for entry in entries])) for key in (cost, metric)]
+    correlation = spearmanr(*([entry[key] for entry in entries] for key in (cost, metric))).statistic
     words = (
         f"Over the {len(entries)} networks made of cells, {lesson.COSTS[cost][0].split(' (')[0]} and {COLUMNS[metric]} "
-        f"have a rank correlation of {np.corrcoef(*ranks)[0, 1]:+.2f}."
+        f"have a rank correlation of {correlation:+.2f}."
     )
     return lesson.cost_plot(widest, cost, metric), words
 
@@ -483,9 +483,10 @@ explore(
 
 # %% [markdown]
 # If the correlation is high, part of what a search found may be size, and random cells of equal size would be the
-# better control. ResNet-50 stands far to the right. It is a strong baseline where it starts from ImageNet, as in the
-# paper. From nothing, with few images and few epochs, a network with thousands of times more parameters has a hard
-# time. One recipe is fair to the question "which architecture learns most from this?", and not to every row.
+# better control. ResNet-50 stands far to the right. It is a strong baseline where it starts from ImageNet's weights, as
+# in the paper; here it has to learn its hundredfold parameters from nothing, out of few images. One recipe is fair to
+# the question "which architecture learns most from this?", and not to every row. (`nasda.table.PRETRAINED_ROWS` begin
+# with ImageNet's weights, for those who have them.)
 
 # %% [markdown]
 # ### Exercise 06.4 ●●○ (15 minutes)
@@ -535,7 +536,7 @@ lesson.best_of_plot(widest)
 # SPGAN (Deng et al. 2018) leaves the network alone and translates the source. A generator $G$ draws source images in
 # the target's style, $F$ goes back, and no pair and no label is needed. The generators minimise
 #
-# $$\mathcal{L} = \mathcal{L}_{adv} + 10\,\mathcal{L}_{cyc} + 5\,\mathcal{L}_{ide} + 2\,\mathcal{L}_{sim} \tag{c}$$
+# $$\mathcal{L} = \mathcal{L}_{adv} + 10\,\mathcal{L}_{cyc} + 5\,\mathcal{L}_{ide} + 2\,\mathcal{L}_{sim} \tag{b}$$
 #
 # A discriminator for each domain has to take translations for real images; $F(G(x))$ has to be $x$ again; $G(y)$ of a
 # target image has to stay $y$; and the person has to survive, which is what SPGAN adds to CycleGAN. The sum is
@@ -548,14 +549,14 @@ lesson.best_of_plot(widest)
 # A translation and an image of the other domain are not, because nobody lives in both domains. With the Euclidean
 # distance $d$ and a margin $m$, a pair costs
 #
-# $$\mathcal{L}_{con} = \begin{cases} d^2 & \text{same} \\ \max(0,\, m - d)^2 & \text{otherwise} \end{cases} \tag{b}$$
+# $$\mathcal{L}_{con} = \begin{cases} d^2 & \text{same} \\ \max(0,\, m - d)^2 & \text{otherwise} \end{cases} \tag{c}$$
 #
 # Write it as the mean over pairs: `first` and `second` are tensors (B, D), `same` is True or False.
 
 
 # %% tags=["exercise"]
 def contrastive(first, second, same, margin):
-    """The mean of equation (b) over pairs of embeddings (B, D)."""
+    """The mean of equation (c) over pairs of embeddings (B, D)."""
     ...
 
 
@@ -591,9 +592,9 @@ for same in (True, False):
 
 # %% [markdown]
 # An alike pair is drawn together ever more strongly, an unlike pair pushed apart until the margin. Now train all five
-# networks for a few steps. After every epoch we keep how the same images are translated by then. At `tiny` the result
-# is a blur that has taken on some of the target's colours; the person is hard to find in it. The `laptop` size does
-# better and takes minutes.
+# networks for a few steps. After every epoch we keep how the same images are translated by then. So few steps at
+# `tiny` give a blur, with the grid of the upsampling layers in it and some of the target's colours. The command
+# `nasda translate --profile laptop` does better, in minutes.
 
 # %%
 few = replace(settings.spgan, epochs=5, steps=14)
@@ -620,9 +621,9 @@ print(f"{few.epochs * few.steps} steps of {few.batch_size} images a domain; {len
 def watch(epoch, image):
     """One image of each domain after an epoch, and how far the domains lie apart by then."""
     now, start = distances[epoch], distances[0]
-    what = "the source as it is" if epoch == 0 else f"the source as translated after epoch {epoch}"
+    what = "the source as it is" if epoch == 0 else f"its translation after epoch {epoch}"
     shares = ", ".join(f"{name} {100 * getattr(now, name) / getattr(start, name):.0f} %" for name in type(now)._fields)
-    words = f"Image {image}. Distance of {what} to the target, the untranslated source being 100 %: {shares}."
+    words = f"Image {image}. Distance to the target, the untranslated source being 100 %: {what} has {shares}."
     return lesson.translation_plot(kept, distances, epoch, image), words
 
 
@@ -633,10 +634,10 @@ explore(
 )
 
 # %% [markdown]
-# Colours are quickly learnt. Contrast is not: a blur has too little of it, and the checkerboard of an early generator
-# too much. A distance that shrinks is needed and is not enough, since a network is not trained on distances. So let the
-# translated images be a source, and add the last row. It is the ordinary ResNet row on another task object; images
-# changed, labels and file names did not.
+# Which distance shrank first, and which one grew? A blur has too little contrast, the grid of an early generator too
+# much of it. A distance that shrinks is needed and is not enough: it does not ask whether a person can still be
+# recognised. So let the translated images be a source, and add the last row. It is the ordinary ResNet row on another
+# task object; images changed, labels and file names did not.
 
 # %%
 translated = course.experiment.path / "translated-watched"
@@ -653,8 +654,8 @@ Markdown(markdown(complete))
 
 # %% [markdown]
 # The table is whole: five rows, two floors, the comparisons that were named in advance, and the paper's own numbers
-# beside it with their notes. Once more, its scores are those of networks that saw a handful of batches. `nasda table` makes
-# it at any size, keeps every run, and goes on where it was cut off.
+# beside it with their notes. Once more, its scores are those of networks that saw a handful of batches. `nasda table`
+# makes it at any size, keeps every run, and goes on where it was cut off.
 
 # %% [markdown]
 # ## The paper's table beside ours
@@ -686,7 +687,8 @@ for gap, table in study.items():
 # %% [markdown]
 # ## What did we learn?
 #
-# 1. Two rows may be compared when they differ in one thing; the paper's NAS and ResNet-50 rows differ in three.
+# 1. Two rows may be compared when they differ in one thing; the paper's NAS and ResNet-50 rows for persons differ
+#    in three.
 # 2. A search has to beat random cells from its own space under the same recipe, or it has found only the space.
 # 3. The exact sign-flip test counts signs over paired seeds, and with n of them p cannot be below 2 to the power 1 − n.
 # 4. Looking often and telling the best makes winners out of nothing, be it of metrics, of gaps, of seeds or of cells.
@@ -697,7 +699,7 @@ for gap, table in study.items():
 # ## Further reading
 #
 # - A. Yang, P. M. Esperança, F. M. Carlucci: *NAS evaluation is frustratingly hard.* ICLR 2020.
-# - L. Li, A. Talwalkar: *Random search and reproducibility for neural architecture search.* UAI 2019 (PMLR 2020).
+# - L. Li, A. Talwalkar: *Random search and reproducibility for neural architecture search.* UAI 2019.
 # - J. Dodge, S. Gururangan, D. Card, R. Schwartz, N. A. Smith: *Show your work: improved reporting of experimental
 #   results.* EMNLP 2019.
 # - X. Bouthillier et al.: *Accounting for variance in machine learning benchmarks.* MLSys 2021.
