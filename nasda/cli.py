@@ -432,7 +432,7 @@ class Study(OverSeeds):
         for gap, table in tables.items():
             print(f"gap {gap:g}\n{terminal(table)}\n")
         save(score_over_gap(curves(tables)), self.out / "study.png")
-        print(f"study: {self.out / 'study.json'}, .png, and a table for each gap beside it")
+        print(f"study: {self.out / 'study.md'}, .json, .png, and a table for each gap beside it")
         failed = sum(len(table.failures) for table in tables.values())
         if failed:
             raise NasdaError(f"{failed} rows failed, as said above; the same command tries them again")

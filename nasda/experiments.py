@@ -133,12 +133,13 @@ SCORES = {"mAP": "mAP", "mAP_trapezoid": "mAP (trapezoid)", "rank1": "rank-1", "
 def results_table(rows: dict[str, list[dict[str, Any]]]) -> str:
     """Scores in percent as Markdown, mean ± standard deviation where a row has more than one seed."""
     header = ["", *SCORES.values()]
-    lines = [[name, *(_percent([score[key] for score in scores]) for key in SCORES)] for name, scores in rows.items()]
+    lines = [[name, *(percent([score[key] for score in scores]) for key in SCORES)] for name, scores in rows.items()]
     columns = ["left"] + ["right"] * len(SCORES)
     return tabulate(lines, header, tablefmt="pipe", disable_numparse=True, colalign=columns)
 
 
-def _percent(values: Sequence[float]) -> str:
+def percent(values: Sequence[float]) -> str:
+    """Mean ± sample standard deviation of fractions, in percent; of a single one there is no spread."""
     mean = f"{100 * np.mean(values):.1f}"
     return mean if len(values) == 1 else f"{mean} ± {100 * np.std(values, ddof=1):.1f}"
 

@@ -6,14 +6,17 @@ What learns on the source alone, the search of S and every training, is one run 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from tabulate import tabulate
 
 from nasda.data.task import load_task, require_sound
 from nasda.data.toy import make_toy
-from nasda.files import write_json
+from nasda.experiments import percent
+from nasda.files import write_json, write_text
 from nasda.profiles import Profile, TaskName
-from nasda.table import ROWS, Row, Table, make_table
+from nasda.table import ROWS, Row, Table, make_table, sentence
 
 STUDY_ROWS = tuple(row for row in ROWS if not row.translated)
 
@@ -34,7 +37,8 @@ def gap_study(
     """A table for each gap. The data of each is drawn beside `data_root` where it is missing; `jobs` processes work
     side by side.
 
-    Tables lie in `out`/gap-…, the runs that they share in `out`/runs; study.json holds them all. A call that was cut
+    Tables lie in `out`/gap-…, the runs that they share in `out`/runs; study.json holds them all,
+    study.md says it. A call that was cut
     off is gone on with.
     """
     tables: dict[float, Table] = {}
@@ -56,8 +60,23 @@ def gap_study(
             jobs=jobs,
             device=device,
         )
-        write_json(out / "study.json", {f"{gap:g}": table.to_dict() for gap, table in tables.items()})
+        study = {f"{gap:g}": table.to_dict() for gap, table in tables.items()}
+        write_json(out / "study.json", study)
+        write_text(out / "study.md", markdown(study) + "\n")
     return tables
+
+
+def markdown(study: Mapping[str, Mapping[str, Any]], score: str = "mAP") -> str:
+    """A study, as study.json holds it, as a table of one score: rows by gaps, in percent, mean ± standard deviation
+    over seeds (and random cells); then what the paired tests say."""
+    gaps = sorted(study, key=float)
+    names = list(dict.fromkeys(name for gap in gaps for name in study[gap]["rows"]))
+    lines = [[name, *(percent([found[score] for found in study[gap]["rows"][name]]) for gap in gaps)] for name in names]
+    lines.sort(key=lambda line: float(line[-1].split(" ")[0]))
+    header = [f"{score} (%)", *(f"gap {gap}" for gap in gaps)]
+    table = tabulate(lines, header, tablefmt="pipe", disable_numparse=True, colalign=["left"] + ["right"] * len(gaps))
+    found = [f"- gap {gap}: {sentence(test)}" for gap in gaps for test in study[gap]["comparisons"]]
+    return "\n".join([table, "", *found])
 
 
 def root_of(data_root: Path, gap: float) -> Path:

@@ -390,7 +390,7 @@ def markdown(table: Table) -> str:
     header, lines = lines_of(table)
     parts = [tabulate(lines, header, tablefmt="pipe", disable_numparse=True, colalign=_alignment(header))]
     found = [comparison for pair in PAIRS if (comparison := paired(table, *pair))]
-    parts += ["\n".join("- " + _sentence(comparison) for comparison in found)] if found else []
+    parts += ["\n".join("- " + sentence(comparison) for comparison in found)] if found else []
     parts += ["\n".join(f"- {name} failed: {why}" for name, why in table.failures.items())] if table.failures else []
     used = {note for line in lines for note in NOTES if f"{note}," in line[-3] or f"{note}]" in line[-3]}
     parts += ["\n".join(f"- [{note}] {NOTES[note]}" for note in sorted(used))] if used else []
@@ -401,7 +401,7 @@ def terminal(table: Table) -> str:
     """The same for a terminal."""
     header, lines = lines_of(table)
     drawn = tabulate(lines, header, tablefmt="simple", disable_numparse=True, colalign=_alignment(header))
-    found = [_sentence(comparison) for pair in PAIRS if (comparison := paired(table, *pair))]
+    found = [sentence(comparison) for pair in PAIRS if (comparison := paired(table, *pair))]
     return "\n".join([drawn, "", *found, *(f"{name} failed: {why}" for name, why in table.failures.items())])
 
 
@@ -409,7 +409,8 @@ def _alignment(header: Sequence[str]) -> list[str]:
     return ["left"] + ["right"] * (len(header) - 1)
 
 
-def _sentence(comparison: Mapping[str, Any]) -> str:
+def sentence(comparison: Mapping[str, Any]) -> str:
+    """What `paired` found, in words."""
     return (
         f"{comparison['better']} against {comparison['worse']}: mAP {100 * comparison['mean_difference']:+.1f} points, "
         f"above in {comparison['above']} of {comparison['seeds']} seeds, p = {comparison['p']:.3g} "

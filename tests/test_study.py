@@ -10,7 +10,7 @@ from nasda.data.toy import drawn_with, make_toy
 from nasda.errors import NasdaError
 from nasda.plotting import score_over_gap
 from nasda.profiles import ToySettings
-from nasda.study import STUDY_ROWS, curves, gap_study, root_of
+from nasda.study import STUDY_ROWS, curves, gap_study, markdown, root_of
 from nasda.table import ROWS, Table, rows_named
 from tests.tasks import DATA
 from tests.test_table import CPU, QUICK
@@ -72,6 +72,22 @@ def test_curves_and_their_plot(studied: tuple[Path, dict[float, Table]]) -> None
     assert written["1"]["rows"]["NAS (S)"][0]["mAP"] == tables[1].scores["NAS (S)"][0]["mAP"]
     with pytest.raises(NasdaError, match="at least one row"):
         score_over_gap({})
+
+
+def test_the_study_in_words(studied: tuple[Path, dict[float, Table]]) -> None:
+    folder, tables = studied
+    written = (folder / "out" / "study.md").read_text()
+    of_s = [f"{100 * tables[gap].scores['NAS (S)'][0]['mAP']:.1f}" for gap in (0, 1)]
+    line = next(line for line in written.splitlines() if line.startswith("| NAS (S) "))
+    assert [cell.strip() for cell in line.strip("|").split("|")] == ["NAS (S)", *of_s]
+
+
+def test_a_study_over_seeds_gives_spread_and_paired_tests() -> None:
+    rows = {"NAS (S)": (0.2, 0.4), "NAS (S+R)": (0.1, 0.2)}
+    table = Table("person", [0, 1], {n: [{"seed": s, "mAP": v} for s, v in enumerate(m)] for n, m in rows.items()})
+    written = markdown({"1": table.to_dict()})
+    assert "30.0 ± 14.1" in written
+    assert "gap 1: NAS (S+R) against NAS (S): mAP -15.0 points, above in 0 of 2 seeds, p = 0.5" in written
 
 
 def test_rows_by_name() -> None:
