@@ -66,6 +66,11 @@ def differences(table: Table, first: str, second: str, score: str = "mAP") -> di
     return {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
 
 
+def points(by_seed: Mapping[int, float]) -> float:
+    """The mean over seeds, in percent, or, of differences, in points; nan where there is no seed."""
+    return 100 * float(np.mean(list(by_seed.values()))) if by_seed else float("nan")
+
+
 def flipped_means(values: ArrayLike) -> NDArray[np.float64]:
     """The mean of `values` (n) under each of the 2ⁿ choices of signs; the first is the one that was measured."""
     measured = np.asarray(values, dtype=np.float64)
@@ -102,13 +107,18 @@ def flip_plot(values: ArrayLike, label: str) -> Plot:
         colour = VERMILLION if extreme[number] else SKY
         axes.plot(bins[number] * width, heights[bins[number]], "o", color=colour, markersize=8, markeredgecolor="white")
     axes.axvline(means[0], color=INK, linewidth=1.5)
-    axes.annotate("measured", (means[0], max(heights.values()) + 0.9), ha="center", fontsize=_SMALL, color=INK)
+    label_box = {"facecolor": "white", "edgecolor": "none", "pad": 2}
+    axes.text(
+        means[0], max(heights.values()) + 1, "measured", ha="center", va="center", fontsize=_SMALL, bbox=label_box
+    )
     axes.set_ylim(0, max(heights.values()) + 1.6)
     axes.margins(x=0.08)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(f"mean of {label} after flipping signs (points)", fontsize=_LABEL)
     axes.set_ylabel("number of flips", fontsize=_LABEL)
-    axes.set_title(f"{extreme.sum()} of {len(means)} flips lie as far from 0 as what was measured", fontsize=_LABEL)
+    axes.set_title(
+        f"{extreme.sum()} of {len(means)} flips lie at least as far from 0 as what was measured", fontsize=_LABEL
+    )
     _tidy(axes)
     return figure
 
@@ -142,7 +152,7 @@ def power_plot(seeds: int, effect: float, looks: int, most: int = 10) -> Plot:
         axes.plot([seeds], [shares[seeds - 2]], marker, color=colour, markersize=14, markerfacecolor="none")
     axes.axhline(5, color=INK, linestyle=":", linewidth=1.2)
     axes.text(2, 6, "5 %", ha="left", va="bottom", fontsize=_SMALL)
-    axes.set_ylim(-3, 103)
+    axes.set_ylim(-5, 107)
     axes.set_xticks(counts)
     axes.set_xlabel("seeds", fontsize=_LABEL)
     axes.set_ylabel("studies that report p ≤ 0.05 (%)", fontsize=_LABEL)
@@ -202,12 +212,15 @@ def networks_of(table: Table) -> dict[str, list[dict[str, Any]]]:
     return {name: entries for name, entries in table.scores.items() if not name.startswith("floor")}
 
 
-def cost_plot(table: Table, cost: str = "multiply_adds", score: str = "mAP") -> Plot:
-    """Quality over cost, on a logarithmic axis: a point each network, a line for the colour histogram."""
+def cost_plot(table: Table, cost: str = "multiply_adds", score: str = "mAP", resnet: bool = True) -> Plot:
+    """Quality over cost, on a logarithmic axis: a point each network, a line for the colour histogram; with `resnet`
+    or the networks made of cells alone."""
     label, unit = COSTS[cost]
     figure = Plot(8, 4.2)
     axes = figure.subplots()
     for name, entries in networks_of(table).items():
+        if name.startswith("ResNet") and not resnet:
+            continue
         across, up = [entry[cost] / unit for entry in entries], [100 * entry[score] for entry in entries]
         style: dict[str, Any] = {"color": _colour(name), "marker": _MARKERS.get(name, "*"), "markeredgecolor": "white"}
         axes.plot(across, up, linestyle="none", markersize=10, label=name, **style)
@@ -216,6 +229,7 @@ def cost_plot(table: Table, cost: str = "multiply_adds", score: str = "mAP") -> 
         axes.axhline(np.mean(histogram), color=INK, linestyle=":", linewidth=1.4, label="floor: colour histogram")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(LogFormatter())
+    axes.xaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.5, 0.5)))
     axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
     axes.set_xlabel(f"{label}, logarithmic", fontsize=_LABEL)
     axes.set_ylabel(f"{COLUMNS[score]} on the target (%)", fontsize=_LABEL)
@@ -242,7 +256,7 @@ def best_of_plot(table: Table, score: str = "mAP") -> Plot:
         style = "-" if name == "NAS (S)" else "--"
         axes.axhline(mean, color=_colour(name), linestyle=style, linewidth=2, label=f"{name}, mean of its seeds")
     axes.set_xticks(tries)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
     axes.set_xlabel("k: random cells trained, of which only the best is reported", fontsize=_LABEL)
     axes.set_ylabel(f"{COLUMNS[score]} on the target (%)", fontsize=_LABEL)
     axes.legend(fontsize=_SMALL, frameon=False, loc="lower right")
