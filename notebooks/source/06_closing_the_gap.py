@@ -426,11 +426,11 @@ def ask(rows, metric, gap=None):
     return lesson.study_plot(study[gap], *rows, metric), lesson.sentence(study[gap], *rows, metric)
 
 
-gaps = ipywidgets.Dropdown(options=[(f"{gap:g}", gap) for gap in study], value=max(study))
+gaps = ipywidgets.Dropdown(options=[(f"gap {gap:g}", gap) for gap in study], value=max(study))
 explore(
     ask,
     rows=ipywidgets.Dropdown(options=[(" against ".join(pair), pair) for pair in CHOICES]),
-    metric=ipywidgets.Dropdown(options=[(COLUMNS[name], name) for name in METRICS]),
+    metric=ipywidgets.Dropdown(options=[(f"score: {COLUMNS[name]}", name) for name in METRICS]),
     **({"gap": gaps} if len(study) > 1 else {}),
 )
 
@@ -476,8 +476,8 @@ def price(cost, metric, show_resnet):
 
 explore(
     price,
-    cost=ipywidgets.Dropdown(options=[(words, name) for name, (words, _) in lesson.COSTS.items()]),
-    metric=ipywidgets.Dropdown(options=[(COLUMNS[name], name) for name in METRICS]),
+    cost=ipywidgets.Dropdown(options=[(f"price: {words}", name) for name, (words, _) in lesson.COSTS.items()]),
+    metric=ipywidgets.Dropdown(options=[(f"score: {COLUMNS[name]}", name) for name in METRICS]),
     show_resnet=ipywidgets.Checkbox(True),
 )
 
