@@ -286,7 +286,7 @@ def paper_plot(task: TaskName, table: Table) -> Plot:
         right.barh(height, values.mean(), 0.6, color=_colour(name), alpha=0.5)
         right.plot(values, [height] * len(values), "o", color=_colour(name), markersize=6)
         right.text(values.max(), height, f"  {values.mean():.1f}", va="center", fontsize=_SMALL)
-    for panel, title in ((left, "the paper, real data, one run each"), (right, "this study, drawings")):
+    for panel, title in ((left, "the paper, photographs"), (right, "this study, drawings")):
         panel.set_xlim(0, 1.3 * panel.get_xlim()[1])
         panel.set_xlabel("mAP, trapezoid (%)", fontsize=_LABEL)
         panel.set_title(title, fontsize=_LABEL)

@@ -676,7 +676,7 @@ for gap, table in study.items():
     direction = "the same sign as" if mean * (of_paper["S+R"] - of_paper["S"]) > 0 else "not the sign of"
     print(
         f"gap {gap:g}: S+R minus S is {mean:+.1f} points of mAP (trapezoid) over {len(ours)} seeds, {direction} "
-        f"the paper's {of_paper['S+R'] - of_paper['S']:+.2f} in one run"
+        f"the paper's {of_paper['S+R'] - of_paper['S']:+.2f}"
     )
 
 # %% [markdown]
