@@ -680,10 +680,10 @@ for name, one, other in CLAIMS:
 # 1. Equations 3 and 4 carry over to classification unchanged; shared labels let α use the cross-entropy, where
 #    re-identification leaves it the triplet loss.
 # 2. An operation that keeps the contract of shape and stride can join the space without a change elsewhere.
-# 3. The weight of an operation in α and what the supernet loses without it are two measurements, and they need not
-# agree. 4. Partial channels change one module, the mixed operation, and make the supernet's edges several times
-# lighter. 5. A comparison of searches is worth as much as its controls and its seeds: random cells, the same search
-# without the change, and the same labels spent on the weights.
+# 3. The weight of an operation in α and what the supernet loses without it are two measurements; they need not agree.
+# 4. Partial channels change one module, the mixed operation, and make the supernet's edges several times lighter.
+# 5. A comparison of searches is worth as much as its controls and its seeds: random cells, the same search without the
+#    change, and the same labels spent on the weights.
 #
 # ## Further reading
 #
