@@ -13,6 +13,7 @@ from PIL import Image
 
 from nasda.cli import main
 from nasda.search import Search
+from tests.data_scripts.trees import tree
 
 # Smaller than the tiny profile in every direction, so that the chain takes seconds.
 SMALL = ["--height", "32", "--width", "16", "--padding", "2"]
@@ -460,3 +461,24 @@ def test_checking_data_imports_no_torch(data: Path) -> None:
     )
     assert "all well" in answer or "no errors" in answer
     assert imported == {"PIL"}
+
+
+@pytest.mark.parametrize(
+    ("task", "sets"), [("person", ("personx", "market1501")), ("vehicle", ("vehiclex", "veri776"))]
+)
+def test_the_paper_s_profile_runs_dry_on_the_real_layouts(task: str, sets: tuple[str, str], tmp_path: Path) -> None:
+    """§3.3's network and images, with their oddities on disk; only the batch is smaller, for want of 24 GB."""
+    for name in sets:
+        tree(name, tmp_path / "data")  # type: ignore[arg-type]
+    out = tmp_path / "out"
+    common = ["--profile", "paper", "--device", "cpu"]
+    dry = ["--epochs", "1", "--steps", "2", "--identities", "2", "--images", "2"]
+    run("search", *common, *dry, "--sample-images", "2", task=task, root=tmp_path / "data", out=out)
+    run("train", *common, *dry, task=task, root=tmp_path / "data", out=out)
+    run("evaluate", *common, task=task, root=tmp_path / "data", out=out)
+    config = json.loads((out / "search" / "config.json").read_text())
+    assert (config["space"]["channels"], config["space"]["nodes"], config["space"]["cells_per_block"]) == (32, 4, 2)
+    assert (config["data"]["height"], config["data"]["width"]) == (256, 128 if task == "person" else 256)
+    metrics = json.loads((out / "train" / "metrics.json").read_text())
+    assert 0 <= metrics["mAP"] <= 1
+    assert metrics["parameters"] > 1e5

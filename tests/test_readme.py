@@ -10,6 +10,7 @@ import tyro
 
 from nasda.cli import commands, read_ahead
 from nasda.experiments import results_table
+from nasda.study import markdown
 from tests.benchmarks.table import table
 
 ROOT = Path(__file__).parents[1]
@@ -59,3 +60,17 @@ def test_the_speeds_are_what_make_bench_wrote() -> None:
     assert printed is not None
     report = json.loads((ROOT / "docs" / "benchmarks.json").read_text())
     assert printed.group(1).strip() == table(report)
+
+
+@pytest.mark.parametrize(
+    ("block", "file"), [("study", "notebooks/shipped/study-person.json"), ("unit", "docs/study-unit.json")]
+)
+def test_the_studies_are_what_the_named_commands_found(block: str, file: str) -> None:
+    printed = re.search(rf"<!-- {block} -->\n(.*?)\n<!-- /{block} -->", README, flags=re.DOTALL)
+    assert printed is not None
+    shipped = json.loads((ROOT / file).read_text())
+    assert printed.group(1).strip() == markdown(shipped["content"])
+    assert shipped["command"].split(" --out")[0] in README
+    for table in shipped["content"].values():
+        assert len(table["seeds"]) >= 5
+        assert table["failures"] == {}
