@@ -71,6 +71,6 @@ def test_the_studies_are_what_the_named_commands_found(block: str, file: str) ->
     shipped = json.loads((ROOT / file).read_text())
     assert printed.group(1).strip() == markdown(shipped["content"])
     assert shipped["command"].split(" --out")[0] in README
-    for table in shipped["content"].values():
-        assert len(table["seeds"]) >= 5
-        assert table["failures"] == {}
+    for found in shipped["content"].values():
+        assert len(found["seeds"]) >= 5
+        assert found["failures"] == {}
