@@ -76,7 +76,7 @@ def markdown(study: Mapping[str, Mapping[str, Any]], score: str = "mAP") -> str:
     header = [f"{score} (%)", *(f"gap {gap}" for gap in gaps)]
     table = tabulate(lines, header, tablefmt="pipe", disable_numparse=True, colalign=["left"] + ["right"] * len(gaps))
     found = [f"- gap {gap}: {sentence(test)}" for gap in gaps for test in study[gap]["comparisons"]]
-    return "\n".join([table, "", *found])
+    return "\n".join([table, "", *found]).strip()
 
 
 def root_of(data_root: Path, gap: float) -> Path:
