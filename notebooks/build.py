@@ -133,7 +133,7 @@ def record(name: str, parameters: Mapping[str, Any], seconds: float) -> None:
     key = f"{parameters['PROFILE']}, {parameters['TASK']}"
     run = {"seconds": round(seconds, 1), "machine": this_machine(), "date": datetime.date.today().isoformat()}
     times.setdefault(name, {})[key] = run
-    write_json(TIMES, times)
+    write_json(TIMES, dict(sorted(times.items())))
 
 
 def with_times(notebook: NotebookNode, name: str) -> NotebookNode:
