@@ -152,7 +152,7 @@ def thumbnail(notebook: NotebookNode) -> bytes | None:
             image = Image.open(io.BytesIO(base64.b64decode(pictures[-1]))).convert("RGB")
             image.thumbnail(_THUMBNAIL, Image.Resampling.LANCZOS)
             small = io.BytesIO()
-            image.quantize(64).save(small, "PNG", optimize=True)
+            image.quantize(256).save(small, "PNG", optimize=True)
             return small.getvalue()
     return None
 
