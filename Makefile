@@ -38,11 +38,11 @@ lint: env
 
 # One thread a process: two OpenMP threads on a busy machine are slower than one.
 unit: env
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist worksteal
 
 # The notebooks' widgets, moved by keyboard and mouse in a real browser: needs the program chromium.
 test-browser: env
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/browser -m browser -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/browser -m browser -n $(JOBS) --dist worksteal
 
 # How fast things are, and how much memory they take; on a machine with nothing else to do and 3 GB free in /tmp.
 bench: env
