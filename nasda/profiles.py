@@ -55,7 +55,7 @@ class SearchSettings:
     order: Order = "first"
     """α's gradient: first order, or second order through one virtual step of ω (DARTS eq. 7 and 8)."""
     alpha_loss: AlphaLoss = "triplet"
-    """The α step's loss: triplet on f, unit-triplet on f/‖f‖, or retrieval (eq. 9) with a head for the sample's people."""
+    """The α step's loss: triplet on f, unit-triplet on f/‖f‖, or retrieval (eq. 9) with a head of its own."""
     sample_images: int = 4
     """Images an identity in α's sample. The triplet term needs at least 2."""
     literal: bool = False
