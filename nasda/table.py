@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -186,7 +187,10 @@ def _results(pieces: Sequence[_Piece], shared: tuple[Any, ...], jobs: int) -> It
     threads = max(1, (os.cpu_count() or 1) // jobs)
     # Not forked: a fork of a process that has computed with several threads may hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _begin_worker, (threads, os.getpid())) as pool:
+    with (
+        _without_bars(),
+        ProcessPoolExecutor(jobs, context, _begin_worker, (threads, os.getpid())) as pool,
+    ):
         futures: list[Future[_Found]] = [pool.submit(_try_piece, piece, *shared) for piece in pieces]
         try:
             for piece, future in zip(pieces, futures, strict=True):
@@ -200,10 +204,23 @@ def _results(pieces: Sequence[_Piece], shared: tuple[Any, ...], jobs: int) -> It
             pool.shutdown(cancel_futures=True)
 
 
-def _begin_worker(threads: int, parent: int) -> None:
-    """A worker shares the cores with the others, shows no bars of its own, and does not outlive who asked for it."""
-    torch.set_num_threads(threads)
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Processes that are begun within show no bars, which would write over each other; tqdm looks when it is loaded."""
+    before = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TQDM_DISABLE"]
+        else:
+            os.environ["TQDM_DISABLE"] = before
+
+
+def _begin_worker(threads: int, parent: int) -> None:
+    """A worker shares the cores with the others, and does not outlive who asked for it."""
+    torch.set_num_threads(threads)
 
     def follow() -> None:
         while os.getppid() == parent:
