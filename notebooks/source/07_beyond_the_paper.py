@@ -319,7 +319,7 @@ def weight_and_worth(edge, cell):
 
 
 edge = ipywidgets.IntSlider(value=0, min=0, max=len(left["normal"]) - 1)
-explore(weight_and_worth, edge=edge, cell=ipywidgets.SelectionSlider(options=list(CELL_KINDS)))
+explore(weight_and_worth, edge=edge, cell=ipywidgets.Dropdown(options=list(CELL_KINDS)))
 
 # %% [markdown]
 # ### Exercise 07.2 ●○○ (5 minutes)
@@ -574,13 +574,12 @@ def found(method, seed, cell, against):
 
 
 choices = [(labels[method], method) for method in searched]
-wide = ipywidgets.Layout(width="440px")
 explore(
     found,
-    method=ipywidgets.SelectionSlider(options=choices, value="plain", layout=wide),
+    method=ipywidgets.Dropdown(options=choices, value="plain"),
     seed=ipywidgets.IntSlider(value=SEED, min=SEED, max=SEED + size.seeds - 1),
-    cell=ipywidgets.SelectionSlider(options=list(CELL_KINDS)),
-    against=ipywidgets.SelectionSlider(options=choices, value="random", layout=wide),
+    cell=ipywidgets.Dropdown(options=list(CELL_KINDS)),
+    against=ipywidgets.Dropdown(options=choices, value="random"),
 )
 
 # %% [markdown]
