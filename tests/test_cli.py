@@ -379,7 +379,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         folder.mkdir()
         done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True)
         if done.returncode:
-            pytest.skip("mounting a small disk needs root and a machine that allows it")
+            pytest.skip("mounting a small disk needs root, which CI is, and a machine that allows it")
         mounted.append(folder)
         return folder
 

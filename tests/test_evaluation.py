@@ -34,6 +34,7 @@ from nasda.evaluation import (
 )
 from nasda.features import FeatureFile
 from tests import ranking_from_disk
+from tests.marks import needs_cuda
 from tests.oracle import Case, assert_same, oracle_metrics, oracle_order, random_case
 
 
@@ -201,7 +202,7 @@ class TestMemory:
         monkeypatch.setattr(evaluation, "_count_nearer", at_once)
         assert [ranks.tolist() for ranks in positive_ranks(*case, memory=memory)] == expected
 
-    @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+    @needs_cuda
     @pytest.mark.parametrize("ties", [True, False])
     def test_a_gpu_gives_the_same(self, ties: bool) -> None:
         case = random_case(9, queries=300, gallery=3_000, ties=ties)

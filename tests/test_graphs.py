@@ -17,6 +17,7 @@ from nasda.graphs import WARM_UPS, BatchLoss, Compute, Outputs, Recorded
 from nasda.profiles import ComputeSettings, Form, SearchSettings
 from nasda.runs import RunFolder
 from nasda.search import Search, run_search, split_for_search
+from tests.marks import needs_cuda
 from tests.tasks import DATA, SEARCH, SPACE, make_task
 
 CPU = torch.device("cpu")
@@ -182,8 +183,6 @@ def test_the_bfloat16_loss_and_its_gradient_are_near_the_float32_ones(
 
 
 # On a GPU
-
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from IPython.core.formatters import DisplayFormatter
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
@@ -113,8 +114,7 @@ def test_every_plot_is_a_figure_with_named_axes_that_draws(name):
 
 
 def test_a_notebook_displays_a_plot_without_pyplot():
-    formatters = pytest.importorskip("IPython.core.formatters", reason="IPython is what displays")
-    data, _ = formatters.DisplayFormatter().format(metrics_bars(a_table()))
+    data, _ = DisplayFormatter().format(metrics_bars(a_table()))
     assert data["image/png"].startswith(b"\x89PNG")
 
 

@@ -19,6 +19,8 @@ from nasda.errors import NasdaError
 
 _NUMBER = (int, float, np.number)
 
+Case = Mapping[str, Any]  # a function's arguments by name, in their order
+
 Outcome = Literal["right", "not attempted yet", "wrong"]
 _SIGNS: dict[Outcome, str] = {"right": "✓", "not attempted yet": "○", "wrong": "✗"}
 
@@ -88,7 +90,8 @@ def of_notebook(number: str) -> Mapping[str, Exercise]:
 
 def like(
     reference: Callable[..., Any],
-    cases: Sequence[Mapping[str, Any]],
+    cases: Sequence[Case],
+    mistakes: Sequence[tuple[Callable[..., Any], str]] = (),
     *,
     tolerance: float = 1e-5,
     praise: str = "",
@@ -96,16 +99,25 @@ def like(
     """A function to write: on each of `cases`, its arguments by name, it returns what `reference` returns.
 
     Numbers, arrays and tensors may differ by `tolerance`, relative and absolute; everything else is compared exactly.
+    An answer that returns on every case what one of the usual `mistakes` returns gets the advice that stands beside it.
     """
 
     def judge(answer: Any) -> str | None:
         if not callable(answer):
             return f"expected a function, found {show(answer)}"
+        words = first_difference(answer)
+        if words is not None:
+            for mistake, advice in mistakes:
+                if _agree(mistake, answer, cases, tolerance):
+                    return f"{words}. {advice}"
+        return words
+
+    def first_difference(answer: Callable[..., Any]) -> str | None:
         for case in cases:
-            expected = reference(**copy.deepcopy(dict(case)))
+            expected = _returned(reference, case)
             where = "for " + ", ".join(f"{name} = {show(value)}" for name, value in case.items())
             try:
-                found = answer(*copy.deepcopy(list(case.values())))
+                found = _returned(answer, case)
             except NotImplementedError:
                 raise
             except Exception as error:
@@ -118,6 +130,20 @@ def like(
         return None
 
     return Exercise(judge, praise)
+
+
+def _returned(function: Callable[..., Any], case: Case) -> Any:
+    """By position: a student may name the arguments differently. Of a copy: a function may write into its arguments."""
+    return function(*copy.deepcopy(list(case.values())))
+
+
+def _agree(mistake: Callable[..., Any], answer: Callable[..., Any], cases: Sequence[Case], tolerance: float) -> bool:
+    try:
+        with np.errstate(all="ignore"):
+            pairs = [(_returned(mistake, case), _returned(answer, case)) for case in cases]
+    except Exception:  # a mistake of another kind
+        return False
+    return all(difference(expected, found, tolerance) is None for expected, found in pairs)
 
 
 def value(expected: Any, wrong: str | Mapping[Any, str] = "", *, tolerance: float = 1e-5, praise: str = "") -> Exercise:

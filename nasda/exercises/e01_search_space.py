@@ -1,6 +1,6 @@
 """Exercises of notebook 01: what a cell can be."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from math import comb, prod
 from typing import Any
 
@@ -11,28 +11,6 @@ from torch import Tensor
 from nasda.exercises import Exercise, NotAttempted, difference, like
 from nasda.networks import BLOCKS
 from nasda.operations import rows_to_parts
-
-
-def _advised(
-    reference: Callable[..., Any],
-    cases: Sequence[Mapping[str, Any]],
-    mistakes: Sequence[tuple[Callable[..., Any], str]],
-    praise: str,
-) -> Exercise:
-    """`like`, and advice for an answer that does on every case what one of the usual `mistakes` does."""
-    plain = like(reference, cases, praise=praise)
-
-    def judge(answer: Any) -> str | None:
-        words = plain.judge(answer)
-        if words is None or not callable(answer):
-            return words
-        for mistake, advice in mistakes:
-            if like(mistake, cases).judge(answer) is None:
-                return f"{words}. {advice}"
-        return words
-
-    return Exercise(judge, praise)
-
 
 # 01.1
 
@@ -189,13 +167,13 @@ _ROWS_MISTAKES: list[tuple[Callable[..., Any], str]] = [
 
 
 EXERCISES = {
-    "01.1": _advised(
+    "01.1": like(
         _separable,
         [{"channels": 4}, {"channels": 32}],
         _SEPARABLE_MISTAKES,
         praise="Against 9C² of an ordinary 3×3 convolution: the larger C, the nearer to two ninths of it",
     ),
-    "01.2": _advised(
+    "01.2": like(
         _part_means,
         [
             {"x": _ramp(8), "parts": 4},
@@ -206,13 +184,13 @@ EXERCISES = {
         praise="The library does the same with one matrix product (PartAware.pool), without a loop over parts",
     ),
     "01.3": Exercise(_judge_cell, praise="These are the last lines of nasda.cells.Cell.forward"),
-    "01.4": _advised(
+    "01.4": like(
         _count_cells,
         [{"nodes": 1, "operations": 6}, {"nodes": 2, "operations": 6}, {"nodes": 4, "operations": 7}],
         _COUNTING_MISTAKES,
         praise="A genotype has two such cells, normal and reduction: the number is squared once more",
     ),
-    "01.5": _advised(
+    "01.5": like(
         _rows_per_block,
         [
             {"height": 64, "stem_stride": 2},

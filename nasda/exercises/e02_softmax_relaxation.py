@@ -1,13 +1,12 @@
 """The exercises of notebook 02: eq. 6, its gradient, its temperature, and the way back to a choice."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nasda.exercises import Exercise, difference, like, value
+from nasda.exercises import like, value
 from nasda.genotypes import softmax
 from nasda.lessons.l02_softmax_relaxation import kept_edges
 
@@ -32,34 +31,6 @@ def weights_at(alphas: Sequence[float], temperature: float) -> np.ndarray:
         winners = values == values.max()
         return winners / winners.sum()
     return softmax(values / temperature)
-
-
-def advised(
-    reference: Callable[..., Any],
-    cases: Sequence[Mapping[str, Any]],
-    mistakes: Mapping[str, Callable[..., Any]],
-    praise: str,
-) -> Exercise:
-    """`like`, and where an answer agrees with one of `mistakes` on every case, the words that lead on from there."""
-    plain = like(reference, cases, praise=praise)
-
-    def judge(answer: Any) -> str | None:
-        words = plain.judge(answer)
-        if words is not None and callable(answer):
-            for advice, mistake in mistakes.items():
-                if _agree(answer, mistake, cases):
-                    return f"{words}. {advice}"
-        return words
-
-    return Exercise(judge, praise)
-
-
-def _agree(answer: Callable[..., Any], mistake: Callable[..., Any], cases: Sequence[Mapping[str, Any]]) -> bool:
-    try:
-        with np.errstate(all="ignore"):
-            return all(difference(mistake(**case), answer(*case.values())) is None for case in cases)
-    except Exception:  # another mistake than this one
-        return False
 
 
 def _one_softmax_for_all(alphas: Tensor, outputs: Tensor) -> Tensor:
@@ -129,30 +100,44 @@ def _by_hand() -> set[tuple[str, int]]:
 
 
 EXERCISES = {
-    "02.1": advised(
+    "02.1": like(
         mixed_node,
         _NODE_CASES,
-        {
-            "That is one softmax over all edges together; in eq. 6 each edge (H, i) has a softmax of its own, so that "
-            "its weights sum to 1": _one_softmax_for_all,
-            "That normalises over the edges; the operations of one edge are what competes: dim=1": _across_edges,
-            "That is the left side of eq. 6 as it is printed, one operand; the node sums over all candidate inputs H": (
-                _one_operand
+        [
+            (
+                _one_softmax_for_all,
+                "That is one softmax over all edges together; in eq. 6 each edge (H, i) has a softmax of its own, so "
+                "that its weights sum to 1",
             ),
-            "That is the mean over the edges; eq. 6 sums over them, as eq. 5 does": _mean_over_edges,
-        },
-        "Edges do not compete with each other during the search, only operations within an edge do.",
+            (_across_edges, "That normalises over the edges; the operations of one edge are what competes: dim=1"),
+            (
+                _one_operand,
+                "That is the left side of eq. 6 as it is printed, one operand; the node sums over all candidate "
+                "inputs H",
+            ),
+            (_mean_over_edges, "That is the mean over the edges; eq. 6 sums over them, as eq. 5 does"),
+        ],
+        praise="Edges do not compete with each other during the search, only operations within an edge do.",
     ),
-    "02.2": advised(
+    "02.2": like(
         alpha_gradient,
         _GRADIENT_CASES,
-        {
-            "The baseline is missing: raising one α lowers the other weights, so subtract what the mixture as a whole "
-            "contributes": _no_baseline,
-            "That is dL/dw, the slope with respect to the weight; go on through the softmax to α": _slope_of_the_weight,
-            "That takes only dw_o/dα_o; the other weights depend on α_o as well, dw_p/dα_o = −w_p w_o": _diagonal_only,
-        },
-        "Add up the entries: a gradient of a softmax always sums to 0.",
+        [
+            (
+                _no_baseline,
+                "The baseline is missing: raising one α lowers the other weights, so subtract what the mixture as a "
+                "whole contributes",
+            ),
+            (
+                _slope_of_the_weight,
+                "That is dL/dw, the slope with respect to the weight; go on through the softmax to α",
+            ),
+            (
+                _diagonal_only,
+                "That takes only dw_o/dα_o; the other weights depend on α_o as well, dw_p/dα_o = −w_p w_o",
+            ),
+        ],
+        praise="Add up the entries: a gradient of a softmax always sums to 0.",
     ),
     "02.3": like(
         weights_at,

@@ -11,7 +11,7 @@ from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample
 from nasda.exercises import Exercise, NotAttempted, difference, show
 from nasda.lessons.l04_bilevel_search import SmallRun
 
-# ------------------------------------------------------------------------------------------------ 04.1: what leaks
+# 04.1: what leaks
 
 
 def _images(split: str, pids: dict[int, int]) -> list[Sample]:
@@ -58,7 +58,7 @@ _LEAK_ADVICE = (
     "Junk is never counted, and distractors are nobody in particular.",
 )
 
-# --------------------------------------------------------------------------------------- 04.2: where a search rests
+# 04.2: where a search rests
 
 
 def _judge_rest(answer: Any) -> str | None:
@@ -79,7 +79,7 @@ def _judge_rest(answer: Any) -> str | None:
     return None
 
 
-# ------------------------------------------------------------------------------------------ 04.3: finite difference
+# 04.3: finite difference
 
 
 def _cubic(weights: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ def _judge_difference(answer: Any) -> str | None:
     return None
 
 
-# ------------------------------------------------------------------------------------------------- 04.4: checkpoint
+# 04.4: checkpoint
 
 
 def _judge_checkpoint(answer: Any) -> str | None:

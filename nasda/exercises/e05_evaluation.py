@@ -9,18 +9,7 @@ from nasda.evaluation import average_precision, average_precision_trapezoid
 from nasda.exercises import Exercise, NotAttempted, difference, like, show
 from nasda.lessons.l05_evaluation import largest_difference
 
-
-def _advised(exercise: Exercise, advice: Callable[[Any], str]) -> Exercise:
-    """The same exercise; what is said of a wrong answer ends with the advice for it."""
-
-    def judge(answer: Any) -> str | None:
-        words = exercise.judge(answer)
-        return None if words is None else f"{words}. {advice(answer)}".removesuffix(". ")
-
-    return Exercise(judge, exercise.praise)
-
-
-# ------------------------------------------------------------------------------------------------------------ 05.1
+# 05.1
 
 
 def strict_ranks(distances: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -42,19 +31,26 @@ _TIES = [
 ]
 
 
-def _on_ties(answer: Any) -> str:
-    try:
-        one, two = ([int(rank) for rank in answer(**case)] for case in _TIES[2:4])
-    except Exception:
-        return ""
-    if one == [2]:
-        return "A wrong image at the same distance was not counted: it wins the tie"
-    if len(two) == 2 and two[0] == two[1]:
-        return "Two right images share a rank: of those at one distance, each stands one place after the other"
-    return ""
+def _won_ties(distances: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return np.flatnonzero(right[np.lexsort((~right, distances))]) + 1
 
 
-# ------------------------------------------------------------------------------------------------------------ 05.2
+def _nearer_images(distances: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return np.sort([1 + np.count_nonzero(distances < own) for own in distances[right]])
+
+
+def _shared_ranks(distances: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return np.sort([np.count_nonzero(distances <= own) for own in distances[right]])
+
+
+_TIE_MISTAKES = [
+    (_won_ties, "A wrong image at the same distance was not counted: it wins the tie"),
+    (_nearer_images, "A wrong image at the same distance was not counted: it wins the tie"),
+    (_shared_ranks, "Two right images share a rank: of those at one distance, each stands one place after the other"),
+]
+
+
+# 05.2
 
 _RANKS = np.array([1, 4, 5])
 _BY_HAND = average_precision(_RANKS), average_precision_trapezoid(_RANKS)
@@ -83,7 +79,7 @@ def _judge_by_hand(answer: Any) -> str | None:
     return None
 
 
-# ------------------------------------------------------------------------------------------------------------ 05.3
+# 05.3
 
 
 def _judge_worst(answer: Any) -> str | None:
@@ -108,7 +104,7 @@ def _judge_worst(answer: Any) -> str | None:
     return None
 
 
-# ------------------------------------------------------------------------------------------------------------ 05.4
+# 05.4
 
 _BROKEN = {"A": "junk", "B": "camera", "C": "distractors"}
 _WHY = {
@@ -131,7 +127,7 @@ def _judge_broken(answer: Any) -> str | None:
     )
 
 
-# ------------------------------------------------------------------------------------------------------------ 05.5
+# 05.5
 
 
 def paired_gain(cross: list[float], within: list[float]) -> tuple[float, float]:
@@ -149,31 +145,36 @@ _SEEDS = [
 ]
 
 
-def _on_pairs(answer: Any) -> str:
-    try:
-        mean, error = answer(**_SEEDS[0])
-    except Exception:
-        return ""
-    if np.isclose(mean, -5):
-        return "The gain is in-domain less cross-domain"
-    if np.isclose(error, np.std([4, 6, 5]) / 3**0.5):
-        return "The standard deviation of a sample divides by n − 1"
-    if np.isclose(error, 1):
-        return "That is the standard deviation of the differences; the error of their mean is smaller by √n"
-    if np.isclose(mean, 5) and error > 2:
-        return "Each list swings by itself, but seed by seed they swing together: make the differences first"
-    return ""
+def _turned(cross: list[float], within: list[float]) -> tuple[float, float]:
+    return paired_gain(within, cross)
+
+
+def _with(error: Callable[[np.ndarray, np.ndarray], float]) -> Callable[[list[float], list[float]], Any]:
+    """The right mean with another error, of the two lists as arrays."""
+    return lambda cross, within: (paired_gain(cross, within)[0], error(np.array(cross), np.array(within)))
+
+
+_GAIN_MISTAKES: list[tuple[Callable[..., Any], str]] = [
+    (_turned, "The gain is in-domain less cross-domain"),
+    (_with(lambda a, b: np.std(b - a) / len(a) ** 0.5), "The standard deviation of a sample divides by n − 1"),
+    (
+        _with(lambda a, b: np.std(b - a, ddof=1)),
+        "That is the standard deviation of the differences; the error of their mean is smaller by √n",
+    ),
+    (
+        _with(lambda a, b: ((np.var(a, ddof=1) + np.var(b, ddof=1)) / len(a)) ** 0.5),
+        "Each list swings by itself, but seed by seed they swing together: make the differences first",
+    ),
+]
 
 
 EXERCISES = {
-    "05.1": _advised(
-        like(
-            strict_ranks,
-            _TIES,
-            praise="Under this rule a network that sees nothing is last, not first. "
-            "Where both rules give the same score, ties do not matter",
-        ),
-        _on_ties,
+    "05.1": like(
+        strict_ranks,
+        _TIES,
+        _TIE_MISTAKES,
+        praise="Under this rule a network that sees nothing is last, not first. "
+        "Where both rules give the same score, ties do not matter",
     ),
     "05.2": Exercise(_judge_by_hand, "The same ranks, and more than four points between two numbers called AP"),
     "05.3": Exercise(
@@ -183,7 +184,5 @@ EXERCISES = {
     "05.4": Exercise(
         _judge_broken, "B is the one that gets published: the other two move a score by less than its error"
     ),
-    "05.5": _advised(
-        like(paired_gain, _SEEDS, praise="Try it on of['cross-domain'] and of['in-domain'] above"), _on_pairs
-    ),
+    "05.5": like(paired_gain, _SEEDS, _GAIN_MISTAKES, praise="Try it on of['cross-domain'] and of['in-domain'] above"),
 }

@@ -1,7 +1,7 @@
 """Exercises of notebook 06: what may be compared, the sign-flip test, its limits, the best of k, SPGAN's pairs."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,26 +11,6 @@ from torch import Tensor
 from nasda.exercises import Exercise, like, show
 from nasda.lessons.l06_closing_the_gap import best_of, seeds_needed, sign_flip_p
 from nasda.spgan import contrastive_loss
-
-
-def _advised(
-    reference: Callable[..., Any],
-    cases: Sequence[Mapping[str, Any]],
-    mistakes: Sequence[tuple[Callable[..., Any], str]],
-    praise: str,
-) -> Exercise:
-    """`like`, and advice for an answer that does on every case what one of the usual `mistakes` does."""
-    plain = like(reference, cases, praise=praise)
-
-    def judge(answer: Any) -> str | None:
-        words = plain.judge(answer)
-        if words is None or not callable(answer):
-            return words
-        fitting = [advice for mistake, advice in mistakes if like(mistake, cases).judge(answer) is None]
-        return f"{words}. {fitting[0]}" if fitting else words
-
-    return Exercise(judge, praise)
-
 
 # 06.1
 
@@ -184,19 +164,28 @@ _SIAMESE_MISTAKES = [
 
 EXERCISES = {
     "06.1": Exercise(_judge_pairs, "Two pairs out of six, and neither crosses from the NAS rows to ResNet's."),
-    "06.2": _advised(
+    "06.2": like(
         lambda differences: sign_flip_p(differences),
         _DIFFERENCES,
         _FLIP_MISTAKES,
-        "It assumes nothing of how scores are distributed.",
+        praise="It assumes nothing of how scores are distributed.",
     ),
-    "06.3": _advised(
-        seeds_needed, _LEVELS, _SEED_MISTAKES, "Five seeds can therefore never reach 5 %, however clear they are."
+    "06.3": like(
+        seeds_needed,
+        _LEVELS,
+        _SEED_MISTAKES,
+        praise="Five seeds can therefore never reach 5 %, however clear they are.",
     ),
-    "06.4": _advised(
-        lambda scores, k: best_of(scores, k), _TRIES, _BEST_MISTAKES, "Whoever reports the best has to say of how many."
+    "06.4": like(
+        lambda scores, k: best_of(scores, k),
+        _TRIES,
+        _BEST_MISTAKES,
+        praise="Whoever reports the best has to say of how many.",
     ),
-    "06.5": _advised(
-        contrastive_loss, _SIAMESE, _SIAMESE_MISTAKES, "Unit vectors are 2 apart at most, so a margin of 2 never rests."
+    "06.5": like(
+        contrastive_loss,
+        _SIAMESE,
+        _SIAMESE_MISTAKES,
+        praise="Unit vectors are 2 apart at most, so a margin of 2 never rests.",
     ),
 }

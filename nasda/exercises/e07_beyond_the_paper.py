@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nasda.exercises import Exercise, NotAttempted, like, show, value
 from nasda.lessons.l07_beyond_the_paper import shuffle
 
-# 07.1 ------------------------------------------------------------------------------------------------ a new operation
+# 07.1: a new operation
 
 
 def _judge_operation(answer: Any) -> str | None:
@@ -60,7 +60,7 @@ def _starts_with_relu(operation: nn.Module, x: Tensor) -> bool:
         return torch.allclose(operation(x), operation(x.clamp(min=0)), atol=1e-6)
 
 
-# 07.3 ----------------------------------------------------------------------------------------------- partial channels
+# 07.3: partial channels
 
 
 class Tenfold:
@@ -83,7 +83,7 @@ def _channels(count: int) -> Tensor:
     return torch.arange(1.0, count + 1).reshape(1, count, 1, 1)
 
 
-# 07.4 ------------------------------------------------------------------------------------------- experiments' controls
+# 07.4: experiments' controls
 
 _CONTROLS = {"A": 3, "B": 1, "C": 2, "D": 4}
 _ADVICE = {
@@ -105,7 +105,7 @@ def _judge_controls(answer: Any) -> str | None:
     return None
 
 
-# 07.5 --------------------------------------------------------------------------------------------------- enough seeds
+# 07.5: enough seeds
 
 
 def seeds_needed(spread: float, effect: float) -> int:

@@ -10,6 +10,7 @@ from nasda.data.batches import Batches
 from nasda.data.domain import Sample
 from nasda.data.images import decode, normalize
 from nasda.errors import NasdaError
+from tests.marks import needs_cuda
 from tests.tasks import DATA, make_split
 
 CPU = torch.device("cpu")
@@ -91,7 +92,7 @@ def test_more_identities_than_there_are_is_an_error_unless_fewer_will_do(samples
     assert batches(samples, identities=5, fewer_identities=True).batch_size == 6
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@needs_cuda
 @pytest.mark.parametrize("ahead", [False, True])
 def test_cuda_gives_the_same_batches_without_waiting(samples: list[Sample], ahead: bool) -> None:
     expected = batches(samples, augmented=True)

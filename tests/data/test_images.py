@@ -15,6 +15,7 @@ from nasda.data import images as room
 from nasda.data.domain import Sample
 from nasda.data.images import Augmentation, augment, decode, draw, normalize
 from nasda.errors import NasdaError
+from tests.marks import needs_cuda
 
 
 def picture(seed: int, height: int = 40, width: int = 24) -> Image.Image:
@@ -294,7 +295,7 @@ def kolmogorov_smirnov(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((shares[0] - shares[1]).abs().max())
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@needs_cuda
 def test_cuda_gives_the_same_batch_without_waiting() -> None:
     images = batch(32, 64, 32)
     on_device = images.cuda()
