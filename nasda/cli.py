@@ -332,11 +332,6 @@ class OverSeeds(OnDevice):
         return dataclasses.replace(profile(self.profile, self.task), **given)
 
     @property
-    def all_jobs(self) -> int:
-        given = getattr(self, "jobs", None)
-        return given or (1 if self.chosen_device.type == "cuda" else os.cpu_count() or 1)
-
-    @property
     def all_seeds(self) -> range:
         return range(self.seed, self.seed + self.seeds)
 
@@ -358,18 +353,28 @@ class Gap(OverSeeds):
 
 
 @dataclass(frozen=True)
-class Table(OverSeeds):
-    """Table 1 on this data, with the controls that the paper lacks: NAS (S), NAS (S+R), random cells, ResNet-50, on the
-    source and on SPGAN's translation of it, and the floors, over seeds and under one training recipe. Runs are kept in
-    --out by their configuration, so the command resumes."""
+class WithRows(OverSeeds):
+    """What subcommands that make rows of Table 1 share."""
 
-    spgan: SPGANSettings = SPGANSettings()
     only: tuple[str, ...] = ()
     """Names of the rows to make; all of them if none is given."""
     random_cells: int = 1
     """Random cells a seed."""
     jobs: int | None = None
     """Processes that work side by side; on a CPU one for each core, on a GPU one, if not given."""
+
+    @property
+    def all_jobs(self) -> int:
+        return self.jobs or (1 if self.chosen_device.type == "cuda" else os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Table(WithRows):
+    """Table 1 on this data, with the controls that the paper lacks: NAS (S), NAS (S+R), random cells, ResNet-50, on the
+    source and on SPGAN's translation of it, and the floors, over seeds and under one training recipe. Runs are kept in
+    --out by their configuration, so the command resumes."""
+
+    spgan: SPGANSettings = SPGANSettings()
     weights: str | None = None
     """Adds ResNet-50 from ImageNet's weights in rows of its own: imagenet (torchvision's download) or their file."""
 
@@ -398,19 +403,13 @@ class Table(OverSeeds):
 
 
 @dataclass(frozen=True)
-class Study(OverSeeds):
+class Study(WithRows):
     """When does searching on the target help? NAS (S), NAS (S+R), random cells and ResNet-50 on built-in data whose
     domains lie near together or far apart. Draws the data beside --data-root; runs are kept, so the command resumes."""
 
     toy: ToySettings = ToySettings()
     gaps: tuple[float, ...] = (0.0, 0.5, 1.0)
     """Gaps between source and target, from 0 (alike) to 1 (a street)."""
-    only: tuple[str, ...] = ()
-    """Names of the rows to make; all of them if none is given."""
-    random_cells: int = 1
-    """Random cells a seed."""
-    jobs: int | None = None
-    """Processes that work side by side; on a CPU one for each core, on a GPU one, if not given."""
 
     def run(self) -> None:
         from nasda.plotting import save, score_over_gap

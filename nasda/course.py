@@ -6,7 +6,7 @@ The built-in data and the runs are those of the `nasda` command: what one of the
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
@@ -16,7 +16,7 @@ from nasda.devices import choose_device
 from nasda.errors import NasdaError
 from nasda.experiments import Experiment
 from nasda.files import read_json
-from nasda.profiles import PROFILE_NAMES, TASK_NAMES, Profile, ProfileName, TaskName, profile
+from nasda.profiles import PROFILE_NAMES, TASK_NAMES, Profile, ProfileName, profile
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ def open_course(profile_name: str = "tiny", task_name: str = "person", data_root
     holds the real data sets. Raises `NasdaError` on an unknown name and on data that cannot be used.
     """
     if profile_name not in PROFILE_NAMES:
-        raise NasdaError(f"PROFILE is {profile_name!r}: expected one of {', '.join(get_args(ProfileName))}")
+        raise NasdaError(f"PROFILE is {profile_name!r}: expected one of {', '.join(PROFILE_NAMES)}")
     if task_name not in TASK_NAMES:
-        raise NasdaError(f"TASK is {task_name!r}: expected one of {', '.join(get_args(TaskName))}")
+        raise NasdaError(f"TASK is {task_name!r}: expected one of {', '.join(TASK_NAMES)}")
     settings = profile(profile_name, task_name)
     home = project_folder()
     root = Path(data_root) if data_root else home / "data" / "toy" / profile_name

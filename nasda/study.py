@@ -37,9 +37,8 @@ def gap_study(
     """A table for each gap. The data of each is drawn beside `data_root` where it is missing; `jobs` processes work
     side by side.
 
-    Tables lie in `out`/gap-…, the runs that they share in `out`/runs; study.json holds them all,
-    study.md says it. A call that was cut
-    off is gone on with.
+    Tables lie in `out`/gap-…, the runs that they share in `out`/runs; study.json holds them all, study.md says it. A
+    call that was cut off is gone on with.
     """
     tables: dict[float, Table] = {}
     for gap in gaps:

@@ -1,9 +1,9 @@
 """Table 1, and the controls that the paper lacks, over seeds: every row under one recipe.
 
 A row chooses an architecture (searched, drawn at random, ResNet-50) and the source's images (as they are, or as SPGAN
-translates them); the training after it, its budget and its
-initialisation are the same for all. Runs are kept by their configuration, so that an interrupted table goes on, another
-table uses what it shares with this one, and a row that fails leaves the others alone.
+translates them); the training after it, its budget and its initialisation are the same for all. Runs are kept by their
+configuration, so that an interrupted table goes on, another table uses what it shares with this one, and a row that
+fails leaves the others alone.
 """
 
 import csv
@@ -187,10 +187,7 @@ def _results(pieces: Sequence[_Piece], shared: tuple[Any, ...], jobs: int) -> It
     threads = max(1, (os.cpu_count() or 1) // jobs)
     # Not forked: a fork of a process that has computed with several threads may hang.
     context = multiprocessing.get_context("spawn")
-    with (
-        _without_bars(),
-        ProcessPoolExecutor(jobs, context, _begin_worker, (threads, os.getpid())) as pool,
-    ):
+    with _without_bars(), ProcessPoolExecutor(jobs, context, _begin_worker, (threads, os.getpid())) as pool:
         futures: list[Future[_Found]] = [pool.submit(_try_piece, piece, *shared) for piece in pieces]
         try:
             for piece, future in zip(pieces, futures, strict=True):

@@ -39,6 +39,7 @@ TIMES = HERE / "times.json"
 THUMBNAILS = HERE.parent / "docs" / "thumbnails"
 USUAL = {"PROFILE": "tiny", "TASK": "person"}
 MARKER = "*Times are filled in here when the notebook is executed.*"
+TIMES_LINE = re.compile(rf"^(\*Executed in\* — .*|{re.escape(MARKER)})$", re.MULTILINE)
 _THUMBNAIL = (360, 270)
 _LARGE = 80_000  # bytes of a picture
 _KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
@@ -137,11 +138,16 @@ def record(name: str, parameters: Mapping[str, Any], seconds: float) -> None:
 
 
 def with_times(notebook: NotebookNode, name: str) -> NotebookNode:
-    """The notebook with its times in the place of `MARKER`."""
+    """The notebook with its times in the place of `MARKER`, or of earlier times."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = cell.source.replace(MARKER, times_of(name))
+            cell.source = TIMES_LINE.sub(lambda _: times_of(name), cell.source)
     return notebook
+
+
+def write_notebook(notebook: NotebookNode, path: Path) -> None:
+    """The notebook as JSON in which only what changed differs from run to run."""
+    write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
 
 
 def thumbnail(notebook: NotebookNode) -> bytes | None:
@@ -162,8 +168,10 @@ def build(source: Path, parameters: Mapping[str, Any], cwd: Path, out: Path | No
     notebook, seconds = execute(source, parameters, cwd)
     record(source.stem, parameters, seconds)
     notebook = with_times(tidied(notebook), source.stem)
-    target = (out or HERE) / f"{source.stem}.ipynb"
-    write_text(target, json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    kept = HERE / f"{source.stem}.ipynb"
+    write_notebook(notebook, out / kept.name if out else kept)
+    if out and kept.exists():  # its head says the times of every profile
+        write_notebook(with_times(jupytext.read(kept), source.stem), kept)
     picture = thumbnail(notebook)
     if picture and out is None:
         with written_whole(THUMBNAILS / f"{source.stem[:2]}.png", "wb") as file:

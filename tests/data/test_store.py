@@ -219,9 +219,7 @@ class TestWithoutACache:
         self.check(samples, capsys, "choose another folder")
         assert not files(cache)
 
-    @pytest.mark.skipif(
-        not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has, CI included"
-    )
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has, CI included")
     def test_a_disk_that_fills_up(
         self, samples: list[Sample], cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:

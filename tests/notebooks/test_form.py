@@ -91,10 +91,10 @@ def test_exercises_have_a_stub_hints_and_a_solution(source: Path) -> None:
 @every_notebook
 def test_the_executed_copy_stems_from_its_source(source: Path) -> None:
     executed = jupytext.read(ROOT / "notebooks" / f"{source.stem}.ipynb")
-    head = re.compile(r"^\*Executed in\* — .*$", re.M)
-    of_copy = [(cell.cell_type, head.sub(build.MARKER, cell.source)) for cell in executed.cells]
+    of_copy = [(cell.cell_type, build.TIMES_LINE.sub(build.MARKER, cell.source)) for cell in executed.cells]
     assert of_copy == [(cell.cell_type, cell.source) for cell in read(source).cells]
     assert all(cell.execution_count for cell in code_cells(executed) if cell.source.strip())
+    assert build.times_of(source.stem) in executed.cells[0].source
 
 
 @every_notebook
@@ -121,3 +121,23 @@ def test_the_readme_s_map_of_the_course_is_up_to_date() -> None:
     assert readme.split("<!-- course -->\n")[1].split("\n<!-- /course -->")[0] == build.course_map()
     for source in SOURCES:
         assert (ROOT / "docs" / "thumbnails" / f"{source.stem[:2]}.png").exists()
+
+
+def test_a_run_at_another_size_changes_of_the_copy_its_times_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = SOURCES[0]
+    monkeypatch.setattr(build, "HERE", tmp_path)
+    monkeypatch.setattr(build, "TIMES", tmp_path / "times.json")
+    monkeypatch.setattr(build, "this_machine", lambda: "a machine")
+    monkeypatch.setattr(build, "execute", lambda *_: (read(source), 7.0))
+    monkeypatch.setattr(build, "thumbnail", lambda _: None)
+    build.build(source, {"PROFILE": "tiny", "TASK": "person"}, tmp_path, None)
+    copy = tmp_path / f"{source.stem}.ipynb"
+    before = jupytext.read(copy)
+    monkeypatch.setattr(build, "execute", lambda *_: (read(SOURCES[1]), 150.0))
+    build.build(source, {"PROFILE": "laptop", "TASK": "person"}, tmp_path, tmp_path / "elsewhere")
+    after = jupytext.read(copy)
+    assert after.cells[1:] == before.cells[1:]
+    assert "*Executed in* — tiny, person: 7 s; laptop, person: 2 min (a machine, " in after.cells[0].source
+    assert (tmp_path / "elsewhere" / copy.name).exists()
