@@ -632,11 +632,11 @@ print("random features here: ", scores("guessing", "official"))
 # %% [markdown]
 # ## Use it: training at home and abroad
 #
-# Random cells, trained for a few epochs, three seeds, twice: on the source (**cross-domain**) and on the target's own
+# Random cells, trained from nothing, three seeds, twice: on the source (**cross-domain**) and on the target's own
 # training split (**in-domain**). In-domain is what the gap is measured against; it is not allowed to compete, since
 # it has the labels that are said to be missing. Both are tested on the same queries. At `tiny` this takes seconds and
-# shows how to look, not what is true. The runs lie in folders beside the others, and are not repeated when you come
-# back.
+# shows how to look, not what is true; at `laptop` it takes minutes. The runs lie in folders beside the others, and
+# are not repeated when you come back.
 
 # %%
 settings = course.settings
@@ -698,7 +698,7 @@ for better, worse in [
     print(f"{better} against {worse}: {gain:+.1f} points of mAP, {apart}")
 
 # %% [markdown]
-# At this size a colour histogram may well beat networks that were trained abroad, and an honest table shows that. The
+# At `tiny` a colour histogram may well beat networks that were trained abroad, and an honest table shows that. The
 # README has a larger comparison: 150 identities, searched cells, full trainings, three seeds. There all the rows
 # stand apart, and the order is floor, histogram, cross-domain, in-domain.
 
