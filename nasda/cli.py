@@ -357,7 +357,7 @@ class WithRows(OverSeeds):
     """What subcommands that make rows of Table 1 share."""
 
     only: tuple[str, ...] = ()
-    """Names of the rows to make; all of them if none is given."""
+    """Names of the rows to make; if none is given, those that the text above names."""
     random_cells: int = 1
     """Random cells a seed."""
     jobs: int | None = None
@@ -404,9 +404,11 @@ class Table(WithRows):
 
 @dataclass(frozen=True)
 class Study(WithRows):
-    """When does searching on the target help? NAS (S), NAS (S+R), random cells and ResNet-50 on built-in data whose
-    domains lie near together or far apart. Draws the data beside --data-root; runs are kept, so the command resumes."""
+    """When does searching on the target help? NAS (S), NAS (S+R), random cells and ResNet-50 (S) on built-in data whose
+    domains lie near together or far apart; with --only also ResNet-50 (SPGAN, S+R), which learns to translate anew for
+    each gap. Draws the data beside --data-root; runs are kept, so the command resumes."""
 
+    spgan: SPGANSettings = SPGANSettings()
     toy: ToySettings = ToySettings()
     gaps: tuple[float, ...] = (0.0, 0.5, 1.0)
     """Gaps between source and target, from 0 (alike) to 1 (a street)."""
@@ -414,7 +416,7 @@ class Study(WithRows):
     def run(self) -> None:
         from nasda.plotting import save, score_over_gap
         from nasda.study import STUDY_ROWS, curves, gap_study
-        from nasda.table import rows_named, terminal
+        from nasda.table import ROWS, rows_named, terminal
 
         tables = gap_study(
             self.out,
@@ -424,7 +426,7 @@ class Study(WithRows):
             self.gaps,
             self.all_seeds,
             random_cells=self.random_cells,
-            rows=rows_named(self.only, STUDY_ROWS),
+            rows=rows_named(self.only, ROWS) if self.only else STUDY_ROWS,
             jobs=self.all_jobs,
             device=self.chosen_device,
         )

@@ -74,8 +74,15 @@ def execute(source: Path, parameters: Mapping[str, Any], cwd: Path) -> tuple[Not
     unexecuted, executed = cwd / f".{source.stem}.ipynb", cwd / f"{source.stem}.ipynb"
     write_unexecuted(source, unexecuted)
     begun = time.perf_counter()
+    quiet = ["--IPKernelApp.log_level=ERROR"]  # or else each kernel warns that it talks to us without encryption
     papermill.execute_notebook(
-        str(unexecuted), str(executed), given, cwd=str(cwd), kernel_name="python3", progress_bar=False
+        str(unexecuted),
+        str(executed),
+        given,
+        cwd=str(cwd),
+        kernel_name="python3",
+        progress_bar=False,
+        extra_arguments=quiet,
     )
     seconds = time.perf_counter() - begun
     return jupytext.read(executed), seconds

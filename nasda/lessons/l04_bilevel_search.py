@@ -86,8 +86,9 @@ def what_a_difference_sees(
     entry of ∇α L_train along the line that the difference is taken on, centred and scaled to ±1."""
     figure = Plot(9, 3.9)
     left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
-    for (name, values), colour, marker in zip(errors.items(), (BLUE, ORANGE, VERMILLION), "so^", strict=False):
-        left.loglog(radii, values, color=colour, marker=marker, label=name)
+    colours = dict(zip(errors, (BLUE, ORANGE, VERMILLION), strict=False))
+    for (name, values), marker in zip(errors.items(), "so^", strict=False):
+        left.loglog(radii, values, color=colours[name], marker=marker, label=name)
     left.axhline(1, color=GREY, linestyle=":")
     left.text(min(radii), 1.5, "as wrong as leaving it out", fontsize=9, color=INK)
     left.axvline(0.01, color=INK, linestyle="--", linewidth=1)
@@ -95,13 +96,14 @@ def what_a_difference_sees(
     left.text(0.008, low * 3, "usual radius", fontsize=9, color=INK, ha="right")
     left.set_xlabel("radius = ε · ‖v‖ (length in ω)", fontsize=11)
     left.set_ylabel("relative error of the curvature term", fontsize=11)
-    left.legend(fontsize=9, frameon=False)
-    for (name, values), colour in zip(slopes.items(), (BLUE, VERMILLION), strict=False):
+    for name, values in slopes.items():
         centred = np.asarray(values) - np.mean(values)
-        right.plot(distances, centred / np.abs(centred).max(), color=colour, marker=".", markersize=3, label=name)
+        right.plot(distances, centred / np.abs(centred).max(), color=colours[name], marker=".", markersize=3)
     right.set_xlabel("distance from ω along v (length in ω)", fontsize=11)
     right.set_ylabel("∇α of the training loss, one entry\n(centred, scaled)", fontsize=11)
-    right.legend(fontsize=9, frameon=False)
+    figure.legend(
+        *left.get_legend_handles_labels(), loc="outside upper center", ncols=len(errors), fontsize=9, frameon=False
+    )
     for panel in (left, right):
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)

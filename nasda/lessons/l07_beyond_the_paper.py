@@ -595,7 +595,7 @@ def barcode(results: Mapping[str, Sequence[Genotype]]) -> Plot:
     axes.set_yticks(range(len(rows)), [f"{name}, {number}" for name, number, _ in rows], fontsize=9)
     ticks = [1 + EDGES_PER_NODE * node + (0.4 if node >= nodes else 0) for node in range(2 * nodes)]
     axes.set_xticks(ticks, [f"{kind} cell\nnode {node}" for kind in CELL_KINDS for node in range(nodes)], fontsize=10)
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     axes.set_xlabel(
