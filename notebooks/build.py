@@ -83,6 +83,7 @@ def execute(source: Path, parameters: Mapping[str, Any], cwd: Path) -> tuple[Not
         kernel_name="python3",
         progress_bar=False,
         extra_arguments=quiet,
+        coalesce_streams=True,  # or else where printed text is cut into pieces differs from run to run
     )
     seconds = time.perf_counter() - begun
     return jupytext.read(executed), seconds
@@ -127,8 +128,11 @@ def times_of(name: str) -> str:
     """How long the notebook took, by profile, as its head says it."""
     of_notebook = (read_json(TIMES, "the notebooks' times") if TIMES.exists() else {}).get(name, {})
     said = [f"{key}: {_duration(run['seconds'])}" for key, run in of_notebook.items()]
-    where = {f"{run['machine']}, {run['date']}" for run in of_notebook.values()}
-    return f"*Executed in* — {'; '.join(said)} ({'; '.join(sorted(where))})" if said else MARKER
+    dates: dict[str, set[str]] = {}
+    for run in of_notebook.values():
+        dates.setdefault(run["machine"], set()).add(run["date"])
+    where = [f"{machine}, {' and '.join(sorted(days))}" for machine, days in dates.items()]
+    return f"*Executed in* — {'; '.join(said)} ({'; '.join(where)})" if said else MARKER
 
 
 def _duration(seconds: float) -> str:

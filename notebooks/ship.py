@@ -2,8 +2,8 @@
 
     python notebooks/ship.py nasda study --profile laptop --seeds 5 --out runs/study     # the command that made it
 
-What ships is small: the study's tables, and for the first seed the histories of its searches on the widest gap. No
-weights.
+To be called on the machine that ran it. What ships is small: the tables, under the name of the study's folder, and of
+a study of all rows the histories of the first seed's searches on the widest gap. No weights.
 """
 
 import datetime
@@ -54,16 +54,15 @@ def main() -> None:
     study = tyro.cli(commands(*read_ahead(arguments)), args=arguments)
     if not isinstance(study, Study):
         sys.exit("expected the command of a study: nasda study …")
-    found = searches(study)
-    of_searches = sum(row["seconds"] for mode in ("S", "S+R") for row in found[mode])
-    contents = {
-        "search": (found, of_searches),
-        "study": (read_json(study.out / "study.json", "a study"), seconds(study.out / "runs")),
-    }
+    tables = study.out / "study.json"
+    contents = {study.out.name: (read_json(tables, "a study"), seconds(study.out / "runs"))}
+    if not study.only:
+        found = searches(study)
+        contents["search"] = (found, sum(row["seconds"] for mode in ("S", "S+R") for row in found[mode]))
+    finished = datetime.date.fromtimestamp(tables.stat().st_mtime)
     for name, (content, took) in contents.items():
         path = project_folder() / "notebooks" / "shipped" / f"{name}-{study.task}.json"
-        label = {"machine": this_machine(), "date": datetime.date.today().isoformat()}
-        label["command"] = shlex.join(sys.argv[1:])
+        label = {"machine": this_machine(), "date": finished.isoformat(), "command": shlex.join(sys.argv[1:])}
         write_json(path, {**label, "seconds": round(took), "content": rounded(content)})
         print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
 

@@ -20,10 +20,12 @@ from nasda.genotypes import CELL_KINDS, PRIMITIVES, derive, edge_count, entropy,
 from nasda.plotting import (
     alpha_heatmap,
     contact_sheet,
+    light,
     metrics_bars,
     retrieval_gallery,
     save,
     search_curves,
+    to_png,
     translation_sheet,
 )
 
@@ -116,6 +118,20 @@ def test_every_plot_is_a_figure_with_named_axes_that_draws(name):
 def test_a_notebook_displays_a_plot_without_pyplot():
     data, _ = DisplayFormatter().format(metrics_bars(a_table()))
     assert data["image/png"].startswith(b"\x89PNG")
+
+
+def test_a_light_picture_keeps_what_is_drawn():
+    images = np.random.default_rng(0).integers(0, 256, (6, 64, 32, 3), dtype=np.uint8)
+    ranked = images[:1], images, [range(5)], [[True] * 5], ["a query"]
+    whole = np.asarray(Image.open(io.BytesIO(to_png(retrieval_gallery(*ranked)))).convert("RGB")).astype(int)
+    drawn = np.flatnonzero((whole != 255).any(axis=(1, 2)))
+    top, bottom = max(0, drawn[0] - 6), drawn[-1] + 7
+    picture = light(retrieval_gallery(*ranked), inches=20)
+    assert len(picture.getcolors()) <= 255
+    found = np.asarray(picture.convert("RGB")).astype(int)
+    assert found.shape == whole[top:bottom].shape
+    assert abs(found - whole[top:bottom]).mean() < 20
+    assert light(retrieval_gallery(*ranked), inches=4).width == 400
 
 
 def test_plotting_leaves_pyplot_and_torch_alone():

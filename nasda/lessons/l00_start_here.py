@@ -4,7 +4,6 @@ The lesson's experiment draws its own pictures, with any gap, so that people and
 changes: no data set can do that.
 """
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
@@ -13,17 +12,15 @@ import graphviz
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from nasda.data.toy import CAMERAS, SOURCE, TARGET, render
+from nasda.data.toy import CAMERAS, TARGET, render
 from nasda.drawing import BLUE, FONT, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION, text_width, tint
 from nasda.evaluation import Metrics, colour_histogram, rank
 from nasda.paper import TABLE_1, PaperRow
-from nasda.plotting import Plot, to_png
+from nasda.plotting import Plot
 from nasda.profiles import Mode, TaskName
 
 HEIGHT = 64  # pixels; people are half as wide as high, vehicles as wide as high
@@ -89,20 +86,6 @@ def pair_distances(features: Tensor, pictures: Pictures) -> Distances:
 
 
 # ---------------------------------------------------------------------------------------------------------- pictures
-
-
-class Compact:
-    """A figure full of photographs as a picture that a notebook can afford: 256 colours, `width` pixels at most."""
-
-    def __init__(self, figure: Figure, width: int = 800) -> None:
-        image = Image.open(io.BytesIO(to_png(figure))).convert("RGB")
-        image.thumbnail((width, image.height), Image.Resampling.LANCZOS)
-        self._image = image.quantize(256)
-
-    def _repr_png_(self) -> bytes:
-        small = io.BytesIO()
-        self._image.save(small, "PNG", optimize=True)
-        return small.getvalue()
 
 
 def style_figure(task: TaskName, who: int, gap: float) -> tuple[Plot, float, float]:
@@ -295,25 +278,3 @@ def table_1_figure() -> Plot:
     patches = [Patch(color=colour, label=f"tested on {on}, from {start}") for (_, start, on), colour in colours.items()]
     figure.legend(handles=patches, fontsize=_SMALL, frameon=False, loc="outside upper center", ncols=2)
     return figure
-
-
-__all__ = [
-    "HOME",
-    "SOURCE",
-    "TARGET",
-    "Compact",
-    "Distances",
-    "Pictures",
-    "comparable_pairs",
-    "conditions",
-    "crossing_figure",
-    "distances_figure",
-    "draw_pictures",
-    "lettered",
-    "own_camera_first",
-    "pair_distances",
-    "score",
-    "search_graph",
-    "style_figure",
-    "table_1_figure",
-]

@@ -1,20 +1,17 @@
 """Notebook 05: what a query's precision–recall curve encloses, and what each image of a gallery is to a query."""
 
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageChops
 
 from nasda.data.domain import DISTRACTOR, JUNK
 from nasda.drawing import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
 from nasda.errors import NasdaError
 from nasda.evaluation import average_precision, average_precision_trapezoid
-from nasda.plotting import Plot, to_png
+from nasda.plotting import Plot
 
 ROLES = ("right", "own camera", "junk", "distractor", "another identity")
 _COLOURS = (GREEN, GREY, PURPLE, ORANGE, VERMILLION)
@@ -138,17 +135,3 @@ def disagreements(positives: Sequence[int], differences: Sequence[float]) -> Plo
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=10)
     return figure
-
-
-def light(figure: Figure, inches: float = 7.6) -> Image.Image:
-    """A picture made of photographs, so wide at most, without its white margins, in 255 colours: a sixth of the bytes.
-
-    Type keeps its size. Colours move by little; a notebook with many rank lists stays small enough to be sent around.
-    """
-    width, height = figure.get_size_inches()
-    scale = min(1.0, inches / width)
-    figure.set_size_inches(width * scale, height * scale)
-    picture = Image.open(io.BytesIO(to_png(figure))).convert("RGB")
-    box = ImageChops.difference(picture, Image.new("RGB", picture.size, "white")).getbbox() or (0, 0, *picture.size)
-    picture = picture.crop((0, max(0, box[1] - 6), picture.width, min(picture.height, box[3] + 6)))
-    return picture.quantize(255, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)

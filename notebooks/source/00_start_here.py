@@ -39,7 +39,7 @@ from nasda.doctor import examine
 from nasda.evaluation import colour_histogram, extract, floors, hsv, rank, ranked_gallery
 from nasda.lessons import l00_start_here as lesson
 from nasda.paper import NOTES, paper_row
-from nasda.plotting import contact_sheet, retrieval_gallery
+from nasda.plotting import contact_sheet, light, retrieval_gallery
 from nasda.widgets import explore
 
 # %% [markdown]
@@ -84,7 +84,7 @@ def across_the_gap(identity: int, gap: float):
     figure, moved, other = lesson.style_figure(TASK, identity, gap)
     heavier = "style" if moved > other else "identity"
     words = f"Gap {gap:.2f} moves these pictures by {moved:.2f}, another identity by {other:.2f}: "
-    return lesson.Compact(figure), words + f"the {heavier} weighs more."
+    return light(figure), words + f"the {heavier} weighs more."
 
 
 explore(
@@ -103,7 +103,7 @@ explore(
 # %%
 domains = [course.task.source, course.task.target]
 size = course.settings.data.height, course.settings.data.width
-lesson.Compact(contact_sheet(domains, identities=4, images=6, height=size[0], width=size[1]))
+light(contact_sheet(domains, identities=4, images=6, height=size[0], width=size[1]))
 
 # %% [markdown]
 # Each row is one identity, each column one camera. In the source all cameras see everybody; in the target some places
@@ -222,7 +222,7 @@ figure = retrieval_gallery(
     hits=[(gallery_pids[first_eight(*case)] == query_pids[case[0]]).tolist() for case in cases],
     titles=[f"query {q}\n{rule}" for q, rule in cases],
 )
-lesson.Compact(figure)
+light(figure)
 
 # %% [markdown]
 # Two queries, each ranked twice. What the rule drops stands first where it is not applied: the same person before the

@@ -118,7 +118,7 @@ print("features of the queries:", features["colour histogram"][0].shape)
 # %%
 query = SEED % len(q_pids)
 role = lesson.roles(q_pids[query], q_camids[query], g_pids, g_camids)
-lesson.light(lesson.roles_sheet(query_pixels[query], gallery_pixels, role))
+plotting.light(lesson.roles_sheet(query_pixels[query], gallery_pixels, role))
 
 # %% [markdown]
 # The second row is the trap. Compare it with the query above it, then with the first row: the images that must not
@@ -161,7 +161,7 @@ figure = plotting.retrieval_gallery(
     [(g_pids[order] == q_pids[query]).tolist() for query, order in zip(shown, orders, strict=True)],
     [f"id {q_pids[query]}\ncamera {q_camids[query]}" for query in shown],
 )
-lesson.light(figure)
+plotting.light(figure)
 
 # %% [markdown]
 # ## Ranks without a sort
@@ -548,7 +548,7 @@ def draw_broken(query: int, rule: str, by: str):
     pixels = [query_pixels[query]] * 2
     lists = [order.tolist() for order in orders], [found.tolist() for found in hits]
     names = ["official", rule.replace(" ", "\n")]
-    return lesson.light(plotting.retrieval_gallery(pixels, gallery_pixels, *lists, names)), text
+    return plotting.light(plotting.retrieval_gallery(pixels, gallery_pixels, *lists, names)), text
 
 
 explore(
@@ -779,7 +779,7 @@ hits = [(g_pids[order] == q_pids[query]).tolist() for query, order in zip(shown,
 lists = [order.tolist() for order in orders]
 pixels = [query_pixels[query] for query in shown]
 figure = plotting.retrieval_gallery(pixels, gallery_pixels, lists, hits, titles)
-lesson.light(figure)
+plotting.light(figure)
 
 # %% [markdown]
 # ## What did we learn?

@@ -1,10 +1,8 @@
 """Notebook 05's pictures say what the library computes, and its bound is what trying every ranking finds."""
 
-import io
 from itertools import combinations
 
 import numpy as np
-import PIL.Image
 import pytest
 
 from nasda.errors import NasdaError
@@ -14,12 +12,10 @@ from nasda.lessons.l05_evaluation import (
     cmc_curves,
     disagreements,
     largest_difference,
-    light,
     precision_recall,
     roles,
     roles_sheet,
 )
-from nasda.plotting import to_png
 
 
 @pytest.mark.parametrize("positives", [1, 2, 3, 4])
@@ -85,15 +81,3 @@ def test_queries_lie_below_the_bound() -> None:
     assert bound.get_ydata()[0] == pytest.approx(25)
     assert queries.get_ydata().tolist() == pytest.approx([25, 1])
     assert np.round(queries.get_xdata()).tolist() == [1, 3]
-
-
-def test_a_light_picture_keeps_what_is_drawn() -> None:
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (6, 64, 32, 3), dtype=np.uint8)
-    figure = roles_sheet(images[0], images, [0, 0, 1, 4, 4, 4])
-    whole = np.asarray(PIL.Image.open(io.BytesIO(to_png(figure))).convert("RGB")).astype(int)
-    picture = np.asarray(light(figure, inches=20).convert("RGB")).astype(int)
-    assert picture.shape[1] == whole.shape[1]
-    assert picture.shape[0] <= whole.shape[0]
-    assert abs(picture - whole[: len(picture)]).mean() < 20  # nothing was above the first row
-    assert light(figure, inches=4).width == 400
