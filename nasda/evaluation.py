@@ -633,7 +633,7 @@ def colour_histogram(images: Tensor, *, batch_size: int = 256) -> Tensor:
     images: uint8 (N, 3, H, W).
 
     Returns float32 (N, 768), 8 hues × 4 saturations × 4 values for each stripe. Entries are square roots of shares, so
-    that Euclidean distance is the Hellinger distance of the histograms; a whole feature has unit length.
+    that Euclidean distance is √2 times the Hellinger distance of the histograms; a whole feature has unit length.
     """
     return torch.cat([_histograms(batch) for batch in images.split(batch_size)])
 

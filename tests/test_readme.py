@@ -62,7 +62,7 @@ def test_the_speeds_are_what_make_bench_wrote() -> None:
     assert printed.group(1).strip() == table(report)
 
 
-@pytest.mark.parametrize(("block", "name"), [("study", "study"), ("unit", "study-unit")])
+@pytest.mark.parametrize(("block", "name"), [("study", "study"), ("unit", "study-unit"), ("spgan", "study-spgan")])
 def test_the_studies_are_what_the_named_commands_found(block: str, name: str) -> None:
     printed = re.search(rf"<!-- {block} -->\n(.*?)\n<!-- /{block} -->", README, flags=re.DOTALL)
     assert printed is not None

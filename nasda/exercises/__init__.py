@@ -150,10 +150,13 @@ def value(expected: Any, wrong: str | Mapping[Any, str] = "", *, tolerance: floa
     """A number, a word or a set to find. `wrong` says what to think of, for any wrong answer or for certain ones."""
 
     def judge(answer: Any) -> str | None:
-        different = difference(expected, answer, tolerance)
-        if different is None:
+        if isinstance(expected, (set, frozenset)) and not isinstance(answer, (set, frozenset)):
+            return f"expected a set, in curly brackets; found {show(answer)}"
+        if difference(expected, answer, tolerance) is None:
             return None
-        advice = wrong if isinstance(wrong, str) else next((v for k, v in wrong.items() if k == answer), "")
+        if isinstance(wrong, str):
+            return f"{show(answer)} is not it. {wrong}".strip()
+        advice = next((words for slip, words in wrong.items() if difference(slip, answer, tolerance) is None), "")
         return f"{show(answer)} is not it. {advice}".strip()
 
     return Exercise(judge, praise)
@@ -164,6 +167,8 @@ def difference(expected: Any, found: Any, tolerance: float = 1e-5) -> str | None
     if isinstance(expected, (torch.Tensor, np.ndarray)):
         return _array_difference(np.asarray(expected), found, tolerance)
     if isinstance(expected, (list, tuple)):
+        if isinstance(found, (torch.Tensor, np.ndarray)):
+            found = found.tolist()
         if not isinstance(found, (list, tuple)):
             return f"expected {show(expected)}, yours gave {show(found)}"
         if len(expected) != len(found):

@@ -18,6 +18,7 @@ def rank_gallery(query: ArrayLike, gallery: ArrayLike) -> NDArray[np.int64]:
 _RANKED = [
     {"query": np.array([0.0, 1.0]), "gallery": np.array([[2.0, 3.0], [0.0, 2.0], [1.0, 3.0]])},
     {"query": np.array([1.0, 0.0, 0.0]), "gallery": np.eye(3)[[1, 0]] * np.array([[1.0], [3.0]])},
+    {"query": np.array([0.0, 0.0]), "gallery": np.array([[3.0, 0.0], [2.0, 2.0], [1.0, 0.0]])},
     {"query": np.array([0.5]), "gallery": np.array([[0.9], [0.4], [0.8], [0.1], [0.5]])},
 ]
 

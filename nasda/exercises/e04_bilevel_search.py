@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +23,7 @@ _TARGET = Domain(
     "target",
     Path("target"),
     train=_images("train", {2: 3, 5: 3, 8: 3}),
-    query=_images("query", {3: 1, 7: 1}),
+    query=_images("query", {3: 1, 7: 1, 4: 1}),
     gallery=_images("gallery", {JUNK: 1, DISTRACTOR: 2, 3: 3, 7: 3, 9: 2}),
 )
 _SAMPLES: tuple[tuple[str, list[Sample], list[int]], ...] = (
@@ -30,6 +31,7 @@ _SAMPLES: tuple[tuple[str, list[Sample], list[int]], ...] = (
     ("a sample with a query image", [*_TARGET.train[:2], _TARGET.query[1]], [7]),
     ("a sample with another photograph of somebody who is a query", [Sample(Path("more/7_c9.png"), 7, 9)], [7]),
     ("a sample with gallery images of somebody who is no query", _TARGET.gallery[-2:], [9]),
+    ("a sample with somebody who is a query, but not in the gallery", [Sample(Path("more/4_c9.png"), 4, 9)], [4]),
     ("a sample of the whole gallery, junk (-1) and distractors (0) included", _TARGET.gallery, [3, 7, 9]),
 )
 
@@ -55,6 +57,7 @@ _LEAK_ADVICE = (
     "A query that α has seen is no longer new to it.",
     "It is the person that leaks, not the file: compare identities.",
     "Whoever stands in the gallery is tested too.",
+    "Queries are tested too, also those of whom the gallery has nothing.",
     "Junk is never counted, and distractors are nobody in particular.",
 )
 
@@ -66,6 +69,8 @@ def _judge_rest(answer: Any) -> str | None:
         found = answer(xi)
         if (found is None or found is ...) and xi == 0:
             raise NotAttempted
+        if isinstance(found, (np.ndarray, Tensor)):
+            found = found.tolist()
         expected = [2 / (1 + 2 * xi)] * 2
         if not (isinstance(found, (tuple, list)) and len(found) == 2):
             return f"for xi = {show(xi)}: expected a pair (α, ω), yours gave {show(found)}"

@@ -1,6 +1,7 @@
 """Exercises of notebook 05: ties, both average precisions, the broken rule, paired differences."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ _TIE_MISTAKES = [
 # 05.2
 
 _RANKS = np.array([1, 4, 5])
+_ROUNDED = 5e-3  # two places are enough
 _BY_HAND = average_precision(_RANKS), average_precision_trapezoid(_RANKS)
 _SLIPS = {
     (1 + 2 / 4 + 3 / 5) / 5: "divide by the number of right images, 3, not by the last rank",
@@ -70,12 +72,16 @@ def _judge_by_hand(answer: Any) -> str | None:
         return f"expected two numbers, (eq. b, eq. c); found {show(answer)}"
     if any(part is ... for part in answer):
         raise NotAttempted
-    if difference(list(_BY_HAND[::-1]), list(answer), 2e-3) is None:
+    answer = [float(part) if isinstance(part, Fraction) else part for part in answer]
+    if difference(list(_BY_HAND[::-1]), answer, _ROUNDED) is None:
         return "these are the two numbers, but in the other order: eq. (b) comes first, and is never the smaller one"
     for name, right, found in zip(("eq. (b)", "eq. (c)"), _BY_HAND, answer, strict=True):
-        if difference(right, found, 2e-3) is not None:
-            slip = next((words for k, words in _SLIPS.items() if difference(k, found, 2e-3) is None), "")
-            return f"{name}: {show(found)} is not it" + (f": {slip}" if slip else ": write down p and q for each rank")
+        if difference(right, found, _ROUNDED) is not None:
+            near = [slip for slip in _SLIPS if difference(slip, found, _ROUNDED) is None]
+            advice = (
+                _SLIPS[min(near, key=lambda slip: abs(slip - found))] if near else "write down p and q for each rank"
+            )
+            return f"{name}: {show(found)} is not it: {advice}"
     return None
 
 

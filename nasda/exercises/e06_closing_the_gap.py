@@ -26,7 +26,7 @@ _ABOUT_PAIRS = {
 def _judge_pairs(answer: Any) -> str | None:
     if isinstance(answer, str) or not isinstance(answer, (set, frozenset, list, tuple)):
         return f'expected a set of pairs such as {{"AC", "BD"}}, found {show(answer)}'
-    pairs = {"".join(sorted(str(pair).upper())) for pair in answer}
+    pairs = {"".join(sorted("".join(pair).upper())) for pair in answer}
     unknown = sorted(pairs - _PAIRS - _ABOUT_PAIRS.keys())
     if unknown:
         return f"{show(unknown[0])} is no pair of the rows A, B, C and D"

@@ -33,13 +33,20 @@ def _broken_contract(
     operation: nn.Module, channels: int, affine: bool, size: tuple[int, int], stride: int
 ) -> str | None:
     x = torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(0))
-    found = tuple(operation(x).shape)
+    given = x.clone()
+    with torch.no_grad():
+        made = operation.train()(given)
+    found = tuple(made.shape)
     expected = (2, channels, ceil(size[0] / stride), ceil(size[1] / stride))
     if found != expected:
         return f"an input {tuple(x.shape)} must come out as {expected}, yours gives {found}"
+    if not torch.equal(given, x):
+        return "it changes its input, which all candidates of an edge share: nn.ReLU() without inplace"
     convolutions = [module for module in operation.modules() if isinstance(module, nn.Conv2d)]
     if [convolution.kernel_size for convolution in convolutions] != [(1, 1)]:
         return f"expected one convolution with a 1×1 kernel, found {[c.kernel_size for c in convolutions]}"
+    if convolutions[0].groups != 1:
+        return "the convolution has groups: every output channel must see all input channels"
     norms = [module for module in operation.modules() if isinstance(module, nn.BatchNorm2d)]
     if not norms:
         return "the output has no batch norm: the mixture's terms would come at different scales"
@@ -48,6 +55,9 @@ def _broken_contract(
             f"affine is {affine}, but your batch norm has affine={norms[-1].affine}: "
             "in a search it must not learn a scale of its own"
         )
+    means, variances = made.mean(dim=(0, 2, 3)), made.var(dim=(0, 2, 3), correction=0)
+    if means.abs().max() > 1e-4 or (variances - 1).abs().max() > 0.02:
+        return "the batch norm must come last: the output's channels have not mean 0 and variance 1"
     if convolutions[0].bias is not None:
         return "the convolution has a bias, which the batch norm behind it takes away again: bias=False"
     if not _starts_with_relu(operation, x):
@@ -97,10 +107,12 @@ _ADVICE = {
 def _judge_controls(answer: Any) -> str | None:
     if not isinstance(answer, Mapping):
         return f'expected a dictionary such as {{"A": 1, "B": 2, "C": 3, "D": 4}}, found {show(answer)}'
+    if answer and all(control is ... for control in answer.values()):
+        raise NotAttempted
     for claim, control in _CONTROLS.items():
         if claim not in answer:
             return f"claim {claim} has no control yet"
-        if answer[claim] != control:
+        if str(answer[claim]) != str(control):
             return f"claim {claim}: control {show(answer[claim])} does not answer it; {_ADVICE[claim]}"
     return None
 

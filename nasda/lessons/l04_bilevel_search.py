@@ -151,7 +151,7 @@ def _heat_map(panel: Axes, history: History, primitives: Sequence[str], kind: Ce
         text = f"{weight:.2f}"[1:] if weight < 0.995 else "1"
         panel.text(operation, edge, text, ha="center", va="center", fontsize=9, color="white" if dark else INK)
     panel.set_yticks(range(len(names)), names, fontsize=9)
-    labels = [operation_label(name).replace(" ", "\n") for name in primitives]
+    labels = [operation_label(name).replace(" ", "\n").replace("-", "-\n") for name in primitives]
     panel.set_xticks(range(len(primitives)), labels, fontsize=9)
     panel.set_ylabel("edge (into node)", fontsize=11)
     panel.set_title(f"softmax of α, {kind} cell (framed: derived)", fontsize=12)

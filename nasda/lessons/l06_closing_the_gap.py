@@ -105,7 +105,7 @@ def flip_plot(values: ArrayLike, label: str) -> Plot:
     for number in np.argsort(np.abs(means), kind="stable"):
         heights[bins[number]] = heights.get(bins[number], 0) + 1
         colour = VERMILLION if extreme[number] else SKY
-        axes.plot(bins[number] * width, heights[bins[number]], "o", color=colour, markersize=8, markeredgecolor="white")
+        axes.plot(means[number], heights[bins[number]], "o", color=colour, markersize=8, markeredgecolor="white")
     axes.axvline(means[0], color=INK, linewidth=1.5)
     label_box = {"facecolor": "white", "edgecolor": "none", "pad": 2}
     axes.text(

@@ -43,9 +43,10 @@ from nasda.plotting import contact_sheet, light, retrieval_gallery
 from nasda.widgets import explore
 
 # %% [markdown]
-# Four parameters stand at the head of every notebook. `PROFILE` is the size of everything: `tiny` takes seconds,
-# `laptop` minutes; `gpu` and `paper` want an accelerator. `TASK` says whether we follow people or vehicles. `DATA_ROOT`
-# may name a folder with the real data sets; without it the course draws its own. Change them and run all cells again.
+# Four parameters stand at the head of every notebook. `PROFILE` is the size of everything: `tiny` and `laptop` take
+# seconds to minutes; `gpu` and `paper` want an accelerator. `TASK` says whether we follow people or vehicles.
+# `DATA_ROOT` may name a folder with the real data sets; without it the course draws its own. Change them and run all
+# cells again.
 
 # %% tags=["parameters"]
 PROFILE: str = "tiny"  # tiny, laptop, gpu, paper
@@ -156,8 +157,8 @@ exercises.check("00.1", rank_gallery)
 #
 # Any feature will do to begin with. People wear a shirt above trousers, so we count *which colours are where*: cut
 # the picture into six horizontal stripes, and in each count the pixels of 8 hues × 4 saturations × 4 brightnesses. The
-# square roots of the shares make a feature of length 1, and its Euclidean distance the Hellinger distance, which is the
-# usual one between histograms.
+# square roots of the shares make a feature of length 1, and the Euclidean distance of two such features is √2 times the
+# Hellinger distance, a common one between histograms.
 
 
 # %%

@@ -89,8 +89,8 @@ print(f"images {tuple(pixels.shape)} → feature map {tuple(x.shape)}")
 #
 # A few words on what the names leave open. *Depth-wise*: each channel is filtered by itself with its own 3×3 kernel;
 # *point-wise*: a 1×1 convolution then mixes the channels. Following DARTS, the separable convolution does this twice.
-# The dilated one does it once, with a kernel whose nine taps stand two pixels apart. Every convolution has a ReLU
-# before it and a batch norm behind it; pooling has a batch norm, too, and we shall see what for.
+# The dilated one does it once, with a kernel whose nine taps stand two pixels apart. Every such pair of convolutions
+# has a ReLU before it and a batch norm behind it; pooling has a batch norm, too, and we shall see what for.
 
 
 # %%
@@ -245,9 +245,10 @@ for name, y in raw.items():
     print(f"{name:13} without norm: mean {y.mean():5.2f}, std {y.std():4.2f}; with: {norm(y).std():4.2f}")
 
 # %% [markdown]
-# A maximum of nine values is larger than each of them, an average is smaller in spread, and a fresh convolution
-# shrinks its input several times. With equal α the largest term would drown the others, and a search would notice a
-# term's size, not its use. (The identity has no norm: what it passes on is a sum of terms that had one.)
+# A maximum of nine values is at least as large as each of them, so its mean moves up; an average is smaller in spread,
+# and a fresh convolution shrinks its input several times. With equal α the largest term would drown the others, and a
+# search would notice a term's size, not its use. (The identity has no norm: what it passes on is a sum of terms that
+# had one.)
 #
 # ## The part-aware module, step by step
 #
@@ -481,7 +482,7 @@ explore(
 #
 # $$I_i^c = \mathcal{O}_{i1}^c(I_{i1}^c) + \mathcal{O}_{i2}^c(I_{i2}^c) \tag{5}$$
 #
-# Around this equation the text slips four times. A careful reader would trip, so here is what is printed and what is
+# Around this equation the text slips three times. A careful reader would trip, so here is what is printed and what is
 # meant:
 #
 # | printed in §2.1 | read here |
@@ -489,7 +490,6 @@ explore(
 # | both operations are summed *to output* | the sum is a **node**; the output is the **concatenation** of all nodes |
 # | inputs: the last two cells and the previous *block* | the previous **nodes**; a block is a group of cells (§3.3) |
 # | node $i$ of cell $c$ is $(I_{c1}^i, I_{c2}^i, O_{c1}^c, O_{c2}^c)$ | $(I_{i1}^c, I_{i2}^c, O_{i1}^c, O_{i2}^c)$ |
-# | six operations (and in §2.3 seven) | two spaces: `plain` and `reid` |
 #
 # Concatenation matters: with N nodes of C channels each, a cell puts out N · C channels, and a node that nobody uses
 # still reaches the output. (Eq. 6, which relaxes this choice, has slips of its own: notebook 02.)
@@ -551,7 +551,9 @@ with torch.no_grad():
 print(f"two inputs {tuple(i_0.shape)} → output {tuple(output.shape)}, equal to Cell")
 
 # %% [markdown]
-# The same as a picture, with the inputs above and the output below, read from top to bottom:
+# The same as a picture, with the inputs above and the output below, read from top to bottom. The letters are DARTS':
+# $c_k$ is the output of cell $k$, so $c_{k-1}$ and $c_{k-2}$ are the outputs of the last two cells, the paper's
+# $I^{c-1}$ and $I^{c-2}$.
 
 
 # %%
@@ -600,7 +602,7 @@ drawing.show(upright(drawing.cell_graph(random_genotype(NODE_COUNT, SPACE, cours
 # %% [markdown]
 # By search is what this course is about. A few steps of one suffice for a picture; do not read much into its choice.
 # The numbers are softmax weights of α, and after so few steps they lie close to one in seven, the weight of an
-# undecided edge. (At the `tiny` profile a cell has fewer nodes, so this one is smaller.)
+# undecided edge. (At the profiles `tiny` and `laptop` a cell has fewer than four nodes, so this one is smaller.)
 
 # %%
 searching = RunFolder(lesson / "search")
@@ -761,10 +763,11 @@ costs_picture(costs)
 # %% [markdown]
 # Three things are in this picture. Even the cheapest network, of pooling only, has a price: the 1×1 convolutions at
 # each cell's inputs, and the stem. The cloud is wide: random cells differ in size several times over. And the
-# part-aware module has about as many parameters as the separable convolution, but far fewer multiply-adds, since its
-# projections work on P vectors instead of H × W pixels. (A skip, by the way, is free in a normal cell only: in a
-# reduction cell it is a factorised reduction, with weights.) Whoever compares two searched networks should compare
-# their cost as well, for a larger network is often simply better.
+# part-aware module has as many parameters as the separable convolution or more (the larger C, the more), but fewer
+# multiply-adds, since its projections work on P vectors; only its merging convolution works on all H × W pixels. (A
+# skip, by the way, is free wherever the stride is 1: everywhere in a normal cell, and between the nodes of a reduction
+# cell. From a reduction cell's two inputs it is a factorised reduction, with weights.) Whoever compares two searched
+# networks should compare their cost as well, for a larger network is often simply better.
 
 # %%
 parameters = sorted(cost.parameters for cost in costs["60 random genotypes"])

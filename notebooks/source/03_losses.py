@@ -69,9 +69,9 @@ print(f"{target.name}: {len(labels)} training images of {classes} identities, {s
 #
 # $$L_s = \sum_{i=1}^{N} -\log \frac{\exp(h_i[c])}{\sum_{c'=1}^{C} \exp(h_i[c'])} \tag{7}$$
 #
-# and says that $c$ is "the c-th element". Two slips hide in it. The numerator needs the *label* of image $i$, which
-# the text never introduces, so $c$ has to be both an index and the label. And it is a sum, over $N$ "samples during
-# training". We write $y_i$ for the label, and take the mean over a batch of $B$ images:
+# and says that $h_i[c]$ is "the c-th element in $h_i$". Two slips hide in it. The numerator needs the *label* of image
+# $i$, which the text never introduces, so $c$ has to be both an index and the label. And it is a sum, over $N$ "samples
+# during training". We write $y_i$ for the label, and take the mean over a batch of $B$ images:
 #
 # $$L_s = \frac{1}{B} \sum_{i=1}^{B} -\log \frac{\exp(h_i[y_i])}{\sum_{c'=1}^{C} \exp(h_i[c'])} \tag{7}$$
 #
@@ -205,8 +205,9 @@ def batch_hard(features, labels, margin):
 
 
 # %% [markdown]
-# The clamp before the root is no decoration: the slope of $\sqrt{x}$ at 0 is infinite, and two copies of an image are
-# enough to turn a whole network into `nan`. In the library mining is `mine_hardest` on `pairwise_distances`, and the
+# The clamp before the root is no decoration: the slope of $\sqrt{x}$ at 0 is infinite, and every image is at distance 0
+# from itself. The mask hides the diagonal from the loss, but 0 · ∞ on the way back is `nan`, in every weight. In the
+# library mining is `mine_hardest` on `pairwise_distances`, and the
 # loss is `triplet_loss`. Value and gradient have to agree.
 
 # %%
@@ -367,7 +368,7 @@ for identities in (2, 4, P):
 # To be fair to the paper: it prints a sum in eq. 8 as well. With two sums $\lambda$ keeps its meaning, but the
 # gradient is $B$ times as long. SGD, which learns ω there (§3.3), then takes steps $B$ times as long, while Adam,
 # which learns α, divides the length out again: the batch size would silently change how fast ω learns in comparison
-# with α. With means, neither happens.
+# with α. With means, λ keeps its meaning and the steps keep their length.
 
 # %% [markdown]
 # ### Exercise 03.3 ●●○ (10 minutes)

@@ -15,8 +15,8 @@
 # - run Algorithm 1, stop it, resume it, and name everything that a checkpoint has to hold;
 # - read a search's history, and notice when a loss is lowered by a way round.
 #
-# **You need to know** the search cell and its α (notebooks 02 and 03: softmax over operations, deriving a cell), the
-# triplet loss (eq. 8), and how gradients and SGD work in PyTorch.
+# **You need to know** the search cell and its α (notebooks 01 and 02: operations and cells, softmax over operations,
+# deriving a cell), the triplet loss (eq. 8, notebook 03), and how gradients and SGD work in PyTorch.
 #
 # *Times are filled in here when the notebook is executed.*
 
@@ -405,9 +405,9 @@ for name, (alpha, weight) in ends.items():
 assert np.allclose(ends["second order, parentheses forgotten"], ends["first order"], atol=0.01)
 
 # %% [markdown]
-# The slip multiplies the curvature term by ε², about one ten-thousandth, and so removes it. What is left pays the price
-# of second order and finds the answer of first order. A test against a problem with a closed form takes ten lines;
-# `tests/test_bilevel.py` has several.
+# The slip multiplies the curvature term by ε², here 0.000025 where the search rests, and so removes it. What is left
+# pays the price of second order and finds the answer of first order. A test against a problem with a closed form takes
+# ten lines; `tests/test_bilevel.py` has several.
 #
 # ### What does a difference see in a real network?
 #
@@ -616,10 +616,12 @@ def folder_of(course, name):
 
 # %% [markdown]
 # Press the stop button of the notebook while this runs, then run the cell again: it goes on with the epoch that was cut
-# short. The same holds after a restart of the kernel, or of the machine.
+# short. The same holds after a restart of the kernel, or of the machine. (Notebook 02 has made the same search, in the
+# folder of the command `nasda search`. This one has a folder of its own, so that there is something to watch.)
 
 # %%
-just_run = {"S+R": watched_search(course, "S+R", course.experiment.search, live=Live())}
+watched = folder_of(course, "search-watched")
+just_run = {"S+R": watched_search(course, "S+R", watched, live=Live())}
 
 # %% [markdown]
 # Left, the two losses live on different images and different scales, so compare each with itself only. In the middle,
@@ -638,7 +640,7 @@ just_run["S"] = watched_search(course, "S", folder_of(course, "search-S"))
 # %%
 begun = time.perf_counter()
 parts = (settings.space, settings.search, settings.data, settings.compute)
-genotype = run_search(course.experiment.search, course.task, *parts, seed=SEED, device=course.device)
+genotype = run_search(watched, course.task, *parts, seed=SEED, device=course.device)
 print(f"{time.perf_counter() - begun:.1f} s; the same cells: {genotype.to_dict() == just_run['S+R'][-1]['genotype']}")
 
 # %% [markdown]
@@ -840,15 +842,15 @@ display(figure)
 # %% [markdown]
 # ## Scrub through a finished search
 #
-# A search of three epochs shows little. The course ships the histories of two longer ones, S and S+R from one seed, at
-# the `laptop` profile. Set `RECOMPUTE` to `True` to search here instead (several minutes). The shipped history is of
+# A search of a few epochs shows little. The course ships the histories of two of eight epochs, S and S+R from one seed,
+# at the `laptop` profile. Set `RECOMPUTE` to `True` to search here instead (several minutes). The shipped history is of
 # the **person** task; in a notebook of the vehicle task it is still the person's.
 
 # %%
 RECOMPUTE = False
 if RECOMPUTE:
     laptop = open_course("laptop", TASK, DATA_ROOT, SEED)
-    names = {"S": "search-S", "S+R": "search"}
+    names = {"S": "search-S", "S+R": "search-watched"}
     histories = {mode: watched_search(laptop, mode, folder_of(laptop, name)) for mode, name in names.items()}
     primitives, label = library.network.primitives, f"searched here: {this_machine()}, task {TASK}"
 else:
@@ -944,7 +946,7 @@ kinds = [place.kind for place in library.network.places]
 last = kinds[-1]
 print("cells, in order:", " ".join(kinds))
 search = new_search()
-search.load_state_dict(course.experiment.search.load_checkpoint()["run"])
+search.load_state_dict(watched.load_checkpoint()["run"])
 search.network.train()
 batches = {"target": search.alpha_batches.next(), "source": search.weight_batches.next()}
 

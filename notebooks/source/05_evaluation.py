@@ -121,8 +121,8 @@ role = lesson.roles(q_pids[query], q_camids[query], g_pids, g_camids)
 plotting.light(lesson.roles_sheet(query_pixels[query], gallery_pixels, role))
 
 # %% [markdown]
-# The second row is the trap. Compare it with the query above it, then with the first row: the images that must not
-# count are often the easiest ones to find.
+# The row *own camera* is the trap. Compare it with the query at the top, then with the row *right*: the images that
+# must not count are often the easiest ones to find.
 #
 # In code the rule is one line and a half. Everything in this notebook rests on it.
 
@@ -407,8 +407,8 @@ explore(
 #
 # $$ \frac{1}{4N} \sum_{j=1}^{N} \frac{1}{2j - 1}, \tag{e} $$
 #
-# which is ¼ for a single right image, and falls about like $\ln N / 8N$. `lesson.largest_difference` computes it. Do
-# not believe a formula: for up to four right images a program can try every ranking.
+# which is ¼ for a single right image, and falls about like $(\ln N + 2) / 8N$. `lesson.largest_difference` computes it.
+# Do not believe a formula: for up to four right images a program can try every ranking.
 
 # %%
 for positives in range(1, 5):
@@ -484,7 +484,8 @@ assert np.isclose(official.mAP, our_mAP, atol=1e-4)
 # - **junk kept**: boxes of −1 stay and, matching no query, count as wrong;
 # - **distractors dropped**: someone cleaned the gallery of boxes that "have no label".
 #
-# Before you run it, write down for each whether the score will rise or fall.
+# Before you run it, write down for each whether the score will rise or fall. (VeRi-776 has neither junk nor
+# distractors: in the vehicle task the last two change nothing.)
 
 
 # %%
@@ -681,9 +682,9 @@ chance["rank-1"] = np.mean([r["rank1"] for r in rows["random features"]])
 plotting.metrics_bars(results_columns(rows), chance)
 
 # %% [markdown]
-# Read such a picture from the bottom line up. Does training lift the network over its *untrained* self? Over the
-# histogram? Do the dots of two bars mix? If they do, the order of the bars may turn over with the next three seeds.
-# The next cell says it in words, for the numbers that came out here.
+# Read such a picture from the top down, the floors first. Does training lift the network over its *untrained* self?
+# Over the histogram? Do the dots of two bars mix? If they do, the order of the bars may turn over with the next three
+# seeds. The next cell says it in words, for the numbers that came out here.
 
 # %%
 of = {name: np.array([100 * score["mAP"] for score in scores]) for name, scores in rows.items()}
@@ -759,9 +760,9 @@ print(f"colour histogram: mAP {official.mAP:.1%} on {len(np.unique(q_pids))} ide
 print(f"others might have given {low:.1%} to {high:.1%}")
 
 # %% [markdown]
-# With a dozen identities that band is wide. It shrinks with the square root of their number: with Market-1501's 750
-# it is about an eighth as wide as with 12. But two networks tested on the *same* queries share that luck, and their
-# difference is known better than each score alone. That is one more reason for pairing.
+# With the dozen identities of `tiny` that band is wide. It shrinks with the square root of their number: with
+# Market-1501's 750 it is about an eighth as wide as with 12. But two networks tested on the *same* queries share that
+# luck, and their difference is known better than each score alone. That is one more reason for pairing.
 #
 # Numbers last, pictures first: before you believe a row of a table, look at what it finds. Here are two queries as
 # one network sees them that was trained abroad, and as the same cells do that were trained at home. Look at the

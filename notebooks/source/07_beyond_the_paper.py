@@ -267,7 +267,7 @@ def bars_of_shares():
 bars_of_shares()
 
 # %% [markdown]
-# A share is not a verdict: two epochs move α by little, and what moves first is what *learns* first. Operations
+# A share is not a verdict: two epochs move α by little, and what moves first is what is *useful* first. Operations
 # without weights can be used from the first step on, while a convolution's weights have to be found. That is one of
 # the reasons why DARTS is known to drift towards skips and pools. It leads to the question of the next section.
 #
@@ -469,9 +469,9 @@ for partial in (1, size.partial):
 # %% [markdown]
 # ## 5 · An experiment, and its control
 #
-# Now there are four ways to find a cell, and a result for each will come out of this notebook in a minute. Before you
-# look at any number, say what each comparison can show. That is what a control is for: an experiment that differs in
-# one thing only.
+# Now there are several ways to find a cell, and a result for each will come out of this notebook in a minute. Before
+# you look at any number, say what each comparison can show. That is what a control is for: an experiment that differs
+# in one thing only.
 #
 # ### Exercise 07.4 ●●○ (10 minutes)
 #
@@ -505,10 +505,10 @@ exercises.check("07.4", my_controls)
 # </details>
 
 # %% [markdown]
-# All of these controls are run. For each seed, `lesson.compare` draws its own labelled sample and its own random cell,
-# runs three searches, and reads off five cells. Each cell is then trained from scratch *on the source alone*, by the
-# same recipe, from the same seed. Only the last row also trains its weights on the sample: it is control 4. Each result
-# lies in a file under `runs/`; what is there is not made again.
+# All of these controls are run. For each seed, `lesson.compare` draws a labelled sample and a random cell of its own,
+# runs three searches, and reads four more cells off them. Each cell is then trained from scratch *on the source alone*,
+# by the same recipe, from the same seed. Only the last row also trains its weights on the sample: it is control 4. Each
+# result lies in a file under `runs/`; what is there is not made again.
 
 # %%
 runs = []

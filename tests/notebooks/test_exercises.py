@@ -1,8 +1,12 @@
 """Every exercise: the stub is not attempted yet, the solution is right, wrong answers are told what is wrong."""
 
 import importlib
+from fractions import Fraction
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from nasda import exercises
 from tests.notebooks.sources import SOURCES, Asked, exercises_of
@@ -35,6 +39,26 @@ def test_plausible_wrong_answers_are_told_the_difference(asked: Asked) -> None:
         assert verdict.outcome == "wrong", f"{code}\n{verdict}"
         assert words in verdict.words, verdict
     assert len({words for _, words in answers}) == len(answers), "each mistake has words of its own"
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("01.5", lambda height, stem_stride: np.ceil(height / stem_stride / 2.0 ** np.arange(4))),
+        ("04.2", lambda xi: np.full(2, 2 / (1 + 2 * xi))),
+        ("04.2", lambda xi: torch.full((2,), 2 / (1 + 2 * xi))),
+        ("05.2", (Fraction(7, 10), Fraction(59, 90))),
+        ("05.2", (0.7, 0.66)),
+        ("06.1", {("B", "A"), ("C", "D")}),
+        ("07.4", {"A": "3", "B": "1", "C": "2", "D": "4"}),
+    ],
+)
+def test_a_right_answer_may_have_another_form(name: str, answer: Any) -> None:
+    assert exercises.check(name, answer).outcome == "right"
+
+
+def test_a_template_without_answers_is_not_attempted_yet() -> None:
+    assert exercises.check("07.4", dict.fromkeys("ABCD", ...)).outcome == "not attempted yet"
 
 
 def test_no_exercise_without_a_stub_in_its_notebook() -> None:

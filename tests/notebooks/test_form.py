@@ -65,6 +65,8 @@ def test_something_to_move_and_pictures_to_remember(source: Path) -> None:
         if {"image/png", "image/svg+xml"} & output.get("data", {}).keys()
     ]
     assert len(pictures) >= 3
+    drawn_live = [cell for cell in code_cells(jupytext.read(executed)) if "Live()" in cell.source]
+    assert all(any("image/png" in output.get("data", {}) for output in cell.outputs) for cell in drawn_live)
     tagged = [cell for cell in code_cells(read(source)) if "thumbnail" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1
 

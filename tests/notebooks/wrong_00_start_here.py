@@ -6,6 +6,10 @@ _GAP = "def domain_gap(scores):\n    "
 WRONG = {
     "00.1": [
         (_RANK + "return np.argsort(-np.linalg.norm(gallery - query, axis=1))", "at [0], expected 1, yours gave 0"),
+        (
+            _RANK + 'return np.argsort(np.abs(gallery - query).sum(axis=1), kind="stable")',
+            "at [1], expected 1, yours gave 0",
+        ),
         (_RANK + "return np.linalg.norm(gallery - query, axis=1)", "at [0], expected 1, yours gave 2.828"),
         (_RANK + "return np.argmin(np.linalg.norm(gallery - query, axis=1))", "expected the shape (3,)"),
     ],

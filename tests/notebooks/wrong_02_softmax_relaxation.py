@@ -67,9 +67,9 @@ WRONG = {
         ('my_node = {("max_pool_3x3", 0), ("sep_conv_3x3", 1)}', "inputs 1 and 2"),
     ],
     "02.5": [
-        ("slope_of_none = 0.1", "Mind the sign"),
+        ("slope_of_none = 0.5 * 0.5 * (1.6 - 1.2)", "Mind the sign"),
         ("slope_of_none = 0", "lowers the weight of the skip"),
         ("slope_of_none = -0.25", "the margin does not depend"),
-        ("slope_of_none = -0.2", "without the factor"),
+        ("slope_of_none = -0.5 * (1.6 - 1.2)", "without the factor"),
     ],
 }

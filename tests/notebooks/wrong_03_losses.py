@@ -19,7 +19,7 @@ WRONG = {
         (_LOOPS.format(condition=" and i != anchor", of_same="min", of_other="min"), "item 0: item 0: expected"),
         (_LOOPS.format(condition="", of_same="max", of_other="min"), "item 3: item 0: expected None, yours gave 3"),
         (_LOOPS.format(condition=" and i != anchor", of_same="max", of_other="max"), "item 0: item 1: expected"),
-        ("def hardest(distances, labels): return distances.argmax(dim=1)", "expected [("),
+        ("def hardest(distances, labels): return distances.argmax(dim=1)", "expected (1, 3), yours gave 2"),
     ],
     "03.3": [
         ("def balance_in_effect(balance, batch): return balance * batch", "yours gave 16"),

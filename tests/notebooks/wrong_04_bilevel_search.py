@@ -14,6 +14,11 @@ WRONG = {
         ),
         (
             "def leaked(samples, target):\n"
+            "    return sorted({s.pid for s in samples} & {s.pid for s in target.gallery} - {-1, 0})",
+            "of whom the gallery has nothing",
+        ),
+        (
+            "def leaked(samples, target):\n"
             "    return sorted({s.pid for s in samples} & {s.pid for s in target.query + target.gallery})",
             "distractors are nobody",
         ),

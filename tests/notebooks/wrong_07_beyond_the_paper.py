@@ -34,6 +34,20 @@ WRONG = {
             "begin with a ReLU",
         ),
         (_OPERATION.format("nn.ReLU(), nn.Conv2d(channels, channels, 1, stride, bias=False)"), "no batch norm"),
+        (
+            _OPERATION.format(f"nn.ReLU(inplace=True), nn.Conv2d(channels, channels, 1, stride, bias=False), {_NORM}"),
+            "changes its input",
+        ),
+        (
+            _OPERATION.format(
+                f"nn.ReLU(), nn.Conv2d(channels, channels, 1, stride, groups=channels, bias=False), {_NORM}"
+            ),
+            "has groups",
+        ),
+        (
+            _OPERATION.format(f"nn.ReLU(), {_NORM}, nn.Conv2d(channels, channels, 1, stride, bias=False)"),
+            "must come last",
+        ),
     ],
     "07.2": [
         ('my_choice = ("skip_connect", "max_pool_3x3")', "plain DARTS' choice"),
