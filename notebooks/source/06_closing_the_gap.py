@@ -488,7 +488,8 @@ explore(
 # stands far to the right. It is a strong baseline where it starts from ImageNet's weights, as in the paper; here it has
 # to learn several hundred times as many parameters from nothing, out of few images. One recipe is fair to the question
 # "which architecture learns most from this?", and not to every row. (`nasda.table.PRETRAINED_ROWS` begin with
-# ImageNet's weights, for those who have them.)
+# ImageNet's weights, for those who have them.) Parameters and multiply-adds are counted; minutes were taken on a
+# machine that had other work to do, which is most of their scatter.
 
 # %% [markdown]
 # ### Exercise 06.4 ●●○ (15 minutes)
