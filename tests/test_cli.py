@@ -369,6 +369,29 @@ def test_a_word_that_is_no_option_exits_with_2(data: Path, tmp_path: Path) -> No
 # ----------------------------------------------------------------------------------------------------- where to write
 
 
+def test_a_study_makes_the_rows_that_are_asked_for(tmp_path: Path, fails: Callable[..., str]) -> None:
+    """Without --only every row that needs no translation; SPGAN's where it is named, a translator for each seed."""
+    toy = ["--toy.source-identities", "6", "--toy.target-identities", "6", "--toy.test-identities", "4"]
+    small = ["--data.height", "32", "--data.width", "16", "--data.padding", "2", "--toy.images-per-camera", "1"]
+    space = ["--space.channels", "3", "--space.stem-stride", "1", "--space.embedding", "16"]
+    short = [f"--{group}.{name}" for group in ("search", "train") for name in ("identities=4", "images=2", "epochs=1")]
+    short += ["--search.steps", "1", "--train.steps", "1", "--search.sample-images", "2"]
+    spgan = ["--spgan.epochs", "1", "--spgan.steps", "1", "--spgan.batch-size", "2", "--spgan.channels", "4"]
+    common = ["--gaps", "1", "--seeds", "1", "--jobs", "1", *toy, *small, *space, *short, *spgan]
+    out, places = tmp_path / "out", {"root": tmp_path / "data", "out": tmp_path / "out"}
+
+    def rows() -> set[str]:
+        found = json.loads((out / "study.json").read_text())["1"]
+        assert found["failures"] == {}
+        return {name for name in found["rows"] if not name.startswith("floor")}
+
+    run("study", *common, **places)
+    assert rows() == {"NAS (S)", "NAS (S+R)", "random cells", "ResNet-50 (S)"}
+    run("study", *common, "--only", "ResNet-50 (SPGAN, S+R)", **places)
+    assert rows() == {"ResNet-50 (SPGAN, S+R)"}
+    assert "expected rows among" in fails("study", *common, "--only", "SPGAN", **places)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """Mounts a file system in memory with the given options; needs root, as CI has."""
