@@ -130,7 +130,7 @@ def test_a_light_picture_keeps_what_is_drawn():
     assert len(picture.getcolors()) <= 255
     found = np.asarray(picture.convert("RGB")).astype(int)
     assert found.shape == whole[top:bottom].shape
-    assert abs(found - whole[top:bottom]).mean() < 20
+    assert abs(found - whole[top:bottom]).mean() < 8  # of noise, the worst case; three rows aside it would be 39
     assert light(retrieval_gallery(*ranked), inches=4).width == 400
 
 

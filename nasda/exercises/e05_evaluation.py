@@ -44,9 +44,10 @@ def _shared_ranks(distances: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.sort([np.count_nonzero(distances <= own) for own in distances[right]])
 
 
+_WRONG_WINS = "A wrong image at the same distance was not counted: it wins the tie"
 _TIE_MISTAKES = [
-    (_won_ties, "A wrong image at the same distance was not counted: it wins the tie"),
-    (_nearer_images, "A wrong image at the same distance was not counted: it wins the tie"),
+    (_won_ties, _WRONG_WINS),
+    (_nearer_images, _WRONG_WINS),
     (_shared_ranks, "Two right images share a rank: of those at one distance, each stands one place after the other"),
 ]
 
@@ -78,9 +79,8 @@ def _judge_by_hand(answer: Any) -> str | None:
     for name, right, found in zip(("eq. (b)", "eq. (c)"), _BY_HAND, answer, strict=True):
         if difference(right, found, _ROUNDED) is not None:
             near = [slip for slip in _SLIPS if difference(slip, found, _ROUNDED) is None]
-            advice = (
-                _SLIPS[min(near, key=lambda slip: abs(slip - found))] if near else "write down p and q for each rank"
-            )
+            nearest = min(near, key=lambda slip: abs(slip - found), default=None)
+            advice = "write down p and q for each rank" if nearest is None else _SLIPS[nearest]
             return f"{name}: {show(found)} is not it: {advice}"
     return None
 

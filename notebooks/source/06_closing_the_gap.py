@@ -175,7 +175,7 @@ quick = replace(
     train=replace(settings.train, epochs=1, steps=6),
 )
 folder = course.experiment.path / "quick-table"
-cells, resnet = ROWS[:3], ROWS[3:4]
+cells, resnet, spgan_row = ROWS[:3], ROWS[3:4], ROWS[4]
 with redirect_stdout(io.StringIO()):  # a line for every epoch
     made = make_table(folder / "cells", task, quick, [SEED, SEED + 1], rows=cells, device=course.device)
     strong = make_table(folder / "resnet", task, quick, [SEED], rows=resnet, device=course.device)
@@ -239,13 +239,13 @@ if RECOMPUTE:
     own = replace(settings, search=replace(settings.search, epochs=8), train=replace(settings.train, epochs=20))
     where, given = course.experiment.path / "study", (course.data_root, TASK, own)
     study = gap_study(where / "all", *given, [0, 0.5, 1], range(5), random_cells=2, device=course.device)
-    of_spgan = gap_study(where / "spgan", *given, [1], range(5), rows=ROWS[4:], device=course.device)
+    of_spgan = gap_study(where / "spgan", *given, [1], range(5), rows=[spgan_row], device=course.device)
 else:
     found = [shipped(name) for name in ("study-person", "study-spgan-person")]
     study, of_spgan = (lesson.tables_of(one.content) for one in found)
     print(*(one.label() for one in found), sep="\n")
 widest = study[max(study)]
-widest.scores[ROWS[4].name] = of_spgan[max(study)].scores[ROWS[4].name]
+widest.scores[spgan_row.name] = of_spgan[max(study)].scores[spgan_row.name]
 counts = {row: len(lesson.by_seed(widest, row)) for row in lesson.networks_of(widest)}
 print(f"task: {widest.task}; gaps: {', '.join(f'{gap:g}' for gap in study)}; seeds by row: {counts}")
 
@@ -653,7 +653,7 @@ for checkpoint in folder.rglob("checkpoint.pt"):
     if checkpoint.stat().st_size > 2**26:
         checkpoint.unlink()
 complete = Table(task.name, made.seeds, dict(made.scores))
-complete.scores["ResNet-50 (SPGAN, S+R)"] = last.scores["ResNet-50 (S)"]
+complete.scores[spgan_row.name] = last.scores["ResNet-50 (S)"]
 Markdown(markdown(complete))
 
 # %% [markdown]
