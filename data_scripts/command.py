@@ -7,7 +7,7 @@ from typing import Protocol
 
 import tyro
 
-from data_scripts.datasets import describe
+from nasda.data.datasets import describe
 from nasda.errors import NasdaError
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import tyro
 
 from nasda.data.task import load_task
-from nasda.data.toy import make_toy
 from nasda.errors import NasdaError
-from nasda.profiles import TASK_NAMES, ProfileName, profile
+from nasda.settings import TASK_NAMES, ProfileName, profile
+from nasda.toy.make import make_toy
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nasda.profiles import Order
+from nasda.settings import Order
 
 Loss = Callable[[], Tensor]
 Gradients = tuple[Tensor, ...]

@@ -17,7 +17,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, subcommand
 
 from nasda.errors import NasdaError
-from nasda.profiles import (
+from nasda.settings import (
     PROFILE_NAMES,
     TASK_NAMES,
     ComputeSettings,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # the real imports wait until a subcommand needs them, so tha
     import torch
 
     from nasda.data.task import Task
-    from nasda.experiments import Experiment
+    from nasda.study.experiments import Experiment
 
 DESCRIPTION = (
     "Neural architecture search for domain adaptation: make data, search, derive, translate, train, evaluate, draw."
@@ -75,7 +75,7 @@ class Common:
 
     @property
     def experiment(self) -> "Experiment":
-        from nasda.experiments import Experiment
+        from nasda.study.experiments import Experiment
 
         return Experiment(self.out)
 
@@ -105,7 +105,7 @@ class DataMake(Common):
 
     def run(self) -> None:
         from nasda.data.task import load_task
-        from nasda.data.toy import make_toy
+        from nasda.toy.make import make_toy
 
         check_settings(self.data, self.toy)
         make_toy(
@@ -126,7 +126,7 @@ class DataShow(Common):
     data: DataSettings = DataSettings()
 
     def run(self) -> None:
-        from nasda.plotting import contact_sheet, save
+        from nasda.pictures.plots import contact_sheet, save
 
         task = self.load_task()
         path = self.experiment.pictures / "contact_sheet.png"
@@ -217,9 +217,9 @@ class Translate(OnDevice):
 
     def run(self) -> None:
         from nasda.files import write_json
-        from nasda.pictures import watch_translation
-        from nasda.spgan import run_spgan
-        from nasda.translation import distances_to_target, with_translated_source, write_translation
+        from nasda.pictures.experiment import watch_translation
+        from nasda.spgan.dataset import distances_to_target, with_translated_source, write_translation
+        from nasda.spgan.training import run_spgan
 
         task, experiment, device = self.load_task(), self.experiment, self.chosen_device
         watch = watch_translation(experiment.pictures, task, self.data, seed=self.seed, device=device)
@@ -252,10 +252,10 @@ class Train(OnDevice):
     """Train on the source that nasda translate has left in --out, in the place of the source itself."""
 
     def run(self) -> None:
-        from nasda.experiments import choose_architecture
         from nasda.networks import RESNET50
+        from nasda.spgan.dataset import with_translated_source
+        from nasda.study.experiments import choose_architecture
         from nasda.training import run_training
-        from nasda.translation import with_translated_source
 
         if self.translated and self.train.train_on == "target":
             raise NasdaError("--translated is for --train-on source or source+sample; target takes no source at all")
@@ -288,7 +288,7 @@ class Evaluate(OnDevice):
     evaluate: EvaluateSettings = EvaluateSettings()
 
     def run(self) -> None:
-        from nasda.experiments import evaluate_runs, results_table
+        from nasda.study.experiments import evaluate_runs, results_table
 
         folders = self.experiment.trainings()
         if not folders:
@@ -305,7 +305,7 @@ class Draw(OnDevice):
     """Queries in the picture of ranked galleries."""
 
     def run(self) -> None:
-        from nasda.pictures import draw_experiment
+        from nasda.pictures.experiment import draw_experiment
 
         paths = draw_experiment(self.experiment, self.load_task, self.queries, self.seed, self.chosen_device)
         for path in paths:
@@ -342,8 +342,8 @@ class Gap(OverSeeds):
     Each seed is an experiment of its own in --out. Finished runs are kept, so the command resumes."""
 
     def run(self) -> None:
-        from nasda.experiments import domain_gap, results_columns, results_table
-        from nasda.plotting import metrics_bars, save
+        from nasda.pictures.plots import metrics_bars, save
+        from nasda.study.experiments import domain_gap, results_columns, results_table
 
         rows = domain_gap(self.out, self.load_task(), self.settings, self.all_seeds, device=self.chosen_device)
         picture = self.out / "results.png"
@@ -379,9 +379,9 @@ class Table(WithRows):
     """Adds ResNet-50 from ImageNet's weights in rows of its own: imagenet (torchvision's download) or their file."""
 
     def run(self) -> None:
-        from nasda.experiments import results_columns
-        from nasda.plotting import metrics_bars, save
-        from nasda.table import PRETRAINED_ROWS, ROWS, make_table, ranked, rows_named, terminal
+        from nasda.pictures.plots import metrics_bars, save
+        from nasda.study.experiments import results_columns
+        from nasda.study.table import PRETRAINED_ROWS, ROWS, make_table, ranked, rows_named, terminal
 
         table = make_table(
             self.out,
@@ -414,9 +414,9 @@ class Study(WithRows):
     """Gaps between source and target, from 0 (alike) to 1 (a street)."""
 
     def run(self) -> None:
-        from nasda.plotting import save, score_over_gap
-        from nasda.study import STUDY_ROWS, curves, gap_study
-        from nasda.table import ROWS, rows_named, terminal
+        from nasda.pictures.plots import save, score_over_gap
+        from nasda.study.gaps import STUDY_ROWS, curves, gap_study
+        from nasda.study.table import ROWS, rows_named, terminal
 
         tables = gap_study(
             self.out,

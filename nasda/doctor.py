@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nasda.errors import NasdaError
-from nasda.profiles import TASK_NAMES
+from nasda.settings import TASK_NAMES
 
 OLDEST_PYTHON, OLDEST_TORCH = (3, 11), (2, 8)
 SPACE_NEEDED = 1 << 30  # bytes; a few runs with their checkpoints
@@ -86,7 +86,7 @@ def check_graphviz() -> Finding:
     """Whether graphs can be drawn: by the program dot, or by the bundled library."""
     import graphviz
 
-    from nasda.drawing import render
+    from nasda.pictures.graphs import render
 
     graph = graphviz.Digraph()
     graph.edge("a", "b")

@@ -121,3 +121,16 @@ def read_json(path: Path, what: str) -> Any:
         raise NasdaError(f"{path}: {what} expected here, but there is no such file") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise NasdaError(f"{path}: {what} expected here, but it cannot be read as JSON: {error}") from error
+
+
+def load_tensors(path: Path, what: str) -> dict:
+    """`torch.load` with `weights_only=True`; raises `NasdaError` naming `path` when it is missing or no such file."""
+    import torch  # here: whoever only asks for help need not wait for it
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise NasdaError(f"{path}: {what} expected here, but there is no such file") from None
+    except Exception as error:  # pickle, zip and torch each raise their own kinds on a broken file
+        first_line = str(error).split("\n", 1)[0]
+        raise NasdaError(f"{path}: {what} expected here, but the file cannot be read: {first_line}") from error

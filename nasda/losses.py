@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nasda.errors import NasdaError
+from nasda.data.sampling import check_triplets
 
 
 def softmax_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -49,18 +49,6 @@ def mine_hardest(distances: Tensor, labels: Tensor) -> Mined:
     negative = distances.masked_fill(same, torch.inf).min(dim=1)
     valid = positives.any(dim=1) & (~same).any(dim=1)
     return Mined(positive.values, negative.values, positive.indices, negative.indices, valid)
-
-
-def check_triplets(labels: Tensor) -> None:
-    """Raise `NasdaError` when no triplet can be made of a batch with these labels, saying why."""
-    _, counts = torch.unique(labels, return_counts=True)
-    if len(counts) < 2:
-        raise NasdaError("the batch holds a single identity, so no image has a negative: take more identities (P ≥ 2)")
-    if int(counts.max()) < 2:
-        raise NasdaError(
-            "the batch holds one image of each identity, so no image has a positive and the triplet loss is dead: "
-            "take K ≥ 2 images an identity, or ask for the paper's literal one-image mode (--literal)"
-        )
 
 
 def triplet_loss(features: Tensor, labels: Tensor, margin: float, *, literal: bool = False) -> Tensor:

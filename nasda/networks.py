@@ -3,9 +3,7 @@
 All of them map images (B, 3, H, W) to the feature f and the logits h of §2.2, and are called the same way.
 """
 
-import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,31 +12,15 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from nasda.cells import Cell, SearchCell
+from nasda.devices import at_least_float32, seeded
 from nasda.errors import NasdaError
-from nasda.fast_cells import FastSearchCell
+from nasda.fast.cells import FastSearchCell
+from nasda.files import load_tensors
 from nasda.genotypes import CELL_KINDS, PRIMITIVES, CellKind, Genotype, derive, edge_count
-from nasda.profiles import Form, SpaceSettings
+from nasda.settings import Form, SpaceSettings
 
 BLOCKS = 4  # ResNet's macro structure (§3.3)
 RESNET50 = "resnet50"
-
-
-@contextmanager
-def seeded(*numbers: int) -> Iterator[None]:
-    """Run the block with torch's random numbers drawn from `numbers`, and leave the global state as it was.
-
-    Weight initialisation and dropout know only global random numbers; this is how the library passes them a seed.
-    """
-    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()  # other numbers, another seed
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(int.from_bytes(digest) >> 1)
-        yield
-
-
-def at_least_float32(values: Tensor) -> torch.dtype:
-    """The type that features come out as, and are averaged in, where autocast computed `values` in fewer bits."""
-    return torch.promote_types(values.dtype, torch.float32)
 
 
 class Output(NamedTuple):
@@ -250,17 +232,6 @@ def _resnet50_weights(weights: str, expected: Mapping[str, Tensor]) -> Mapping[s
                 f"{weights}: expected torchvision's ResNet-50 with {name} of shape {tuple(tensor.shape)}, found {shape}"
             )
     return {name: found[name] for name in expected}
-
-
-def load_tensors(path: Path, what: str) -> dict:
-    """`torch.load` with `weights_only=True`; raises `NasdaError` naming `path` when it is missing or no such file."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise NasdaError(f"{path}: {what} expected here, but there is no such file") from None
-    except Exception as error:  # pickle, zip and torch each raise their own kinds on a broken file
-        first_line = str(error).split("\n", 1)[0]
-        raise NasdaError(f"{path}: {what} expected here, but the file cannot be read: {first_line}") from error
 
 
 class Cost(NamedTuple):

@@ -16,8 +16,7 @@ import torch
 from tqdm.auto import tqdm
 
 from nasda.errors import NasdaError
-from nasda.files import make_folder, read_json, write_json, write_text, written_whole
-from nasda.networks import load_tensors
+from nasda.files import load_tensors, make_folder, read_json, write_json, write_text, written_whole
 
 _MISSING = "(nothing)"
 

@@ -14,14 +14,14 @@ from nasda.bilevel import Bilevel, Differentiate, Losses, differentiate
 from nasda.data.batches import Batches
 from nasda.data.domain import Sample
 from nasda.data.task import Task, hold_out, target_sample
-from nasda.devices import autocast
+from nasda.devices import autocast, seeded
 from nasda.errors import NasdaError
+from nasda.fast.graphs import BatchLoss, CudaGraphs, Recorded
 from nasda.genotypes import CELL_KINDS, Genotype, entropy, skip_count
-from nasda.graphs import BatchLoss, CudaGraphs, Recorded
 from nasda.losses import retrieval_loss, triplet_loss
-from nasda.networks import EmbeddingHead, Supernet, count_cost, seeded
-from nasda.profiles import ComputeSettings, DataSettings, SearchSettings, SpaceSettings, check_settings
+from nasda.networks import EmbeddingHead, Supernet, count_cost
 from nasda.runs import RunFolder, as_config, finite, run_epochs
+from nasda.settings import ComputeSettings, DataSettings, SearchSettings, SpaceSettings, check_settings
 
 
 def split_for_search(task: Task, settings: SearchSettings, seed: int) -> tuple[list[Sample], list[Sample]]:

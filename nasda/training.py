@@ -11,13 +11,13 @@ from tqdm.auto import tqdm
 from nasda.data.batches import Batches
 from nasda.data.domain import Sample
 from nasda.data.task import Task, target_sample
-from nasda.devices import autocast
+from nasda.devices import autocast, seeded
 from nasda.errors import NasdaError
 from nasda.genotypes import Genotype
 from nasda.losses import retrieval_loss
-from nasda.networks import RESNET50, DerivedNetwork, ReIDNetwork, ResNet50, count_cost, seeded
-from nasda.profiles import DataSettings, Precision, SpaceSettings, TrainSettings, check_settings
+from nasda.networks import RESNET50, DerivedNetwork, ReIDNetwork, ResNet50, count_cost
 from nasda.runs import RunFolder, as_config, finite, run_epochs, taking_back
+from nasda.settings import DataSettings, Precision, SpaceSettings, TrainSettings, check_settings
 
 Architecture = Genotype | None  # None is the ResNet-50 baseline
 

@@ -29,9 +29,9 @@ from nbformat import NotebookNode
 from PIL import Image
 from tabulate import tabulate
 
-from nasda.course import this_machine
+from nasda.course.open import this_machine
 from nasda.files import read_json, write_json, write_text, written_whole
-from nasda.widgets import WIDGET
+from nasda.pictures.widgets import WIDGET
 
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "source"

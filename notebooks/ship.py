@@ -15,13 +15,13 @@ from typing import Any
 import tyro
 
 from nasda.cli import Study, commands, read_ahead
-from nasda.course import project_folder, this_machine
+from nasda.course.open import project_folder, this_machine
 from nasda.data.task import load_task
 from nasda.files import read_json, write_json
 from nasda.genotypes import PRIMITIVES
 from nasda.runs import RunFolder
-from nasda.study import root_of
-from nasda.table import search_folder
+from nasda.study.gaps import root_of
+from nasda.study.table import search_folder
 
 
 def rounded(value: Any, digits: int = 5) -> Any:

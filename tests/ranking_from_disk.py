@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from nasda.evaluation import rank
-from nasda.features import FeatureFile
+from nasda.fast.features import FeatureFile
 from tests.oracle import market_ids
 
 

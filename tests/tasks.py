@@ -7,7 +7,7 @@ from PIL import Image
 
 from nasda.data.domain import Domain, Sample
 from nasda.data.task import Task
-from nasda.profiles import DataSettings, SearchSettings, SpaceSettings, TrainSettings
+from nasda.settings import DataSettings, SearchSettings, SpaceSettings, TrainSettings
 
 HEIGHT, WIDTH = 32, 16
 SPACE = SpaceSettings(channels=3, nodes=2, cells_per_block=1, stem_stride=1, embedding=16, dropout=0.2)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from nasda.cells import Cell, MixedOp, SearchCell, edge_stride
+from nasda.devices import seeded
 from nasda.genotypes import PRIMITIVES, Space, random_genotype
-from nasda.networks import seeded
 
 SPACES: list[Space] = ["plain", "reid"]
 

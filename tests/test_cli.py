@@ -13,7 +13,7 @@ from PIL import Image
 
 from nasda.cli import main
 from nasda.search import Search
-from tests.data_scripts.trees import tree
+from tests.data.trees import tree
 
 # Smaller than the tiny profile in every direction, so that the chain takes seconds.
 SMALL = ["--height", "32", "--width", "16", "--padding", "2"]
@@ -148,7 +148,7 @@ def test_a_translation_that_was_interrupted_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("nasda.translation._write_images", interrupted)
+        patch.setattr("nasda.spgan.dataset._write_images", interrupted)
         with pytest.raises(SystemExit) as exit:
             run(*words, root=data, out=tmp_path)
     assert exit.value.code == 130

@@ -1,6 +1,7 @@
 """pyproject.toml, constraints.txt and environment.yml say the same, and the house's floors hold."""
 
 import ast
+import graphlib
 import importlib.metadata
 import re
 import tomllib
@@ -13,17 +14,6 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DIRECT = [Requirement(line) for line in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]]
-
-# design: a file imports only from floors below its own, or beside it on one floor
-FLOORS = [
-    {"errors", "files", "genotypes", "profiles", "devices", "paper"},
-    {"operations", "cells", "fast_cells", "networks", "data", "losses", "features", "translators"},
-    {"bilevel", "evaluation", "distances", "graphs", "runs"},
-    {"search", "training", "spgan", "translation"},
-    {"experiments", "table", "study"},
-    {"drawing", "plotting", "pictures", "widgets", "exercises", "course", "lessons"},
-    {"cli", "doctor"},
-]
 
 
 def constraints() -> dict[str, str]:
@@ -58,24 +48,47 @@ def test_conda_takes_graphviz_itself_and_the_rest_from_the_project() -> None:
     assert f"python >={oldest},<3.14" in entries
 
 
+def floors() -> dict[str, int]:
+    """The floor of every file, as the README's listing says it: "data/task.py": 1."""
+    listing = re.search(r"<!-- house -->\n(.*?)<!-- /house -->", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert listing is not None
+    found: dict[str, int] = {}
+    wing = ""
+    for line in listing.group(1).split("notebooks/ ")[0].splitlines():
+        if opened := re.match(r"├─ ([a-z]+/) |└─ ([a-z]+/) ", line):
+            wing = opened[1] or opened[2]
+        if files := re.match(r"(│  |   )?[├└]─ ((?:[a-z0-9_]+\.py[ …]+)+)(\d+)  ", line):
+            names = re.findall(r"[a-z0-9_]+\.py", files[2])
+            if "…" in files[2]:  # from the first to the last
+                names = sorted(p.name for p in (ROOT / "nasda" / wing).glob("*.py") if names[0] <= p.name <= names[1])
+            found |= {(wing if files[1] else "") + name: int(files[3]) for name in names}
+    return found
+
+
 def imports_of(path: Path) -> set[str]:
-    """The rooms of nasda that a file imports at its top level."""
-    rooms = set()
+    """The files of nasda that a file imports, anywhere in it."""
+    found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("nasda."):
-            rooms.add(node.module.split(".")[1])
-        elif isinstance(node, ast.ImportFrom) and node.module == "nasda":
-            rooms |= {alias.name for alias in node.names}
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
-            rooms |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("nasda.")}
-    return rooms
+            names = [alias.name for alias in node.names]
+        found |= {name.removeprefix("nasda.").replace(".", "/") + ".py" for name in names if name.startswith("nasda.")}
+    return {name for name in found if (ROOT / "nasda" / name).is_file()}
 
 
-def test_every_file_imports_only_from_its_own_floor_or_below() -> None:
-    floor_of = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-    for path in sorted((ROOT / "nasda").rglob("*.py")):
-        room = path.relative_to(ROOT / "nasda").parts[0].removesuffix(".py")
-        if room == "__init__":
-            continue
-        above = {other for other in imports_of(path) if floor_of[other] > floor_of[room]}
-        assert not above, f"{path.name} imports from above: {above}"
+FILES = [path for path in sorted((ROOT / "nasda").rglob("*.py")) if path.name != "__init__.py"]
+
+
+def test_the_readme_names_every_file_and_no_other() -> None:
+    assert set(floors()) == {path.relative_to(ROOT / "nasda").as_posix() for path in FILES}
+
+
+def test_every_file_imports_only_from_its_own_floor_or_below_and_never_in_a_circle() -> None:
+    floor_of = floors()
+    imports = {path.relative_to(ROOT / "nasda").as_posix(): imports_of(path) for path in FILES}
+    for name, imported in imports.items():
+        above = {other for other in imported if floor_of[other] > floor_of[name]}
+        assert not above, f"{name} imports from above: {above}"
+    graphlib.TopologicalSorter(imports).prepare()  # raises CycleError

@@ -11,7 +11,7 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
-from nasda import evaluation
+from nasda.data.colours import colour_histogram, hsv
 from nasda.data.domain import Sample
 from nasda.data.images import normalize
 from nasda.errors import NasdaError
@@ -20,19 +20,18 @@ from nasda.evaluation import (
     Metrics,
     average_precision,
     average_precision_trapezoid,
-    colour_histogram,
     evaluate,
     extract,
     extract_to_file,
     floors,
     metrics,
-    positive_ranks,
     random_features,
     rank,
     rank_distances,
-    ranked_gallery,
 )
-from nasda.features import FeatureFile
+from nasda.fast import ranking
+from nasda.fast.features import FeatureFile
+from nasda.fast.ranking import positive_ranks, ranked_gallery
 from tests import ranking_from_disk
 from tests.marks import needs_cuda
 from tests.oracle import Case, assert_same, oracle_metrics, oracle_order, random_case
@@ -108,7 +107,7 @@ class TestProtocol:
         vector = torch.nn.functional.normalize(torch.randn(1, 509, generator=generator))
         query = torch.nn.functional.normalize(torch.randn(3, 509, generator=generator))
         pids = [2] * 100 + [1] + [2] * 100
-        for memory in (evaluation.MEMORY, 100_000, 1):
+        for memory in (ranking.MEMORY, 100_000, 1):
             ranks = positive_ranks(query, vector.expand(201, -1), [1] * 3, [1] * 3, pids, [2] * 201, memory=memory)
             assert [of_query.tolist() for of_query in ranks] == [[101]] * 3
 
@@ -164,7 +163,7 @@ class TestProtocol:
 
 
 class TestMemory:
-    SETTINGS = (1, 1_000, 10_000, 50_000, 300_000, evaluation.MEMORY)
+    SETTINGS = (1, 1_000, 10_000, 50_000, 300_000, ranking.MEMORY)
 
     @pytest.mark.parametrize("ties", [True, False])
     def test_any_memory_gives_the_same_to_the_bit(self, ties: bool) -> None:
@@ -175,7 +174,7 @@ class TestMemory:
         assert all(top == tops[0] for top in tops)
 
     @pytest.mark.parametrize("ties", [True, False])
-    @pytest.mark.parametrize("memory", [200_000, evaluation.MEMORY])
+    @pytest.mark.parametrize("memory", [200_000, ranking.MEMORY])
     def test_any_number_of_threads_gives_the_same_to_the_bit(self, ties: bool, memory: int) -> None:
         case = random_case(7, queries=40, gallery=2_000, ties=ties)
         threads = torch.get_num_threads()
@@ -189,17 +188,17 @@ class TestMemory:
         assert found[0] == found[1]
 
     @pytest.mark.parametrize("ties", [True, False])
-    @pytest.mark.parametrize("memory", [2_000, 20_000, evaluation.MEMORY])
+    @pytest.mark.parametrize("memory", [2_000, 20_000, ranking.MEMORY])
     def test_counting_as_on_a_gpu_gives_the_same(
         self, ties: bool, memory: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         case = random_case(8, queries=30, gallery=300, ties=ties)
         expected = [ranks.tolist() for ranks in positive_ranks(*case, memory=memory)]
 
-        def at_once(nearer: Tensor, tile: evaluation._Tile, matches: evaluation._Matches, thresholds: Tensor) -> None:
-            evaluation._count_nearer_at_once(nearer, *tile, matches, thresholds)
+        def at_once(nearer: Tensor, tile: ranking._Tile, matches: ranking._Matches, thresholds: Tensor) -> None:
+            ranking._count_nearer_at_once(nearer, *tile, matches, thresholds)
 
-        monkeypatch.setattr(evaluation, "_count_nearer", at_once)
+        monkeypatch.setattr(ranking, "_count_nearer", at_once)
         assert [ranks.tolist() for ranks in positive_ranks(*case, memory=memory)] == expected
 
     @needs_cuda
@@ -215,8 +214,8 @@ class TestMemory:
     def test_distances_are_exact(self) -> None:
         """They are whole numbers below 2⁵³, as Python's unbounded integers confirm."""
         case = random_case(6, queries=5, gallery=20, ties=False)
-        test = evaluation._TestSet.checked(*case[2:])
-        grid = evaluation._Grid.checked(*case[:2], test, evaluation.MEMORY, "cpu")
+        test = ranking._TestSet.checked(*case[2:])
+        grid = ranking._Grid.checked(*case[:2], test, ranking.MEMORY, "cpu")
         queries = grid.rounded(case.query_features, slice(0, 5)).long().tolist()
         gallery = grid.rounded(case.gallery_features, test.kept).long().tolist()
         (tile,) = grid.tiles()
@@ -235,7 +234,7 @@ class TestMemory:
     @pytest.mark.parametrize("dimension", [1, 64, 2048])
     @pytest.mark.parametrize("memory", [10**6, 10**8, 10**10])
     def test_chunks_fit(self, memory: int, dimension: int) -> None:
-        queries, gallery = evaluation._chunk_sizes(memory, dimension)
+        queries, gallery = ranking._chunk_sizes(memory, dimension)
         assert 16 * dimension * (queries + gallery) + 24 * queries * gallery <= memory
         assert 1 <= queries <= 256
 
@@ -418,7 +417,7 @@ class TestFloors:
     def test_hsv_is_colorsys(self) -> None:
         levels = torch.tensor([0, 1, 100, 254, 255], dtype=torch.uint8)
         colours = torch.cartesian_prod(levels, levels, levels)
-        found = evaluation.hsv(colours.T.reshape(1, 3, 5, 25)).reshape(3, -1).T
+        found = hsv(colours.T.reshape(1, 3, 5, 25)).reshape(3, -1).T
         expected = [colorsys.rgb_to_hsv(*(channel / 255 for channel in colour)) for colour in colours.tolist()]
         torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=1e-6)
 

@@ -6,14 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from nasda.losses import (
-    check_triplets,
-    mine_hardest,
-    pairwise_distances,
-    retrieval_loss,
-    softmax_loss,
-    triplet_loss,
-)
+from nasda.data.sampling import check_triplets
+from nasda.losses import mine_hardest, pairwise_distances, retrieval_loss, softmax_loss, triplet_loss
 from tests.data.test_reading import message_of
 
 

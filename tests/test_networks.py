@@ -11,6 +11,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from nasda.devices import seeded
+from nasda.files import load_tensors
 from nasda.genotypes import NAMED, PRIMITIVES, Edge, Genotype, Space, derive, edge_count, random_genotype
 from nasda.losses import retrieval_loss
 from nasda.networks import (
@@ -22,11 +24,9 @@ from nasda.networks import (
     Stem,
     Supernet,
     count_cost,
-    load_tensors,
     macro_structure,
-    seeded,
 )
-from nasda.profiles import SpaceSettings
+from nasda.settings import SpaceSettings
 from tests.data.test_reading import message_of
 
 SMALL = SpaceSettings(channels=4, nodes=2, cells_per_block=1, stem_stride=2, embedding=8, dropout=0.1)

@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 import pytest
 import torch
 
-from nasda.profiles import SearchSettings, SpaceSettings
 from nasda.runs import RunFolder, as_config, finite, first_difference, run_epochs
+from nasda.settings import SearchSettings, SpaceSettings
 from tests.data.test_reading import message_of
 
 CONFIG = {"kind": "search", "seed": 3, "space": {"nodes": 4, "space": "reid"}, "sizes": (1, 2), "steps": None}

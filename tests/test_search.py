@@ -16,9 +16,9 @@ from nasda.bilevel import frozen_statistics
 from nasda.data.task import Task
 from nasda.errors import NasdaError
 from nasda.genotypes import Genotype
-from nasda.profiles import SearchSettings
 from nasda.runs import RunFolder
 from nasda.search import Search, run_search, split_for_search
+from nasda.settings import SearchSettings
 from tests.tasks import DATA, SEARCH, SPACE, make_task
 
 CPU = torch.device("cpu")

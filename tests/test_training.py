@@ -11,8 +11,8 @@ from nasda.data.task import Task
 from nasda.errors import NasdaError
 from nasda.evaluation import extract
 from nasda.genotypes import PRIMITIVES, random_genotype
-from nasda.profiles import TrainSettings
 from nasda.runs import RunFolder
+from nasda.settings import TrainSettings
 from nasda.training import Architecture, Training, learning_rate, load_trained, run_training, split_for_training
 from tests.tasks import DATA, SPACE, TRAIN, make_task
 

@@ -8,11 +8,10 @@ from torch import Tensor
 
 from nasda.data.domain import Sample
 from nasda.data.images import Augmentation, augment, normalize
-from nasda.data.sampling import ClassBalancedSampler
+from nasda.data.sampling import ClassBalancedSampler, check_triplets
 from nasda.data.store import stored
 from nasda.data.task import class_labels
-from nasda.losses import check_triplets
-from nasda.profiles import DataSettings
+from nasda.settings import DataSettings
 
 
 class Batches:

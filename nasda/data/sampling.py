@@ -101,3 +101,15 @@ def _notice(small: int, total: int, images: int) -> str | None:
     if not small:
         return None
     return f"{small} of {total} identities have fewer than {images} images: some of theirs occur twice in a batch"
+
+
+def check_triplets(labels: Tensor) -> None:
+    """Raise `NasdaError` when no triplet can be made of a batch with these labels, saying why."""
+    _, counts = torch.unique(labels, return_counts=True)
+    if len(counts) < 2:
+        raise NasdaError("the batch holds a single identity, so no image has a negative: take more identities (P ≥ 2)")
+    if int(counts.max()) < 2:
+        raise NasdaError(
+            "the batch holds one image of each identity, so no image has a positive and the triplet loss is dead: "
+            "take K ≥ 2 images an identity, or ask for the paper's literal one-image mode (--literal)"
+        )

@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from nasda.data import market1501, personx, vehiclex, veri776
 from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample, cameras, identities
 from nasda.errors import NasdaError
-from nasda.profiles import TASK_NAMES, TaskName
+from nasda.settings import TASK_NAMES, TaskName
 
 _READERS: dict[str, tuple[Callable[[Path], Domain], Callable[[Path], Domain]]] = {
     "person": (personx.read, market1501.read),

@@ -30,17 +30,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from nasda import exercises
-from nasda.course import open_course
+from nasda.course import nb00_start_here as lesson
+from nasda.course.check import check
+from nasda.course.open import open_course
+from nasda.data.colours import colour_histogram, hsv
 from nasda.data.images import Augmentation, augment
 from nasda.data.store import stored
-from nasda.data.toy import SOURCE, TARGET
 from nasda.doctor import examine
-from nasda.evaluation import colour_histogram, extract, floors, hsv, rank, ranked_gallery
-from nasda.lessons import l00_start_here as lesson
-from nasda.paper import NOTES, paper_row
-from nasda.plotting import contact_sheet, light, retrieval_gallery
-from nasda.widgets import explore
+from nasda.evaluation import extract, floors, rank
+from nasda.fast.ranking import ranked_gallery
+from nasda.pictures.plots import contact_sheet, light, retrieval_gallery
+from nasda.pictures.widgets import explore
+from nasda.study.paper import NOTES, paper_row
+from nasda.toy.make import SOURCE, TARGET
 
 # %% [markdown]
 # Four parameters stand at the head of every notebook. `PROFILE` is the size of everything: `tiny` and `laptop` take
@@ -134,7 +136,7 @@ def rank_gallery(query, gallery):
 
 
 # %%
-exercises.check("00.1", rank_gallery)
+check("00.1", rank_gallery)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -176,7 +178,7 @@ def histogram(image):
 
 
 # %% [markdown]
-# The library has the same, for a whole data set at once, as `nasda.evaluation.colour_histogram`. This is how every
+# The library has the same, for a whole data set at once, as `nasda.data.colours.colour_histogram`. This is how every
 # notebook goes: a thing is built once before your eyes, then held against the library's, then imported.
 
 # %%
@@ -265,7 +267,7 @@ for name, scores in floors(query, gallery, query_images, gallery_images, seed=SE
 my_answer = ...
 
 # %%
-exercises.check("00.2", my_answer)
+check("00.2", my_answer)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -408,7 +410,7 @@ def domain_gap(scores):
 
 
 # %%
-exercises.check("00.3", domain_gap)
+check("00.3", domain_gap)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -554,7 +556,7 @@ explore(figure_1, search=ipywidgets.Dropdown(options=["S+R, the paper's search",
 my_pairs = ...
 
 # %%
-exercises.check("00.4", my_pairs)
+check("00.4", my_pairs)
 
 # %% [markdown]
 # <details><summary>Hint</summary>

@@ -34,24 +34,26 @@ import ipywidgets
 import torch
 import torch.nn.functional as F
 
-from nasda import drawing, exercises
-from nasda.course import open_course
+from nasda.course.check import check
+from nasda.course.nb01_search_space import attention_links, costs_picture, operations_picture
+from nasda.course.open import open_course
 from nasda.data.domain import identities
 from nasda.data.images import normalize
 from nasda.data.store import stored
 from nasda.data.task import target_sample
-from nasda.drawing import operation_label, state_label
+from nasda.devices import seeded
 from nasda.errors import NasdaError
 from nasda.genotypes import NAMED, NONE, PRIMITIVES, Edge, Genotype, edge_count, random_genotype
-from nasda.lessons.l01_search_space import attention_links, costs_picture, operations_picture
-from nasda.networks import DerivedNetwork, ResNet50, Stem, Supernet, count_cost, seeded
+from nasda.networks import DerivedNetwork, ResNet50, Stem, Supernet, count_cost
 from nasda.operations import PartAware, make_operation, rows_to_parts
-from nasda.plotting import Plot
-from nasda.profiles import profile
+from nasda.pictures import graphs
+from nasda.pictures.graphs import operation_label, state_label
+from nasda.pictures.plots import Plot
+from nasda.pictures.widgets import explore
 from nasda.runs import RunFolder
 from nasda.search import run_search
+from nasda.settings import profile
 from nasda.training import run_training
-from nasda.widgets import explore
 
 # %% tags=["parameters"]
 PROFILE: str = "tiny"  # tiny, laptop, gpu, paper
@@ -143,7 +145,7 @@ def sep_conv_weights(channels):
 
 
 # %%
-exercises.check("01.1", sep_conv_weights)
+check("01.1", sep_conv_weights)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -357,7 +359,7 @@ def part_means(x, parts):
 
 
 # %%
-exercises.check("01.2", part_means)
+check("01.2", part_means)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -508,7 +510,7 @@ def cell(inputs, nodes):
 
 
 # %%
-exercises.check("01.3", cell)
+check("01.3", cell)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -563,7 +565,7 @@ def upright(graph):
     return graph
 
 
-drawing.show(upright(drawing.cell_graph(by_us, "normal")))
+graphs.show(upright(graphs.cell_graph(by_us, "normal")))
 
 # %% [markdown]
 # A detail is hidden in `first.inputs`. The last two cells may have other channels, and, behind a reduction, another
@@ -580,9 +582,9 @@ drawing.show(upright(drawing.cell_graph(by_us, "normal")))
 NODE_COUNT, SPACE = 4, PRIMITIVES["reid"]
 edges = edge_count(NODE_COUNT)
 print(f"{edges} edges × {len(SPACE)} operations = {edges * len(SPACE)} candidates in a cell")
-graph = drawing.supercell_graph(NODE_COUNT, SPACE)
+graph = graphs.supercell_graph(NODE_COUNT, SPACE)
 graph.graph_attr.update(ranksep="0.25", nodesep="0.2")
-drawing.show(graph)
+graphs.show(graph)
 
 # %% [markdown]
 # A derived cell keeps two edges a node, and on each edge one operation. Three ways to choose: **by hand**, **by lot**,
@@ -590,14 +592,14 @@ drawing.show(graph)
 # it:
 
 # %%
-drawing.show(upright(drawing.cell_graph(NAMED["resnet-like"], "normal")))
+graphs.show(upright(graphs.cell_graph(NAMED["resnet-like"], "normal")))
 
 # %% [markdown]
 # By lot is `random_genotype`: all choices equally likely. It is not a joke but the control that every search has to
 # beat, and often it is hard to beat (Yang et al. 2020).
 
 # %%
-drawing.show(upright(drawing.cell_graph(random_genotype(NODE_COUNT, SPACE, course.seed), "normal")))
+graphs.show(upright(graphs.cell_graph(random_genotype(NODE_COUNT, SPACE, course.seed), "normal")))
 
 # %% [markdown]
 # By search is what this course is about. A few steps of one suffice for a picture; do not read much into its choice.
@@ -619,7 +621,7 @@ with contextlib.redirect_stdout(io.StringIO()):
         device=course.device,
     )
 alphas = searching.read_log("alphas")[-1]["alphas"]
-drawing.show(upright(drawing.cell_graph(found, "normal", alphas, PRIMITIVES[settings.space.space])))
+graphs.show(upright(graphs.cell_graph(found, "normal", alphas, PRIMITIVES[settings.space.space])))
 
 # %% [markdown]
 # ## Build one yourself
@@ -644,7 +646,7 @@ def build(start, kind, first_input, first_operation, second_input, second_operat
     cost = count_cost(network, settings.data.height, settings.data.width)
     first, second = (f"{operation_label(edge.operation)}({state_label(edge.input)})" for edge in last)
     words = f"node 3 = {first} + {second}, in every {kind} cell\n{cost}"
-    return upright(drawing.cell_graph(genotype, kind)), words
+    return upright(graphs.cell_graph(genotype, kind)), words
 
 
 explore(
@@ -690,7 +692,7 @@ def count_cells(nodes, operations):
 
 
 # %%
-exercises.check("01.4", count_cells)
+check("01.4", count_cells)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -808,7 +810,7 @@ def stack(channels, cells_per_block, stem_stride):
     space = dataclasses.replace(settings.space, **size)
     height, width = settings.data.height, settings.data.width
     cost = count_cost(DerivedNetwork(GENOTYPE, space, classes, seed=0).to("meta"), height, width)
-    graph = drawing.macro_graph(**size, height=height, width=width, embedding=space.embedding)
+    graph = graphs.macro_graph(**size, height=height, width=width, embedding=space.embedding)
     return graph, str(cost)
 
 
@@ -834,7 +836,7 @@ def rows_per_block(height, stem_stride):
 
 
 # %%
-exercises.check("01.5", rows_per_block)
+check("01.5", rows_per_block)
 
 # %% [markdown]
 # <details><summary>Hint</summary>

@@ -38,9 +38,10 @@ import numpy as np
 import torch
 from IPython.display import display
 
-from nasda import drawing, exercises, plotting
 from nasda.cells import MixedOp
-from nasda.course import open_course
+from nasda.course import nb02_softmax_relaxation as lesson
+from nasda.course.check import check
+from nasda.course.open import open_course
 from nasda.data.batches import Batches
 from nasda.data.store import stored
 from nasda.errors import NasdaError
@@ -56,12 +57,12 @@ from nasda.genotypes import (
     softmax,
     strengths,
 )
-from nasda.lessons import l02_softmax_relaxation as lesson
 from nasda.losses import mine_hardest, pairwise_distances, retrieval_loss, triplet_loss
 from nasda.networks import Supernet
-from nasda.plotting import Plot
+from nasda.pictures import graphs, plots
+from nasda.pictures.plots import Plot
+from nasda.pictures.widgets import explore
 from nasda.search import run_search
-from nasda.widgets import explore
 
 # %% tags=["parameters"]
 PROFILE: str = "tiny"  # tiny, laptop, gpu, paper
@@ -101,7 +102,7 @@ losses = {
 # %%
 figure = Plot(9, 3.4)
 of_loss, of_slope = figure.subplots(1, 2)
-styles = ((drawing.VERMILLION, "--"), (drawing.BLUE, "-"))
+styles = ((graphs.VERMILLION, "--"), (graphs.BLUE, "-"))
 for (name, loss), (colour, dash) in zip(losses.items(), styles, strict=True):
     slope = np.gradient(loss, last_score)
     slope[np.abs(slope) > 3] = np.nan  # on the step
@@ -111,7 +112,7 @@ for axes, label in ((of_loss, "loss"), (of_slope, "slope of the loss")):
     axes.set_xlabel("α of the third operation", fontsize=11)
     axes.set_ylabel(label, fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
-of_slope.axvline(0.5, color=drawing.GREY, linestyle=":")  # the step has no slope
+of_slope.axvline(0.5, color=graphs.GREY, linestyle=":")  # the step has no slope
 of_loss.legend(fontsize=9, frameon=False)
 display(figure)
 
@@ -149,7 +150,7 @@ def mixed_node(alphas, outputs):
 
 
 # %%
-exercises.check("02.1", mixed_node)
+check("02.1", mixed_node)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -231,7 +232,7 @@ def alpha_gradient(alphas, outputs, upstream):
 
 
 # %%
-exercises.check("02.2", alpha_gradient)
+check("02.2", alpha_gradient)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -277,7 +278,7 @@ features = torch.einsum("o,obchw->bchw", torch.softmax(free, dim=0), parts).mean
 torch.testing.assert_close(closed_form, by_autograd, rtol=1e-3, atol=1e-5)
 slopes = zip(closed_form.tolist(), supernet.primitives, strict=True)
 for slope, name in sorted(slopes):
-    print(f"{drawing.operation_label(name):13} {slope:+.4f}   α {'rises' if slope < 0 else 'falls'}")
+    print(f"{graphs.operation_label(name):13} {slope:+.4f}   α {'rises' if slope < 0 else 'falls'}")
 print(f"sum {float(closed_form.sum()):+.1e}")
 
 # %% [markdown]
@@ -377,14 +378,14 @@ np.testing.assert_allclose(undecided, -(weights * np.log(np.maximum(weights, 1e-
 # %%
 figure = Plot(9, 3.5)
 panels = figure.subplots(1, 3)
-styles = ((drawing.VERMILLION, "-"), (drawing.BLUE, "--"), (drawing.GREEN, "-."), (drawing.GREY, ":"))
+styles = ((graphs.VERMILLION, "-"), (graphs.BLUE, "--"), (graphs.GREEN, "-."), (graphs.GREY, ":"))
 for column, (colour, dash) in zip(weights.T, styles, strict=True):
     panels[0].plot(temperatures, column, dash, color=colour, linewidth=2)
 panels[0].legend([f"α = {value}" for value in edge_alphas], fontsize=9, frameon=False)
-panels[1].plot(temperatures, undecided, color=drawing.BLUE, linewidth=2)
-panels[1].axhline(np.log(4), color=drawing.GREY, linestyle=":")
+panels[1].plot(temperatures, undecided, color=graphs.BLUE, linewidth=2)
+panels[1].axhline(np.log(4), color=graphs.GREY, linestyle=":")
 panels[1].text(0.011, np.log(4) - 0.09, "ln 4: undecided", fontsize=9)
-panels[2].plot(temperatures, np.sqrt((slopes**2).sum(axis=2).mean(axis=0)), color=drawing.PURPLE, linewidth=2)
+panels[2].plot(temperatures, np.sqrt((slopes**2).sum(axis=2).mean(axis=0)), color=graphs.PURPLE, linewidth=2)
 for panel, label in zip(panels, ("softmax weight", "entropy (nats)", "size of the slope for α"), strict=True):
     panel.set_xscale("log")
     panel.set_xlabel("temperature T", fontsize=11)
@@ -411,7 +412,7 @@ def weights_at(alphas, temperature):
 
 
 # %%
-exercises.check("02.3", weights_at)
+check("02.3", weights_at)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -486,7 +487,7 @@ for _ in range(200):
 my_node = ...
 
 # %%
-exercises.check("02.4", my_node)
+check("02.4", my_node)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -608,11 +609,11 @@ np.testing.assert_allclose(by_formula, trace[0][2], rtol=1e-3)
 # %%
 figure = Plot(9, 3.6)
 left, right = figure.subplots(1, 2)
-left.plot([loss for loss, _, _ in trace], color=drawing.BLUE, linewidth=2, label="triplet loss")
-left.axhline(settings.search.margin, color=drawing.GREY, linestyle=":", label="the margin m")
+left.plot([loss for loss, _, _ in trace], color=graphs.BLUE, linewidth=2, label="triplet loss")
+left.axhline(settings.search.margin, color=graphs.GREY, linestyle=":", label="the margin m")
 left.set(ylim=(0, None))
 for name, column in zip(supernet.primitives, np.array([w for _, w, _ in trace]).T, strict=True):
-    colour, label = drawing.operation_colour(name), drawing.operation_label(name)
+    colour, label = graphs.operation_colour(name), graphs.operation_label(name)
     right.plot(column, color=colour, label=label, linewidth=3 if name == "none" else 1.3)
 for panel, label in ((left, "loss"), (right, "softmax weight")):
     panel.set_xlabel("step of descent on α", fontsize=11)
@@ -649,7 +650,7 @@ except NasdaError as error:
 slope_of_none = ...
 
 # %%
-exercises.check("02.5", slope_of_none)
+check("02.5", slope_of_none)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -687,7 +688,7 @@ genotype = run_search(
 history = experiment.search.read_log()
 
 # %%
-plotting.alpha_heatmap(history, supernet.primitives, "normal")
+plots.alpha_heatmap(history, supernet.primitives, "normal")
 
 # %% [markdown]
 # White is 1/7, undecided. After a search as short as `tiny`'s the colours are pale, and so are the decisions. How
@@ -763,12 +764,12 @@ walks = {name: [source_loss(lesson.between(relaxed, end, t)) for t in shares] fo
 # %%
 figure = Plot(8, 4.2)
 axes = figure.subplots()
-styles = {"derived": (drawing.VERMILLION, "o-", 2.5), "strongest on every edge": (drawing.BLUE, "s--", 2)}
+styles = {"derived": (graphs.VERMILLION, "o-", 2.5), "strongest on every edge": (graphs.BLUE, "s--", 2)}
 for name, walk in walks.items():
-    colour, dash, width = styles.get(name, (drawing.GREY, "-", 1.2))
+    colour, dash, width = styles.get(name, (graphs.GREY, "-", 1.2))
     label = {"random 1": "random cells"}.get(name, name if name in styles else None)
     axes.plot(shares, walk, dash, color=colour, linewidth=width, label=label)
-axes.plot(0, walks["derived"][0], "*", color=drawing.INK, markersize=16, label="the mixture")
+axes.plot(0, walks["derived"][0], "*", color=graphs.INK, markersize=16, label="the mixture")
 axes.set_xlabel("share of the way from the mixture (0) to the choice (1)", fontsize=11)
 axes.set_ylabel("loss on the source (eq. 9)", fontsize=11)
 axes.spines[["top", "right"]].set_visible(False)

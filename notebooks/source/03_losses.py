@@ -28,19 +28,19 @@ import torch
 from IPython.display import display
 from tqdm.auto import tqdm
 
-from nasda import exercises
-from nasda.course import open_course
+from nasda.course import nb03_losses as lesson
+from nasda.course.check import check
+from nasda.course.open import open_course
 from nasda.data.images import normalize
 from nasda.data.sampling import ClassBalancedSampler
 from nasda.data.store import stored
 from nasda.data.task import class_labels
-from nasda.drawing import BLUE, ORANGE
 from nasda.errors import NasdaError
 from nasda.evaluation import evaluate, floors
-from nasda.lessons import l03_losses as lesson
 from nasda.losses import mine_hardest, pairwise_distances, retrieval_loss, softmax_loss, triplet_loss
-from nasda.plotting import Plot
-from nasda.widgets import explore
+from nasda.pictures.graphs import BLUE, ORANGE
+from nasda.pictures.plots import Plot
+from nasda.pictures.widgets import explore
 
 # %% tags=["parameters"]
 PROFILE: str = "tiny"  # tiny, laptop, gpu, paper
@@ -160,7 +160,7 @@ def triplet(positive, negative, margin):
 
 
 # %%
-exercises.check("03.1", triplet)
+check("03.1", triplet)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -235,7 +235,7 @@ def hardest(distances, labels):
 
 
 # %%
-exercises.check("03.2", hardest)
+check("03.2", hardest)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -384,7 +384,7 @@ def balance_in_effect(balance, batch):
 
 
 # %%
-exercises.check("03.3", balance_in_effect)
+check("03.3", balance_in_effect)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -499,7 +499,7 @@ def usable_anchors(labels):
 
 
 # %%
-exercises.check("03.4", usable_anchors)
+check("03.4", usable_anchors)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -597,7 +597,7 @@ explore(
 my_answer = ...  # one letter, as text: "a"
 
 # %%
-exercises.check("03.5", my_answer)
+check("03.5", my_answer)
 
 # %% [markdown]
 # <details><summary>Hint</summary>

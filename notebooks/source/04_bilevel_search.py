@@ -34,22 +34,24 @@ import torch
 import torch.nn.functional as F
 from IPython.display import display
 
-from nasda import bilevel, exercises
+from nasda import bilevel
 from nasda.bilevel import VirtualStep, frozen_statistics, gradients, restored, second_order_gradient
-from nasda.course import open_course, shipped, this_machine
+from nasda.course import nb04_bilevel_search as lesson
+from nasda.course.check import check
+from nasda.course.open import open_course, shipped, this_machine
 from nasda.data.batches import Batches
 from nasda.data.images import decode
-from nasda.drawing import BLUE, INK, ORANGE
+from nasda.devices import seeded
+from nasda.fast.graphs import BatchLoss
 from nasda.genotypes import softmax
-from nasda.graphs import BatchLoss
-from nasda.lessons import l04_bilevel_search as lesson
 from nasda.losses import mine_hardest, pairwise_distances, retrieval_loss, triplet_loss
-from nasda.networks import Supernet, seeded
-from nasda.plotting import Plot, search_curves
-from nasda.profiles import ComputeSettings, profile
+from nasda.networks import Supernet
+from nasda.pictures.graphs import BLUE, INK, ORANGE
+from nasda.pictures.plots import Plot, search_curves
+from nasda.pictures.widgets import Live, explore
 from nasda.runs import RunFolder, as_config, run_epochs
 from nasda.search import Search, run_search, split_for_search
-from nasda.widgets import Live, explore
+from nasda.settings import ComputeSettings, profile
 
 # %% [markdown]
 # ## Set-up
@@ -132,7 +134,7 @@ def leaked(samples, target):
 
 
 # %%
-exercises.check("04.1", leaked)
+check("04.1", leaked)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -305,7 +307,7 @@ def rest(xi):
 
 
 # %%
-exercises.check("04.2", rest)
+check("04.2", rest)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -359,7 +361,7 @@ def mixed_product(gradient, weights, v, radius):
 
 
 # %%
-exercises.check("04.3", mixed_product)
+check("04.3", mixed_product)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -755,7 +757,7 @@ def load(run, state):
 
 
 # %%
-exercises.check("04.4", (save, load))
+check("04.4", (save, load))
 
 # %% [markdown]
 # <details><summary>Hint</summary>

@@ -49,16 +49,20 @@ import numpy as np
 import torch
 from sklearn.metrics import average_precision_score
 
-from nasda import evaluation, exercises, plotting
-from nasda.course import open_course
+from nasda import evaluation
+from nasda.course import nb05_evaluation as lesson
+from nasda.course.check import check
+from nasda.course.open import open_course
+from nasda.data.colours import colour_histogram
 from nasda.data.domain import DISTRACTOR, JUNK
 from nasda.data.store import stored
 from nasda.data.task import table_of_counts
-from nasda.experiments import Experiment, results_columns, results_table
+from nasda.fast.ranking import positive_ranks
 from nasda.genotypes import PRIMITIVES, random_genotype
-from nasda.lessons import l05_evaluation as lesson
+from nasda.pictures import plots
+from nasda.pictures.widgets import explore
+from nasda.study.experiments import Experiment, results_columns, results_table
 from nasda.training import make_network, run_training
-from nasda.widgets import explore
 
 # %% tags=["parameters"]
 PROFILE: str = "tiny"  # tiny, laptop, gpu, paper
@@ -84,7 +88,7 @@ print(table_of_counts(target))
 # features.
 #
 # We begin with features that need no training: a histogram of hue, saturation and value in each of six horizontal
-# stripes (`nasda.evaluation.colour_histogram`). It is a good teacher. It is cheap, everyone can guess what it sees,
+# stripes (`nasda.data.colours.colour_histogram`). It is a good teacher. It is cheap, everyone can guess what it sees,
 # and it is the floor under everything that comes later.
 
 # %%
@@ -97,7 +101,7 @@ q_pids, q_camids, g_pids, g_camids = (
 )
 ids = q_pids, q_camids, g_pids, g_camids
 query_pixels, gallery_pixels = (x.permute(0, 2, 3, 1).numpy() for x in (query_images, gallery_images))
-histogram = evaluation.colour_histogram(query_images), evaluation.colour_histogram(gallery_images)
+histogram = colour_histogram(query_images), colour_histogram(gallery_images)
 features = {"colour histogram": tuple(x.double().numpy() for x in histogram)}
 print("features of the queries:", features["colour histogram"][0].shape)
 
@@ -118,7 +122,7 @@ print("features of the queries:", features["colour histogram"][0].shape)
 # %%
 query = SEED % len(q_pids)
 role = lesson.roles(q_pids[query], q_camids[query], g_pids, g_camids)
-plotting.light(lesson.roles_sheet(query_pixels[query], gallery_pixels, role))
+plots.light(lesson.roles_sheet(query_pixels[query], gallery_pixels, role))
 
 # %% [markdown]
 # The row *own camera* is the trap. Compare it with the query at the top, then with the row *right*: the images that
@@ -154,14 +158,14 @@ def ranked(name: str, query: int) -> np.ndarray:
 # %%
 shown = np.linspace(0, len(q_pids) - 1, 5).astype(int)[:3]
 orders = [ranked("colour histogram", query)[:10] for query in shown]
-figure = plotting.retrieval_gallery(
+figure = plots.retrieval_gallery(
     [query_pixels[query] for query in shown],
     gallery_pixels,
     [order.tolist() for order in orders],
     [(g_pids[order] == q_pids[query]).tolist() for query, order in zip(shown, orders, strict=True)],
     [f"id {q_pids[query]}\ncamera {q_camids[query]}" for query in shown],
 )
-plotting.light(figure)
+plots.light(figure)
 
 # %% [markdown]
 # ## Ranks without a sort
@@ -174,7 +178,7 @@ plotting.light(figure)
 #
 # The last term is the rule for ties: of two images at one distance, the one that stands first in the gallery is said
 # to be nearer, as a stable sort would have it. Counting needs no memory for an order, it can be done piece by piece,
-# and so a gallery of a million images can be ranked from disk. `nasda.evaluation.positive_ranks` does that.
+# and so a gallery of a million images can be ranked from disk. `nasda.fast.ranking.positive_ranks` does that.
 
 
 # %%
@@ -205,7 +209,7 @@ print("ranks of the right images of query 0:", ranks_of("colour histogram", 0))
 
 # %%
 ours = [ranks_of("colour histogram", query) for query in range(len(q_pids))]
-theirs = evaluation.positive_ranks(*histogram, *ids)
+theirs = positive_ranks(*histogram, *ids)
 same = sum(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 print(f"the same ranks for {same} of {len(ours)} queries")
 assert same > 0.99 * len(ours)
@@ -251,7 +255,7 @@ def strict_ranks(distances, right):
 
 
 # %%
-exercises.check("05.1", strict_ranks)
+check("05.1", strict_ranks)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -346,7 +350,7 @@ print(f"largest difference from scikit-learn's, over {len(apart)} queries: {max(
 by_hand = ...
 
 # %%
-exercises.check("05.2", by_hand)
+check("05.2", by_hand)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -432,7 +436,7 @@ def worst_ranks(positives):
 
 
 # %%
-exercises.check("05.3", worst_ranks)
+check("05.3", worst_ranks)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -549,7 +553,7 @@ def draw_broken(query: int, rule: str, by: str):
     pixels = [query_pixels[query]] * 2
     lists = [order.tolist() for order in orders], [found.tolist() for found in hits]
     names = ["official", rule.replace(" ", "\n")]
-    return plotting.light(plotting.retrieval_gallery(pixels, gallery_pixels, *lists, names)), text
+    return plots.light(plots.retrieval_gallery(pixels, gallery_pixels, *lists, names)), text
 
 
 explore(
@@ -586,7 +590,7 @@ explore(
 broken = {"A": ..., "B": ..., "C": ...}
 
 # %%
-exercises.check("05.4", broken)
+check("05.4", broken)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -679,7 +683,7 @@ print(results_table(rows))
 # %%
 chance = {"mAP": np.mean([r["mAP"] for r in rows["random features"]])}
 chance["rank-1"] = np.mean([r["rank1"] for r in rows["random features"]])
-plotting.metrics_bars(results_columns(rows), chance)
+plots.metrics_bars(results_columns(rows), chance)
 
 # %% [markdown]
 # Read such a picture from the top down, the floors first. Does training lift the network over its *untrained* self?
@@ -719,7 +723,7 @@ def paired_gain(cross, within):
 
 
 # %%
-exercises.check("05.5", paired_gain)
+check("05.5", paired_gain)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -779,8 +783,8 @@ for index, query in enumerate(shown):
 hits = [(g_pids[order] == q_pids[query]).tolist() for query, order in zip(shown, orders, strict=True)]
 lists = [order.tolist() for order in orders]
 pixels = [query_pixels[query] for query in shown]
-figure = plotting.retrieval_gallery(pixels, gallery_pixels, lists, hits, titles)
-plotting.light(figure)
+figure = plots.retrieval_gallery(pixels, gallery_pixels, lists, hits, titles)
+plots.light(figure)
 
 # %% [markdown]
 # ## What did we learn?

@@ -46,19 +46,19 @@ import torch
 from IPython.display import Markdown
 from scipy.stats import spearmanr
 
-from nasda import exercises
-from nasda.course import open_course, shipped
+from nasda.course import nb06_closing_the_gap as lesson
+from nasda.course.check import check
+from nasda.course.open import open_course, shipped
 from nasda.data.store import stored
-from nasda.lessons import l06_closing_the_gap as lesson
-from nasda.paper import NOTES, TABLE_1
-from nasda.plotting import metrics_bars, score_over_gap
+from nasda.pictures.plots import metrics_bars, score_over_gap
+from nasda.pictures.widgets import explore
 from nasda.runs import RunFolder
 from nasda.search import split_for_search
-from nasda.spgan import contrastive_loss, make_translators, run_spgan
-from nasda.study import curves, gap_study
-from nasda.table import COLUMNS, PAIRS, ROWS, Table, make_table, markdown, paired
-from nasda.translation import with_translated_source, write_translation
-from nasda.widgets import explore
+from nasda.spgan.dataset import with_translated_source, write_translation
+from nasda.spgan.training import contrastive_loss, make_translators, run_spgan
+from nasda.study.gaps import curves, gap_study
+from nasda.study.paper import NOTES, TABLE_1
+from nasda.study.table import COLUMNS, PAIRS, ROWS, Table, make_table, markdown, paired
 
 # %% tags=["parameters"]
 PROFILE: str = "tiny"  # tiny, laptop, gpu, paper
@@ -117,7 +117,7 @@ for letter, note in NOTES.items():
 my_pairs = ...
 
 # %%
-exercises.check("06.1", my_pairs)
+check("06.1", my_pairs)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -138,9 +138,10 @@ exercises.check("06.1", my_pairs)
 # %% [markdown]
 # ## One recipe for all rows
 #
-# `nasda.table` makes the table so that the question can be asked. A row only chooses an architecture, and the source's
-# images as they are or translated. Everything after that is the same: the training from first weights that nobody
-# trained before, its number of steps, the test. `PAIRS` names the comparisons of interest *before* there is a number.
+# `nasda.study.table` makes the table so that the question can be asked. A row only chooses an architecture, and the
+# source's images as they are or translated. Everything after that is the same: the training from first weights that
+# nobody trained before, its number of steps, the test. `PAIRS` names the comparisons of interest *before* there is a
+# number.
 #
 # The control is the row of random cells. It comes from the same space with the same operations, and costs no search.
 # Yang et al. (2020) and Li and Talwalkar (2019) found that such a row is hard to beat. The paper has none.
@@ -162,7 +163,7 @@ print(f"(α of S learns on {len(of_s)} images too: held out from the source)")
 # %% [markdown]
 # So even one recipe leaves something unequal: what a row was shown of the target. That is what is being compared, and
 # it has a price. S+R was given labels of real images. A fair reader asks what else these labels could have bought:
-# training ω on them, for instance (`train_on="source+sample"` in `nasda.profiles.TrainSettings`).
+# training ω on them, for instance (`train_on="source+sample"` in `nasda.settings.TrainSettings`).
 #
 # Now the table itself, **cut down to a few steps**. It shows how a table is made, and not who wins: at this size a
 # network has hardly begun to learn, and the floors are near. One seed has to do for ResNet-50 here, since it costs so
@@ -270,8 +271,8 @@ print(f"At gap {max(study):g}:\n- " + "\n- ".join(lines))
 # \Big|\sum_i s_i d_i\Big| \ge \Big|\sum_i d_i\Big| \Big\}\Big| \tag{a}
 # $$
 #
-# This is the exact sign-flip test, Fisher's idea; `nasda.table.paired` implements it. By hand, for three differences
-# that are made up:
+# This is the exact sign-flip test, Fisher's idea; `nasda.study.table.paired` implements it. By hand, for three
+# differences that are made up:
 
 # %%
 made_up = [2.0, -0.5, 1.0]
@@ -307,7 +308,7 @@ def p_value(differences):
 
 
 # %%
-exercises.check("06.2", p_value)
+check("06.2", p_value)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -353,7 +354,7 @@ def fewest_seeds(level, tests=1):
 
 
 # %%
-exercises.check("06.3", fewest_seeds)
+check("06.3", fewest_seeds)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -487,7 +488,7 @@ explore(
 # better control. (Correlation is no cause: cells that convolve more are both larger and, perhaps, better.) ResNet-50
 # stands far to the right. It is a strong baseline where it starts from ImageNet's weights, as in the paper; here it has
 # to learn several hundred times as many parameters from nothing, out of few images. One recipe is fair to the question
-# "which architecture learns most from this?", and not to every row. (`nasda.table.PRETRAINED_ROWS` begin with
+# "which architecture learns most from this?", and not to every row. (`nasda.study.table.PRETRAINED_ROWS` begin with
 # ImageNet's weights, for those who have them.) Parameters and multiply-adds are counted; minutes were taken on a
 # machine that had other work to do, which is most of their scatter.
 
@@ -507,7 +508,7 @@ def expected_best(scores, k):
 
 
 # %%
-exercises.check("06.4", expected_best)
+check("06.4", expected_best)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -565,7 +566,7 @@ def contrastive(first, second, same, margin):
 
 
 # %%
-exercises.check("06.5", contrastive)
+check("06.5", contrastive)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -617,8 +618,8 @@ print(f"{few.epochs * few.steps} steps of {few.batch_size} images a domain; {len
 
 # %% [markdown]
 # On the left an image of each domain, its translation, and the translation back. On the right three distances between
-# the translated source and the target (`nasda.distances.image_distance`), none of which was trained to be small: how
-# colours are distributed, where they sit in the image, and how much neighbouring pixels differ.
+# the translated source and the target (`nasda.spgan.distances.image_distance`), none of which was trained to be small:
+# how colours are distributed, where they sit in the image, and how much neighbouring pixels differ.
 
 
 # %%

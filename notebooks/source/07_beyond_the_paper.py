@@ -43,14 +43,15 @@ import torch
 from scipy import stats
 from torch import nn
 
-from nasda import drawing, exercises
 from nasda.bilevel import Bilevel
-from nasda.course import project_folder
+from nasda.course import nb07_beyond_the_paper as lesson
+from nasda.course.check import check
+from nasda.course.nb07_beyond_the_paper import DerivedClassifier, SearchClassifier, Size, accuracy, shuffle
+from nasda.course.open import project_folder
 from nasda.genotypes import CELL_KINDS, PRIMITIVES, Edge, Genotype, derive, softmax
-from nasda.lessons import l07_beyond_the_paper as lesson
-from nasda.lessons.l07_beyond_the_paper import DerivedClassifier, SearchClassifier, Size, accuracy, shuffle
-from nasda.plotting import Plot, alpha_heatmap
-from nasda.widgets import explore
+from nasda.pictures import graphs
+from nasda.pictures.plots import Plot, alpha_heatmap
+from nasda.pictures.widgets import explore
 
 # %% tags=["parameters"]
 PROFILE: str = "tiny"  # tiny, laptop, gpu, paper
@@ -140,7 +141,7 @@ print(f"the gap: {100 * (at_home - across):.0f} points")
 # $$L_s = -\frac{1}{N} \sum_{i=1}^{N} \log \frac{\exp(h_i[c_i])}{\sum_{c'} \exp(h_i[c'])} \tag{7}$$
 #
 # which is printed in the paper as a sum over the batch, with $c$ for both the label and the running index; the mean and
-# the index $c_i$ are meant. Here it is `loss` of this lesson's module, `nasda.lessons.l07_beyond_the_paper`. One step
+# the index $c_i$ are meant. Here it is `loss` of this lesson's module, `nasda.course.nb07_beyond_the_paper`. One step
 # of algorithm 1 fits in a loop of four lines. It must be the step that `nasda.bilevel.Bilevel` takes.
 
 
@@ -186,7 +187,7 @@ alpha_heatmap(history, PLAIN, "normal")
 # %%
 plain = derive(history[-1]["alphas"], PLAIN)
 assert lesson.derive_from_weights(network.mixture(), PLAIN) == plain
-drawing.show(drawing.cell_graph(plain, "normal", history[-1]["alphas"], PLAIN))
+graphs.show(graphs.cell_graph(plain, "normal", history[-1]["alphas"], PLAIN))
 
 # %% [markdown]
 # ### Exercise 07.1 ●●○ (15 minutes)
@@ -208,7 +209,7 @@ def conv_1x1(channels, stride, parts, affine):
 
 
 # %%
-exercises.check("07.1", conv_1x1)
+check("07.1", conv_1x1)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -241,7 +242,7 @@ def one_by_one(channels, stride, parts, affine):
 
 with lesson.operation_added("conv_1x1", one_by_one) as larger:
     _, wider = lesson.search(digits.source, little, replace(size, search_epochs=2), seed=SEED, primitives=larger)
-print(f"candidates on every edge: {', '.join(map(drawing.operation_label, larger))}")
+print(f"candidates on every edge: {', '.join(map(graphs.operation_label, larger))}")
 
 # %% [markdown]
 # The bars are the mean softmax weight of each operation over all edges of both cells. The dotted line is where all
@@ -255,9 +256,9 @@ def bars_of_shares():
     """The mean weight of every operation, and what an undecided α would give it."""
     figure = Plot(7, 2.8)
     axes = figure.subplots()
-    colours = [*map(drawing.operation_colour, PLAIN), drawing.VERMILLION]
-    axes.barh([drawing.operation_label(o) for o in larger], shares, color=colours)
-    axes.axvline(1 / len(larger), color=drawing.INK, linestyle=":", label="an even share")
+    colours = [*map(graphs.operation_colour, PLAIN), graphs.VERMILLION]
+    axes.barh([graphs.operation_label(o) for o in larger], shares, color=colours)
+    axes.axvline(1 / len(larger), color=graphs.INK, linestyle=":", label="an even share")
     axes.set_xlabel("mean softmax weight over the edges of both cells")
     figure.legend(loc="outside upper right", fontsize=9, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
@@ -289,7 +290,7 @@ for column, name in enumerate(PLAIN):
     weights = {kind: matrix.detach().clone() for kind, matrix in network.mixture().items()}
     weights["normal"][0, column] = 0
     by_removal.append(lesson.supernet_score(network, little, weights)[0])
-    print(f"without {drawing.operation_label(name):13} {by_removal[-1]:6.1%}   (whole: {whole:.1%})")
+    print(f"without {graphs.operation_label(name):13} {by_removal[-1]:6.1%}   (whole: {whole:.1%})")
 
 left = lesson.removals(network, little)
 np.testing.assert_allclose(left["normal"][0], by_removal)
@@ -308,11 +309,11 @@ def weight_and_worth(edge, cell):
     panels = figure.subplots(1, 2, sharey=True)
     sides = {"weight of α (softmax)": weight, "accuracy lost without it (points)": lost}
     for axes, (label, bars) in zip(panels, sides.items(), strict=True):
-        axes.barh([drawing.operation_label(o) for o in PLAIN], bars, color=[drawing.operation_colour(o) for o in PLAIN])
-        axes.axvline(0, color=drawing.INK, linewidth=1)
+        axes.barh([graphs.operation_label(o) for o in PLAIN], bars, color=[graphs.operation_colour(o) for o in PLAIN])
+        axes.axvline(0, color=graphs.INK, linewidth=1)
         axes.set_xlabel(label)
     panels[0].invert_yaxis()
-    strongest, missed = (drawing.operation_label(PLAIN[1 + of[1:].argmax()]) for of in (weight, lost))
+    strongest, missed = (graphs.operation_label(PLAIN[1 + of[1:].argmax()]) for of in (weight, lost))
     if lost[1:].max() <= 0:
         missed = "none of them"
     return figure, f"Edge {edge} of the {cell} cell. Strongest other than none: {strongest}. Most missed: {missed}."
@@ -341,7 +342,7 @@ explore(weight_and_worth, edge=edge, cell=ipywidgets.Dropdown(options=list(CELL_
 my_choice = ...
 
 # %%
-exercises.check("07.2", my_choice)
+check("07.2", my_choice)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -369,9 +370,9 @@ def cloud():
     figure = Plot(7, 3.8)
     axes = figure.subplots()
     for column, name in enumerate(PLAIN[1:]):
-        look = {"color": drawing.operation_colour(name), "marker": "os^Dv"[column], "s": 45}
-        axes.scatter(weight[:, column], lost[:, column], label=drawing.operation_label(name), **look)
-    axes.axhline(0, color=drawing.GREY, linewidth=1)
+        look = {"color": graphs.operation_colour(name), "marker": "os^Dv"[column], "s": 45}
+        axes.scatter(weight[:, column], lost[:, column], label=graphs.operation_label(name), **look)
+    axes.axhline(0, color=graphs.GREY, linewidth=1)
     axes.set_xlabel("weight of α (softmax)")
     axes.set_ylabel("accuracy lost without it (points)")
     axes.spines[["top", "right"]].set_visible(False)
@@ -430,7 +431,7 @@ def partial_channels(x, mixed, partial):
 
 
 # %%
-exercises.check("07.3", partial_channels)
+check("07.3", partial_channels)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -490,7 +491,7 @@ for partial in (1, size.partial):
 my_controls = ...  # {"A": ..., "B": ..., "C": ..., "D": ...}, with the numbers of the controls
 
 # %%
-exercises.check("07.4", my_controls)
+check("07.4", my_controls)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -542,10 +543,10 @@ def spread():
     axes = figure.subplots()
     places = np.arange(len(lesson.METHODS))
     for number, row in enumerate(scores):
-        axes.plot(places, row, "-", marker="os^Dv"[number % 5], color=drawing.SKY, label=f"seed {SEED + number}")
-    axes.errorbar(places, scores.mean(0), scores.std(0, ddof=1), fmt="_", color=drawing.INK, markersize=26, capsize=5)
-    axes.axhline(100 * across, color=drawing.VERMILLION, linestyle=":", label="by hand, print")
-    axes.axhline(100 * at_home, color=drawing.GREEN, linestyle="--", label="by hand, handwriting")
+        axes.plot(places, row, "-", marker="os^Dv"[number % 5], color=graphs.SKY, label=f"seed {SEED + number}")
+    axes.errorbar(places, scores.mean(0), scores.std(0, ddof=1), fmt="_", color=graphs.INK, markersize=26, capsize=5)
+    axes.axhline(100 * across, color=graphs.VERMILLION, linestyle=":", label="by hand, print")
+    axes.axhline(100 * at_home, color=graphs.GREEN, linestyle="--", label="by hand, handwriting")
     axes.set_xticks(places, [labels[method].replace(", ", ",\n") for method in lesson.METHODS], fontsize=9)
     axes.set_ylabel("handwriting read right (%)\nblack: mean ± standard deviation")
     axes.spines[["top", "right"]].set_visible(False)
@@ -570,7 +571,7 @@ def found(method, seed, cell, against):
         f"Against {labels[against]} at this seed: {100 * (mine.target - other.target):+.1f} points. "
         f"The {cell} cell is shown."
     )
-    return drawing.cell_graph(mine.genotype, cell), words
+    return graphs.cell_graph(mine.genotype, cell), words
 
 
 choices = [(labels[method], method) for method in searched]
@@ -642,7 +643,7 @@ def seeds_needed(spread, effect):
 
 
 # %%
-exercises.check("07.5", seeds_needed)
+check("07.5", seeds_needed)
 
 # %% [markdown]
 # <details><summary>Hint</summary>

@@ -34,8 +34,8 @@ from nasda.data.domain import Sample
 from nasda.evaluation import rank
 from nasda.losses import retrieval_loss, triplet_loss
 from nasda.networks import Supernet
-from nasda.profiles import ComputeSettings, DataSettings, Form, Precision, SearchSettings, SpaceSettings, profile
 from nasda.search import Search
+from nasda.settings import ComputeSettings, DataSettings, Form, Precision, SearchSettings, SpaceSettings, profile
 from tests import tasks
 
 PAPER = profile("paper", "person")

@@ -15,8 +15,8 @@ from nasda.data.domain import Sample
 from nasda.data.images import MEAN, STD, decode
 from nasda.data.sampling import ClassBalancedSampler
 from nasda.data.store import stored
-from nasda.data.toy import CAMERAS, TARGET, Drawing, Shot, _write
-from nasda.profiles import DataSettings
+from nasda.settings import DataSettings
+from nasda.toy.make import CAMERAS, TARGET, Drawing, Shot, _write
 
 CPU = torch.device("cpu")
 CAMERA_IDS = list(CAMERAS["person"][TARGET])

@@ -10,7 +10,7 @@ from nasda.bilevel import Bilevel
 from nasda.genotypes import Space
 from nasda.losses import retrieval_loss, triplet_loss
 from nasda.networks import Supernet
-from nasda.profiles import Form, Order, SpaceSettings
+from nasda.settings import Form, Order, SpaceSettings
 
 IDENTITIES = 4
 

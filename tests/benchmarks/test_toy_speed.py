@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from nasda.data.toy import CAMERAS, TARGET, Drawing, Shot, _write
-from nasda.profiles import TaskName
+from nasda.settings import TaskName
+from nasda.toy.make import CAMERAS, TARGET, Drawing, Shot, _write
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from nbformat import NotebookNode
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "notebooks" / "source").glob("[0-9]*.py"))
-CHECK = re.compile(r'exercises\.check\("(\d\d\.\d)", (.+)\)\s*$', re.S)
+CHECK = re.compile(r'^check\("(\d\d\.\d)", (.+)\)\s*$', re.S | re.M)
 SOLUTION = re.compile(r"<summary>Solution</summary>.*?```python\n(.*?)```", re.S)
 
 

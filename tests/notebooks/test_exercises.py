@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from nasda import exercises
+from nasda.course.check import check, of_notebook
 from tests.notebooks.sources import SOURCES, Asked, exercises_of
 
 ALL = [exercise for source in SOURCES for exercise in exercises_of(source)]
@@ -21,12 +21,12 @@ WRONG = {
 
 @pytest.mark.parametrize("asked", ALL, ids=lambda asked: asked.name)
 def test_the_stub_is_not_attempted_yet(asked: Asked) -> None:
-    assert exercises.check(asked.name, asked.answered(asked.stub.source)).outcome == "not attempted yet"
+    assert check(asked.name, asked.answered(asked.stub.source)).outcome == "not attempted yet"
 
 
 @pytest.mark.parametrize("asked", ALL, ids=lambda asked: asked.name)
 def test_the_solution_passes(asked: Asked) -> None:
-    verdict = exercises.check(asked.name, asked.answered(asked.solution))
+    verdict = check(asked.name, asked.answered(asked.solution))
     assert verdict.outcome == "right", verdict
 
 
@@ -35,7 +35,7 @@ def test_plausible_wrong_answers_are_told_the_difference(asked: Asked) -> None:
     answers = WRONG[asked.name]
     assert len(answers) >= 2
     for code, words in answers:
-        verdict = exercises.check(asked.name, asked.answered(code))
+        verdict = check(asked.name, asked.answered(code))
         assert verdict.outcome == "wrong", f"{code}\n{verdict}"
         assert words in verdict.words, verdict
     assert len({words for _, words in answers}) == len(answers), "each mistake has words of its own"
@@ -54,14 +54,14 @@ def test_plausible_wrong_answers_are_told_the_difference(asked: Asked) -> None:
     ],
 )
 def test_a_right_answer_may_have_another_form(name: str, answer: Any) -> None:
-    assert exercises.check(name, answer).outcome == "right"
+    assert check(name, answer).outcome == "right"
 
 
 def test_a_template_without_answers_is_not_attempted_yet() -> None:
-    assert exercises.check("07.4", dict.fromkeys("ABCD", ...)).outcome == "not attempted yet"
+    assert check("07.4", dict.fromkeys("ABCD", ...)).outcome == "not attempted yet"
 
 
 def test_no_exercise_without_a_stub_in_its_notebook() -> None:
     for source in SOURCES:
-        known = exercises.of_notebook(source.name[:2])
+        known = of_notebook(source.name[:2])
         assert sorted(known) == [exercise.name for exercise in ALL if exercise.name.startswith(source.name[:2])]

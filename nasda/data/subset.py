@@ -1,0 +1,178 @@
+"""A smaller data set of the same layout: `python -m nasda.data.subset market1501 data/real data/small`.
+
+For a weak machine, or a test: its scores are not those of the whole, but every part of the protocol is there.
+"""
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tyro.conf import Positional
+
+from nasda.data.datasets import DATASETS, DataSet, DataSetName
+from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample, identities
+from nasda.data.prepare import refuse_second
+from nasda.data.reading import read_xml, xml_bytes
+from nasda.data.task import table_of_counts
+from nasda.data.veri776 import index_lines
+from nasda.errors import NasdaError
+from nasda.files import folder_written_whole
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Copy some identities of a data set, and some images of each, into a new data set of the same layout."""
+
+    dataset: Positional[DataSetName]
+    """Which of the four, real or toy."""
+    data_root: Positional[Path]
+    """The data set's own folder, or the one that holds it."""
+    to: Positional[Path]
+    """Folder that is to hold the new data set's own folder."""
+    identities: int = 50
+    """Identities to train on, and as many others to test on; all where there are fewer."""
+    images: int = 4
+    """Images of an identity in each camera that sees it, in each split."""
+    seed: int = 0
+    """Which identities and images."""
+    link: bool = False
+    """Make hard links instead of copies where the file system can: no space, but a file changed in one place changes
+    in both."""
+
+    def run(self) -> int:
+        dataset = DATASETS[self.dataset]
+        whole = dataset.read(self.data_root)
+        chosen = choose(dataset, whole, self.identities, self.images, self.seed)
+        domain = write(dataset, chosen, self.to, _link if self.link else shutil.copyfile)
+        print(table_of_counts(domain))
+        print(f"subset: {domain.root}; check it with --counts none")
+        return 0
+
+
+def choose(dataset: DataSet, whole: Domain, count: int, images: int, seed: int) -> Domain:
+    """The part of `whole` to keep: `count` identities of training and of test, `images` of each a camera.
+
+    Each camera that sees an identity keeps an image of it, so a query that has a right answer keeps one; queries that
+    have none are left out. Distractors and junk are thinned out as the rest of the gallery is, to one at least.
+    Raises `NasdaError` if either number is below 1.
+    """
+    for option, number in (("--identities", count), ("--images", images)):
+        if number < 1:
+            raise NasdaError(f"{option} is {number}: expected 1 or more")
+    random = np.random.default_rng(seed)
+    train = _some_images(_of_some_identities(whole.train, count, random), images, random)
+    answerable = _answerable(whole)
+    if whole.query and not answerable:
+        raise NasdaError(f"{whole.root}: no query has a right answer, so a subset could not be tested: check it")
+    query = _some_images(_of_some_identities(answerable, count, random), images, random)
+    gallery = _some_gallery(whole, query, images, dataset.queries_in_gallery, random)
+    return Domain(whole.name, whole.root, train, query, gallery)
+
+
+def _answerable(whole: Domain) -> list[Sample]:
+    """The queries whose identity the gallery has under another camera."""
+    seen_by: dict[int, set[int]] = defaultdict(set)
+    for sample in whole.gallery:
+        seen_by[sample.pid].add(sample.camid)
+    people = [query for query in whole.query if query.pid not in (DISTRACTOR, JUNK)]
+    return [query for query in people if seen_by[query.pid] - {query.camid}]
+
+
+def _of_some_identities(samples: Sequence[Sample], count: int, random: np.random.Generator) -> list[Sample]:
+    chosen = set(random.permutation(identities(list(samples)))[:count].tolist())
+    return [sample for sample in samples if sample.pid in chosen]
+
+
+def _some_images(
+    samples: Sequence[Sample], images: int, random: np.random.Generator, first: frozenset[str] = frozenset()
+) -> list[Sample]:
+    """At most `images` of each identity in each camera (and folder: PersonX has one a background), sorted by path.
+
+    Those with a name in `first` go before the others.
+    """
+    groups: dict[tuple[Path, int, int], list[Sample]] = defaultdict(list)
+    for sample in _shuffled(samples, random):
+        groups[sample.path.parent, sample.pid, sample.camid].append(sample)
+    ordered = [sorted(group, key=lambda sample: sample.path.name not in first) for group in groups.values()]
+    return sorted(sample for group in ordered for sample in group[:images])
+
+
+def _some_gallery(
+    whole: Domain, query: Sequence[Sample], images: int, with_queries: bool, random: np.random.Generator
+) -> list[Sample]:
+    pids = {sample.pid for sample in query}
+    twins = frozenset(sample.path.name for sample in query) if with_queries else frozenset()
+    people = _some_images([sample for sample in whole.gallery if sample.pid in pids], images, random, twins)
+    nobody: list[Sample] = []
+    all_people = sum(sample.pid not in (DISTRACTOR, JUNK) for sample in whole.gallery)
+    for pid in (DISTRACTOR, JUNK):
+        of_pid = [sample for sample in whole.gallery if sample.pid == pid]
+        keep = max(1, round(len(of_pid) * len(people) / max(1, all_people)))
+        nobody += _shuffled(of_pid, random)[:keep]
+    return sorted([*people, *nobody])
+
+
+def _shuffled(samples: Sequence[Sample], random: np.random.Generator) -> list[Sample]:
+    return [samples[index] for index in random.permutation(len(samples))]
+
+
+def write(dataset: DataSet, chosen: Domain, data_root: Path, copy: Callable[[Path, Path], object]) -> Domain:
+    """Put the images of `chosen`, and what its lists and label files say of them, below `data_root`, and read it.
+
+    Whole or not at all. Raises `NasdaError` when `data_root` holds the data set already, or cannot be written.
+    """
+    refuse_second(dataset, data_root)
+    place = data_root / dataset.folder
+    with folder_written_whole(place) as workshop:
+        root = workshop / dataset.folder
+        for samples in chosen.splits().values():
+            for sample in samples:
+                target = root / sample.path.relative_to(chosen.root)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                copy(sample.path, target)
+        _write_lists(dataset, chosen, root)
+        _write_indices(chosen, root)
+    return dataset.read(data_root)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or a file system without hard links
+        shutil.copyfile(source, target)
+
+
+def _write_lists(dataset: DataSet, chosen: Domain, root: Path) -> None:
+    """The lists and label files that `chosen` was read with, less what is left out."""
+    labelled: dict[str, set[str]] = defaultdict(set)
+    for lists in dataset.lists:
+        names = [sample.path.name for sample in chosen.splits()[lists.split]]
+        if (chosen.root / lists.names).exists():
+            (root / lists.names).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+        for label_file in lists.labels:
+            labelled[label_file].update(names)
+    for label_file, kept in labelled.items():
+        if (chosen.root / label_file).exists():
+            _write_labels(chosen.root / label_file, root / label_file, kept)
+
+
+def _write_labels(source: Path, target: Path, kept: set[str]) -> None:
+    tree, encoding = read_xml(source)
+    for parent in list(tree.iter()):
+        for item in list(parent):
+            if item.tag == "Item" and item.get("imageName", "") not in kept:
+                parent.remove(item)
+        if parent.tag == "Items":
+            parent.set("number", str(len(parent)))
+    target.write_bytes(xml_bytes(tree, encoding))
+
+
+def _write_indices(chosen: Domain, root: Path) -> None:
+    """VeRi-776's files of right and left-out answers count in the gallery, so they are made anew."""
+    for file, lines in index_lines(chosen.query, chosen.gallery).items():
+        if (chosen.root / file).exists():
+            (root / file).write_text("".join(" ".join(map(str, line)) + "\n" for line in lines), encoding="utf-8")

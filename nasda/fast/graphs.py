@@ -1,0 +1,104 @@
+"""Losses and gradients as CUDA graphs: recorded once, replayed ever after.
+
+A supernet's step launches thousands of small kernels, and a GPU waits for Python between them. A graph is launched as
+one. It always reads and writes the same memory: so batches are copied to where it reads, and what it wrote is copied
+away. (Compiling the cells is no way out: `torch.compile` took minutes for one of them.)
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nasda.bilevel import Gradients, Loss, copies, differentiate, frozen_statistics
+from nasda.devices import seeded
+
+Outputs = tuple[Tensor, Gradients]
+Compute = Callable[[], Outputs]
+Record = Callable[[Compute], Compute]
+
+WARM_UPS = 3  # before recording: cuDNN, cuBLAS and autograd set themselves up, which a graph must not contain
+
+
+@dataclass(frozen=True)
+class BatchLoss:
+    """A loss of one batch: `function(*batch)`, with dropout drawn from the numbers `seed`."""
+
+    function: Callable[..., Tensor]
+    batch: Sequence[Tensor]
+    seed: tuple[int, ...]
+
+    def __call__(self) -> Tensor:
+        with seeded(*self.seed):
+            return self.function(*self.batch)
+
+
+class Recording(NamedTuple):
+    """The memory that a recorded computation reads its batch from, and what runs it once more."""
+
+    batch: list[Tensor]
+    replay: Compute
+
+
+class Recorded:
+    """`bilevel.differentiate` for a `BatchLoss` on `network`, recorded the first time it is asked for.
+
+    A recording holds for one function, one shape of its batch and one choice of parameters; others are recorded beside
+    it. Parameters, buffers and gradients' memory must stay where they are: change them in place only. `record` takes a
+    computation and returns what repeats it on the same memory, as `CudaGraphs` does.
+    """
+
+    def __init__(self, network: nn.Module, record: Record) -> None:
+        self.network, self.record = network, record
+        self.recordings: dict[Hashable, Recording] = {}
+
+    def __call__(self, loss: Loss, parameters: Sequence[Tensor]) -> Outputs:
+        if not isinstance(loss, BatchLoss):
+            raise TypeError("only a BatchLoss can be recorded: of any other function the batch is not known")
+        shapes = tuple(values.shape for values in loss.batch)
+        key = loss.function, shapes, tuple(map(id, parameters))
+        if key not in self.recordings:
+            self.recordings[key] = self._recording(loss, parameters)
+        recording = self.recordings[key]
+        for place, values in zip(recording.batch, loss.batch, strict=True):
+            place.copy_(values)
+        with seeded(*loss.seed):  # a replay reads seed and offset from the generator, as the recorded run did
+            value, gradients = recording.replay()
+        # Recordings share memory, and the next replay, of this one or of another, may write over these.
+        return value.clone(), tuple(copies(gradients))
+
+    def _recording(self, loss: BatchLoss, parameters: Sequence[Tensor]) -> Recording:
+        batch = copies(loss.batch)
+
+        def compute() -> Outputs:
+            return differentiate(lambda: loss.function(*batch), parameters)
+
+        with frozen_statistics(self.network), seeded(*loss.seed):  # warming up leaves no trace
+            return Recording(batch, self.record(compute))
+
+
+class CudaGraphs:
+    """Records computations on `device` as CUDA graphs. One pool of memory, and one stream to record on, serve all: so
+    a graph reuses what another needs only while it runs."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.stream, self.pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+
+    def __call__(self, compute: Compute) -> Compute:
+        current = torch.cuda.current_stream(self.stream.device)
+        self.stream.wait_stream(current)
+        with torch.cuda.stream(self.stream):
+            for _ in range(WARM_UPS):
+                compute()
+        current.wait_stream(self.stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
+            outputs = compute()
+
+        def replay() -> Outputs:
+            graph.replay()
+            return outputs
+
+        return replay

@@ -1,0 +1,381 @@
+"""SPGAN (Deng et al. 2018): the source's images in the target's style, learnt without a label and without a pair.
+
+CycleGAN (Zhu et al. 2017) with one term more. G translates source to target, F target to source; a discriminator for
+each domain tells translations from real images. The similarity term keeps the person: to a Siamese net an image and its
+translation are to look alike, a translation and an image of the other domain are not, since nobody is in both.
+
+Images are (B, 3, H, W) in [−1, 1]. Everything here learns on the source's and the target's training splits.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from nasda.data.domain import Sample
+from nasda.data.store import stored
+from nasda.data.task import Task
+from nasda.devices import seeded
+from nasda.errors import NasdaError
+from nasda.runs import RunFolder, as_config, finite, run_epochs, taking_back
+from nasda.settings import DataSettings, SPGANSettings, check_settings
+from nasda.spgan.networks import Discriminator, Generator, SiameseNet, Translators, to_range
+
+AfterEpoch = Callable[[int, Translators], None]
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Losses
+
+
+def adversarial_loss(scores: Tensor, real: bool) -> Tensor:
+    """Least squares (Mao et al. 2017): how far a discriminator's `scores`, of any shape, are from 1, or from 0 where
+    they are not to be `real`."""
+    return (scores - float(real)).square().mean()
+
+
+def contrastive_loss(first: Tensor, second: Tensor, same: bool, margin: float) -> Tensor:
+    """The mean over pairs of embeddings (B, D) of d² where a pair is the `same`, else of max(0, margin − d)² (Hadsell
+    et al. 2006, as Deng et al. 2018 write it); d is their Euclidean distance."""
+    squared = (first - second).square().sum(dim=1)
+    if same:
+        return squared.mean()
+    distance = squared.clamp(min=1e-12).sqrt()  # the slope of a square root at 0 is infinite
+    return F.relu(margin - distance).square().mean()
+
+
+class Batch(NamedTuple):
+    """Images of both domains and their translations, all (B, 3, H, W)."""
+
+    source: Tensor  # x
+    target: Tensor  # y
+    fake_target: Tensor  # G(x)
+    fake_source: Tensor  # F(y)
+
+
+def similarity_loss(siamese: SiameseNet, batch: Batch, margin: float) -> Tensor:
+    """The mean contrastive loss of four kinds of pairs (Deng et al. 2018): x with G(x) and y with F(y) are alike, G(x)
+    with y and F(y) with x are not. Between x and y themselves there is nothing that a generator could learn."""
+    x, y, fake_y, fake_x = siamese(torch.cat(batch)).chunk(4)
+    alike = contrastive_loss(x, fake_y, True, margin) + contrastive_loss(y, fake_x, True, margin)
+    unlike = contrastive_loss(fake_y, y, False, margin) + contrastive_loss(fake_x, x, False, margin)
+    return (alike + unlike) / 4
+
+
+def discriminator_loss(discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
+    """Least squares on real and on translated images; halved, as CycleGAN does, to slow discriminators down."""
+    return (adversarial_loss(discriminator(real), True) + adversarial_loss(discriminator(fake), False)) / 2
+
+
+class GeneratorLosses(NamedTuple):
+    """What generators are to make small, unweighted, each a scalar summed over both directions."""
+
+    adversarial: Tensor  # translations pass for real
+    cycle: Tensor  # |F(G(x)) − x| and |G(F(y)) − y|, mean over pixels
+    identity: Tensor  # |G(y) − y| and |F(x) − x|, mean over pixels
+    similarity: Tensor  # 0 before its first epoch
+
+    def total(self, settings: SPGANSettings) -> Tensor:
+        """The weighted sum, SPGAN's whole objective."""
+        return (
+            self.adversarial
+            + settings.cycle * self.cycle
+            + settings.identity * self.identity
+            + settings.similarity * self.similarity
+        )
+
+
+LOGGED = (*GeneratorLosses._fields, "discriminators")  # the log's columns, in the order of what `SPGAN.step` returns
+
+
+def generator_losses(
+    networks: Translators, source: Tensor, target: Tensor, margin: float, similar: bool
+) -> tuple[GeneratorLosses, Batch]:
+    """Translate a batch of each domain; returns the generators' losses and the translations. `similar` asks for the
+    similarity term."""
+    # Instance normalisation sees each image alone, so what a generator has to do is done in one go.
+    fake_target, same_target = networks.to_target(torch.cat([source, target])).split([len(source), len(target)])
+    fake_source, same_source = networks.to_source(torch.cat([target, source])).split([len(target), len(source)])
+    batch = Batch(source, target, fake_target, fake_source)
+    losses = GeneratorLosses(
+        adversarial=adversarial_loss(networks.is_target(fake_target), True)
+        + adversarial_loss(networks.is_source(fake_source), True),
+        cycle=F.l1_loss(networks.to_source(fake_target), source) + F.l1_loss(networks.to_target(fake_source), target),
+        identity=F.l1_loss(same_target, target) + F.l1_loss(same_source, source),
+        similarity=similarity_loss(networks.siamese, batch, margin) if similar else source.new_zeros(()),
+    )
+    return losses, batch
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Images
+
+
+def enlarged(side: int) -> int:
+    """What a `side` in pixels is resized to before a crop takes it back: 286 for 256, 144 for 128, always even."""
+    return 2 * math.ceil(side * 143 / 256)
+
+
+class Crops:
+    """An endless row of batches of one domain, resized slightly larger, cropped and flipped at random.
+
+    The images come in a shuffled order, each once before any comes twice. Raises `NasdaError` where there are fewer of
+    them than a batch takes.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], data: DataSettings, batch_size: int, *, seed: int, device: torch.device
+    ) -> None:
+        if len(samples) < batch_size:
+            raise NasdaError(
+                f"--batch-size is {batch_size}: expected at most {len(samples)}, a domain's number of training images"
+            )
+        self.height, self.width, self.flip = data.height, data.width, data.flip
+        self.batch_size, self.device = batch_size, device
+        self.pixels = stored(samples, enlarged(data.height), enlarged(data.width))
+        self.generator = torch.Generator().manual_seed(seed)
+        self.waiting = torch.empty(0, dtype=torch.long)  # images of the shuffled list that are still to come
+
+    def __len__(self) -> int:
+        """Batches in one pass over the images."""
+        return len(self.pixels) // self.batch_size
+
+    def next(self) -> Tensor:
+        """The next batch: float32 (batch size, 3, height, width) in [−1, 1], on the device."""
+        if len(self.waiting) < self.batch_size:
+            again = torch.randperm(len(self.pixels), generator=self.generator)
+            self.waiting = torch.cat([self.waiting, again])
+        chosen, self.waiting = self.waiting[: self.batch_size], self.waiting[self.batch_size :]
+        crops = torch.stack([self._crop(self.pixels[index]) for index in chosen.tolist()])
+        return to_range(crops.to(self.device))
+
+    def _crop(self, image: Tensor) -> Tensor:
+        _, high, wide = image.shape
+        top, left = (self._draw(room + 1) for room in (high - self.height, wide - self.width))
+        crop = image[:, top : top + self.height, left : left + self.width]
+        return crop.flip(2) if torch.rand((), generator=self.generator) < self.flip else crop
+
+    def _draw(self, below: int) -> int:
+        return int(torch.randint(below, (), generator=self.generator))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"generator": self.generator.get_state(), "waiting": self.waiting.clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.generator.set_state(state["generator"])
+        self.waiting = state["waiting"].clone()
+
+
+class ImagePool:
+    """The last translations (Shrivastava et al. 2017, §2.3): a discriminator that sees some of them again does not
+    forget what it has learnt to tell."""
+
+    def __init__(self, size: int, *, seed: int) -> None:
+        """`size`: how many images it holds; with 0 it hands back what it is given."""
+        self.size = size
+        self.images: list[Tensor] = []
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def exchange(self, images: Tensor) -> Tensor:
+        """As many images (B, C, H, W) as are given. While the pool fills, these; then each is, with probability ½, kept
+        in the place of one from the pool, which is handed out instead."""
+        return torch.stack([self._exchange_one(image) for image in images.detach()])
+
+    def _exchange_one(self, image: Tensor) -> Tensor:
+        if len(self.images) < self.size:
+            self.images.append(image)
+            return image
+        if self.size == 0 or torch.rand((), generator=self.generator) < 0.5:
+            return image
+        place = int(torch.randint(self.size, (), generator=self.generator))
+        old, self.images[place] = self.images[place], image
+        return old.to(image.device)  # one from a checkpoint lies on the CPU
+
+    def state_dict(self) -> dict[str, Any]:
+        # Cloned one by one: an image of a batch is a view, and would take the whole batch into the checkpoint.
+        return {"generator": self.generator.get_state(), "images": [image.clone() for image in self.images]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.generator.set_state(state["generator"])
+        self.images = list(state["images"])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The run
+
+
+@contextmanager
+def frozen(*networks: nn.Module) -> Iterator[None]:
+    """Let gradients pass through `networks` within the block, but leave none in them."""
+    parameters = [parameter for network in networks for parameter in network.parameters()]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+class SPGAN:
+    """The state of a running translation: networks, optimizers, images, pools. `run_epochs` drives it."""
+
+    def __init__(
+        self,
+        source: Sequence[Sample],
+        target: Sequence[Sample],
+        settings: SPGANSettings,
+        data: DataSettings,
+        *,
+        seed: int,
+        device: torch.device,
+        after_epoch: AfterEpoch | None = None,
+    ) -> None:
+        """`after_epoch` is called with the epoch, counted from 1, and the networks, before the epoch's checkpoint."""
+        self.settings, self.seed, self.after_epoch = settings, seed, after_epoch
+        self.networks = make_translators(settings, data, seed=seed).to(device)
+        self.source = Crops(source, data, settings.batch_size, seed=seed, device=device)
+        self.target = Crops(target, data, settings.batch_size, seed=seed + 1, device=device)
+        self.fake_targets = ImagePool(settings.pool, seed=seed + 2)
+        self.fake_sources = ImagePool(settings.pool, seed=seed + 3)
+        self.steps = min(len(self.source), settings.steps or len(self.source))
+        self.generators = nn.ModuleList([self.networks.to_target, self.networks.to_source])
+        self.discriminators = nn.ModuleList([self.networks.is_target, self.networks.is_source])
+        trained = {
+            "generators": self.generators,
+            "discriminators": self.discriminators,
+            "siamese": self.networks.siamese,
+        }
+        self.optimizers = {
+            name: torch.optim.Adam(part.parameters(), settings.lr, betas=(0.5, 0.999)) for name, part in trained.items()
+        }
+
+    def step(self, epoch: int, index: int) -> Tensor:
+        """Update generators, discriminators and Siamese net in turn, each with the others fixed. Returns the
+        generators' four losses and the discriminators', before that, as one tensor (5,)."""
+        source, target = self.source.next(), self.target.next()
+        similar = epoch + 1 >= self.settings.similarity_epoch
+        with seeded(self.seed, epoch, index):  # of the Siamese net's dropout
+            losses, batch = self.step_generators(source, target, similar)
+            batch = Batch(*(images.detach() for images in batch))
+            of_discriminators = self.step_discriminators(batch)
+            if similar:
+                self.step_siamese(batch)
+        return torch.stack([*losses, of_discriminators]).detach()
+
+    def step_generators(self, source: Tensor, target: Tensor, similar: bool) -> tuple[GeneratorLosses, Batch]:
+        """One update of G and F alone."""
+        with frozen(self.discriminators, self.networks.siamese):
+            losses, batch = generator_losses(self.networks, source, target, self.settings.margin, similar)
+            self._update("generators", losses.total(self.settings))
+        return losses, batch
+
+    def step_discriminators(self, batch: Batch) -> Tensor:
+        """One update of D_T and D_S alone; some of the translations they see are the pools'."""
+        networks = self.networks
+        loss = discriminator_loss(networks.is_target, batch.target, self.fake_targets.exchange(batch.fake_target))
+        loss = loss + discriminator_loss(
+            networks.is_source, batch.source, self.fake_sources.exchange(batch.fake_source)
+        )
+        self._update("discriminators", loss)
+        return loss
+
+    def step_siamese(self, batch: Batch) -> None:
+        """One update of the Siamese net alone."""
+        self._update("siamese", similarity_loss(self.networks.siamese, batch, self.settings.margin))
+
+    def _update(self, name: str, loss: Tensor) -> None:
+        self.optimizers[name].zero_grad()
+        loss.backward()
+        self.optimizers[name].step()
+
+    def epoch(self, index: int) -> dict[str, Any]:
+        """One pass over the source; returns the log's row."""
+        self.networks.train()
+        start, losses = time.perf_counter(), torch.zeros(5, device=self.source.device)
+        for step in tqdm(range(self.steps), desc=f"translate, epoch {index + 1}/{self.settings.epochs}", leave=False):
+            losses += self.step(index, step)
+        seconds = time.perf_counter() - start
+        means = {
+            name: finite(loss, f"the loss called {name}", "lower --lr")
+            for name, loss in zip(LOGGED, losses / self.steps, strict=True)
+        }
+        if self.after_epoch is not None:
+            self.after_epoch(index + 1, self.networks)
+        return {
+            "epoch": index + 1,
+            **means,
+            "images_per_second": self.steps * self.source.batch_size / seconds,
+            "seconds": seconds,
+        }
+
+    def _parts(self) -> dict[str, Any]:
+        """Everything that has a state."""
+        return {
+            "networks": self.networks,
+            **{f"optimizer of {name}": optimizer for name, optimizer in self.optimizers.items()},
+            "source": self.source,
+            "target": self.target,
+            "fake targets": self.fake_targets,
+            "fake sources": self.fake_sources,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self._parts().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+
+def make_translators(settings: SPGANSettings, data: DataSettings, *, seed: int) -> Translators:
+    """The networks that `settings` ask for, for images of `data`'s size, with their first weights."""
+    return Translators(settings.channels, settings.blocks, data.height, data.width, seed=seed)
+
+
+def describe(row: dict[str, Any]) -> str:
+    """A row of the log as one line."""
+    losses = "  ".join(f"{name} {row[name]:.3f}" for name in LOGGED)
+    return f"epoch {row['epoch']:3d}  {losses}  {row['images_per_second']:.1f} images/s"
+
+
+def run_spgan(
+    folder: RunFolder,
+    task: Task,
+    settings: SPGANSettings,
+    data: DataSettings,
+    *,
+    seed: int,
+    device: torch.device,
+    after_epoch: AfterEpoch | None = None,
+) -> Generator:
+    """Learn to translate `task`'s source in `folder`, from the start or from where an earlier call was cut off.
+
+    Leaves config.json, log.jsonl and checkpoint.pt there; returns G, the generator from source to target, on `device`.
+    Raises `NasdaError` as `run_search` does, and as `check_size` does.
+    """
+    check_settings(settings, data)
+    spgan = SPGAN(
+        task.source.train, task.target.train, settings, data, seed=seed, device=device, after_epoch=after_epoch
+    )
+    folder.begin(as_config(kind="spgan", task=task.name, seed=seed, spgan=settings, data=data))
+    run_epochs(folder, spgan, settings.epochs, describe)
+    return spgan.networks.to_target
+
+
+def load_generator(folder: RunFolder, device: torch.device) -> Generator:
+    """The generator from source to target that `run_spgan` left in `folder`, as far as it got. Raises `NasdaError` when
+    there is none."""
+    config = folder.read_config("spgan", "data")
+    networks = make_translators(SPGANSettings(**config["spgan"]), DataSettings(**config["data"]), seed=0)
+    state = folder.load_checkpoint()
+    if state is None:
+        raise NasdaError(f"{folder.checkpoint}: a trained generator expected here: run nasda translate first")
+    with taking_back(folder.checkpoint):
+        networks.load_state_dict(state["run"]["networks"])
+    return networks.to_target.to(device)

@@ -1,0 +1,202 @@
+"""From a game engine to a street: what a camera does to a figure, moved continuously by `gap`.
+
+Every random number is drawn whatever the gap is, and the gap only scales what it does. So the same shot changes
+smoothly from the source's style (gap 0) to the target's (gap 1).
+"""
+
+import io
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageFilter
+
+from nasda.toy.canvas import FloatImage
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One camera of a domain: where it looks from and what it does to light and colour."""
+
+    number: int
+    yaw: float  # degrees between the direction that people walk in and the camera: 0 front, 90 side, 180 back
+    zoom: float  # size of the figure in its box
+    light: float  # brightness, in [-1, 1]
+    cast: tuple[float, float, float]  # colour cast: red, green, blue, in [-1, 1]
+    wall: tuple[int, int, int]  # the plain background of the source's style
+    ground: tuple[int, int, int]
+    photo: int  # the street's background: a piece of this photograph,
+    corner: tuple[float, float]  # from here (shares of it; every shot a little beside),
+    share: float  # of this size
+
+
+def draw_camera(number: int, rng: np.random.Generator) -> Camera:
+    """A camera drawn at random. Viewpoints go round with the number, so that every domain has all of them."""
+    yaw = (0.0, 180.0, 90.0, 30.0, 270.0, 210.0)[number % 6] + rng.uniform(-15, 15)
+    tone = rng.uniform(120, 205)
+    wall = np.clip(tone + rng.uniform(-14, 14, 3), 0, 255)
+    ground = np.clip(tone * rng.uniform(0.55, 0.8) + rng.uniform(-10, 10, 3), 0, 255)
+    warmth, tint = rng.uniform(-1, 1), rng.uniform(-1, 1)
+    down, right = rng.uniform(0, 1, 2).tolist()
+    return Camera(
+        number=number,
+        yaw=float(yaw),
+        zoom=float(rng.uniform(0.88, 1.0)),
+        light=float(rng.uniform(-1, 1)),
+        cast=(float(warmth), float(0.5 * tint), float(-warmth)),
+        wall=_rgb(wall),
+        ground=_rgb(ground),
+        photo=int(rng.random() < 0.35),
+        corner=(down, right),
+        share=float(rng.uniform(0.35, 0.7)),
+    )
+
+
+def _rgb(values: NDArray[np.float64]) -> tuple[int, int, int]:
+    red, green, blue = (round(value) for value in values.tolist())
+    return red, green, blue
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What differs from shot to shot of one camera: plain numbers, drawn whatever the gap is."""
+
+    aside: tuple[float, float]  # how far beside the camera's usual background, in [-1, 1]
+    mirrored: bool
+    light: float
+    occluder: tuple[float, float, float] | None  # side (-1 left, 0 bottom, 1 right), size in [0, 1], tone in [0, 1]
+    blur: float
+    noise: float
+    quality: float
+    noise_seed: int
+
+
+def draw_conditions(rng: np.random.Generator) -> Conditions:
+    """The conditions of one shot."""
+    numbers = rng.uniform(0, 1, 10)
+    return Conditions(
+        aside=(float(2 * numbers[0] - 1), float(2 * numbers[1] - 1)),
+        mirrored=bool(numbers[3] < 0.5),
+        light=float(2 * numbers[4] - 1),
+        occluder=(float(rng.integers(-1, 2)), float(numbers[6]), float(numbers[7])) if numbers[5] < 0.4 else None,
+        blur=float(numbers[8]),
+        noise=float(numbers[9]),
+        quality=float(rng.uniform()),
+        noise_seed=int(rng.integers(2**31)),
+    )
+
+
+@cache
+def _photographs(height: int) -> tuple[Image.Image, ...]:
+    """scikit-learn's two photographs, shrunk to what pictures of this height need, and a little greyer, as streets are.
+
+    "china.jpg" and "flower.jpg" are published under CC BY; scikit-learn's datasets/images/README.txt names the authors.
+    """
+    from sklearn.datasets import load_sample_images  # takes a second to import, and the source does not need it
+
+    shrink = max(1, round(200 / height))
+    photographs = (Image.fromarray(image).reduce(shrink) for image in load_sample_images().images)
+    return tuple(ImageEnhance.Color(photograph).enhance(0.55) for photograph in photographs)
+
+
+def _clutter(camera: Camera, conditions: Conditions, height: int, width: int) -> FloatImage:
+    """A piece of a photograph, and pavement below."""
+    photograph = _photographs(height)[camera.photo]
+    high = camera.share * photograph.height
+    wide = min(photograph.width, high * width / height)
+    down, right = (
+        min(1.0, max(0.0, usual + 0.7 * aside)) for usual, aside in zip(camera.corner, conditions.aside, strict=True)
+    )
+    left, top = right * (photograph.width - wide), down * (photograph.height - high)
+    crop = photograph.resize((width, height), Image.Resampling.BILINEAR, (left, top, left + wide, top + high))
+    if conditions.mirrored:
+        crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    scene = np.asarray(crop, dtype=np.float32)
+    horizon = round(0.76 * height)
+    texture = 0.75 + scene[horizon:, :, 1:2] / 500
+    pavement = np.array(camera.ground, dtype=np.float32) * texture
+    return np.concatenate([scene[:horizon], 0.25 * scene[horizon:] + 0.75 * pavement])
+
+
+@lru_cache(maxsize=64)
+def _plain(camera: Camera, height: int, width: int) -> FloatImage:
+    """A wall and a floor, as a game engine's empty scene has them."""
+    background = np.empty((height, width, 3), dtype=np.float32)
+    horizon = round(0.8 * height)
+    rows = np.linspace(1.06, 0.94, height, dtype=np.float32)[:, None, None]
+    background[:horizon] = camera.wall
+    background[horizon:] = camera.ground
+    background *= rows
+    background.flags.writeable = False  # shared by all shots
+    return background
+
+
+def background(camera: Camera, conditions: Conditions, gap: float, height: int, width: int) -> FloatImage:
+    """(H, W, 3) in 0..255: plain at gap 0, a piece of a street at gap 1."""
+    plain = _plain(camera, height, width)
+    return plain if gap == 0 else (1 - gap) * plain + gap * _clutter(camera, conditions, height, width)
+
+
+def compose(
+    figure: tuple[FloatImage, FloatImage, FloatImage], camera: Camera, conditions: Conditions, gap: float
+) -> Pixels:
+    """Put a figure (colour, opacity, light; see `Canvas.finished`) before its background and take the picture.
+
+    Returns uint8 (H, W, 3).
+    """
+    colour, opacity, light = figure
+    height, width = colour.shape[:2]
+    shade = 1 + (0.45 + 0.55 * gap) * (light - 1)  # an engine's light is flat, a street's has shadows
+    behind = background(camera, conditions, gap, height, width)
+    scene = (1 - opacity) * behind + opacity * colour * shade
+    scene = _occlude(scene, behind, conditions, gap)
+    scene = _expose(scene, camera, conditions, gap)
+    scene = _soften(scene, conditions, gap)
+    noise = np.random.default_rng(conditions.noise_seed).standard_normal(scene.shape, dtype=np.float32)
+    scene += gap * (2 + 6 * conditions.noise) * noise
+    return np.clip(scene + 0.5, 0, 255).astype(np.uint8)
+
+
+def _occlude(scene: FloatImage, behind: FloatImage, conditions: Conditions, gap: float) -> FloatImage:
+    """Something in front, growing in from an edge with the gap: a wall, a pole, a parked car's bonnet."""
+    if conditions.occluder is None or gap == 0:
+        return scene
+    side, size, tone = conditions.occluder
+    height, width = scene.shape[:2]
+    share = gap * (0.08 + 0.17 * size)
+    colour = np.float32(40 + 150 * tone) * np.array([1.0, 0.97, 0.92], dtype=np.float32)
+    along = np.arange(height, dtype=np.float32) / height if side == 0 else np.arange(width, dtype=np.float32) / width
+    if side >= 0:
+        along = 1 - along
+    pixels = height if side == 0 else width
+    cover = np.clip((share - along) * pixels, 0, 1)  # the edge is soft over one pixel, so that it moves smoothly
+    cover = cover[:, None, None] if side == 0 else cover[None, :, None]
+    texture = 0.7 + behind[::-1, ::-1, :1] / 400  # of the background, turned round
+    return (1 - cover) * scene + cover * colour * texture
+
+
+def _expose(scene: FloatImage, camera: Camera, conditions: Conditions, gap: float) -> FloatImage:
+    """Brightness and colour cast of the camera, and low light in the street."""
+    brightness = 1 + (0.08 + 0.08 * gap) * camera.light + 0.08 * gap * conditions.light - 0.1 * gap
+    gains = brightness * (1 + (0.04 + 0.04 * gap) * np.array(camera.cast, dtype=np.float32))
+    haze = 14 * gap * max(0.0, -conditions.light)  # veiling glare lifts the blacks
+    return scene * gains.astype(np.float32) + np.float32(haze)
+
+
+def _soften(scene: FloatImage, conditions: Conditions, gap: float) -> FloatImage:
+    radius = gap * (0.1 + 0.4 * conditions.blur) * scene.shape[0] / 64
+    if radius == 0:
+        return scene
+    picture = Image.fromarray(np.clip(scene, 0, 255).astype(np.uint8))
+    return np.asarray(picture.filter(ImageFilter.GaussianBlur(radius)), dtype=np.float32)
+
+
+def to_jpeg(image: Pixels, conditions: Conditions, gap: float) -> bytes:
+    """The picture as its camera stores it: nearly without loss in an engine, squeezed in the street."""
+    quality = round(95 - gap * (15 + 30 * conditions.quality))
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    return file.getvalue()

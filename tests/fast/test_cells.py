@@ -1,0 +1,213 @@
+"""nasda.fast.cells: the clear cell's numbers, in float64, from the clear cell's state_dict."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nasda.bilevel import frozen_statistics
+from nasda.cells import SearchCell
+from nasda.devices import seeded
+from nasda.fast.cells import FastSearchCell, Mix, Quarters, Repeat, join_phases, split_phases
+from nasda.genotypes import PRIMITIVES, Space
+from nasda.networks import Supernet
+from nasda.search import Search
+from nasda.settings import ComputeSettings, Form, Order, SpaceSettings
+from tests.tasks import DATA, SEARCH, SPACE, make_task
+
+SPACES: list[Space] = ["plain", "reid"]
+FORMS: list[Form] = ["clear", "fast"]
+CHANNELS = 6
+
+
+def numbers(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def two_forms(space: Space, reduction: bool, after_reduction: bool, nodes: int = 3) -> tuple[SearchCell, SearchCell]:
+    """The same cell twice: clear, and fast with the clear one's `state_dict`."""
+    forms = []
+    for seed, cell in ((0, SearchCell), (1, FastSearchCell)):
+        with seeded(seed):
+            primitives = PRIMITIVES[space]
+            forms.append(
+                cell(nodes, primitives, (7, 5), CHANNELS, reduction=reduction, after_reduction=after_reduction).double()
+            )
+    clear, fast = forms
+    for name, buffer in clear.named_buffers():
+        if name.endswith("running_mean"):  # every edge remembers something else
+            buffer += numbers(*buffer.shape, seed=len(name))
+    fast.load_state_dict(clear.state_dict())
+    return clear, fast
+
+
+def run(cell: nn.Module, inputs: list[Tensor], weights: Tensor) -> dict[str, Tensor]:
+    """The output, and the gradients of a sum over it by inputs, weights and every parameter."""
+    leaves = {f"input {i}": x.clone().requires_grad_() for i, x in enumerate(inputs)}
+    leaves |= {"weights": weights.clone().requires_grad_(), **dict(cell.named_parameters())}
+    output = cell(leaves["input 0"], leaves["input 1"], leaves["weights"])
+    loss = (output * numbers(*output.shape, seed=9)).sum()
+    found = torch.autograd.grad(loss, list(leaves.values()))
+    return {"output": output.detach(), **dict(zip(leaves, found, strict=True))}
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], relative: float = 1e-12) -> None:
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        error = (found[name] - tensor).abs().max() / tensor.abs().max()
+        assert error <= relative, f"{name}: {error:.1e}"
+
+
+def inputs_of(batch: int, height: int, width: int, after_reduction: bool) -> list[Tensor]:
+    halved = (math.ceil(height / 2), math.ceil(width / 2)) if after_reduction else (height, width)
+    return [numbers(batch, 7, height, width, seed=1), numbers(batch, 5, *halved, seed=2)]
+
+
+def softmax_of(cell: SearchCell) -> Tensor:
+    return torch.softmax(numbers(len(cell.edges), len(cell.primitives), seed=3), dim=1)
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("reduction", [False, True], ids=["normal", "reduction"])
+@pytest.mark.parametrize("after_reduction", [False, True], ids=["", "after_reduction"])
+@pytest.mark.parametrize(("height", "width"), [(16, 8), (17, 9), (16, 9), (13, 8)])
+def test_outputs_gradients_and_statistics_are_the_clear_form_s(
+    space: Space, reduction: bool, after_reduction: bool, height: int, width: int
+) -> None:
+    clear, fast = two_forms(space, reduction, after_reduction)
+    inputs, weights = inputs_of(8, height, width, after_reduction), softmax_of(clear)
+    assert_same(run(fast, inputs, weights), run(clear, inputs, weights))
+    assert fast.state_dict().keys() == clear.state_dict().keys()
+    for name, value in clear.state_dict().items():
+        torch.testing.assert_close(fast.state_dict()[name], value, rtol=1e-12, atol=1e-13, msg=name)
+
+
+@pytest.mark.parametrize("reduction", [False, True])
+def test_a_batch_of_one_image(reduction: bool) -> None:
+    clear, fast = two_forms("plain", reduction, False, nodes=1)
+    inputs, weights = inputs_of(1, 16, 8, False), softmax_of(clear)
+    assert_same(run(fast, inputs, weights), run(clear, inputs, weights))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("space", SPACES)
+def test_evaluation_uses_the_running_statistics_of_each_edge(space: Space, batch: int) -> None:
+    clear, fast = two_forms(space, False, False)
+    inputs, weights = inputs_of(batch, 16, 8, False), softmax_of(clear)
+    assert_same(run(fast.eval(), inputs, weights), run(clear.eval(), inputs, weights))
+
+
+def test_one_image_has_no_batch_statistics_for_its_parts_in_either_form() -> None:
+    for cell in two_forms("reid", False, False):
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            run(cell, inputs_of(1, 16, 8, False), softmax_of(cell))
+
+
+def test_images_may_lie_in_memory_as_they_like() -> None:
+    clear, fast = two_forms("reid", True, True)
+    weights = softmax_of(clear)
+    inputs = [x.contiguous(memory_format=torch.channels_last) for x in inputs_of(4, 16, 8, True)]
+    assert_same(run(fast, inputs, weights), run(clear, inputs, weights))
+
+
+def test_frozen_statistics_stay_as_they_are() -> None:
+    _, fast = two_forms("reid", True, False)
+    before = {name: value.clone() for name, value in fast.state_dict().items()}
+    with frozen_statistics(fast):
+        run(fast, inputs_of(4, 16, 8, False), softmax_of(fast))
+    assert all(torch.equal(value, before[name]) for name, value in fast.state_dict().items())
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_a_whole_supernet(space: Space) -> None:
+    settings = SpaceSettings(space=space, channels=4, nodes=2, cells_per_block=2, stem_stride=1, embedding=8, dropout=0)
+    results = []
+    for form in FORMS:
+        network = Supernet(settings, 5, seed=0, form=form).double()
+        features, logits = network(numbers(16, 3, 48, 34, seed=1))
+        loss = features.square().sum() + F.cross_entropy(logits, torch.arange(16) % 5)
+        found = torch.autograd.grad(loss, list(network.parameters()))
+        names = [name for name, _ in network.named_parameters()]
+        results.append(
+            {"features": features.detach(), "logits": logits.detach(), **dict(zip(names, found, strict=True))}
+        )
+    clear, fast = results
+    # Eight cells of batch norms on top of one another magnify rounding; a single one is held to 1e-12 above.
+    assert_same(fast, clear, relative=1e-9)
+
+
+@pytest.mark.parametrize("order", ["first", "second"])
+def test_a_whole_search_finds_the_same_cells(tmp_path: Path, order: Order) -> None:
+    task = make_task(tmp_path)
+    settings = dataclasses.replace(SEARCH, order=order)
+    found = []
+    for form in FORMS:
+        samples = task.source.train, task.target.train
+        search = Search(*samples, SPACE, settings, DATA, ComputeSettings(form), seed=0, device=torch.device("cpu"))
+        search.network.double()
+        for batches in (search.weight_batches, search.alpha_batches):
+            batches.next = in_float64(batches.next)
+        rows = [search.epoch(epoch) for epoch in range(settings.epochs)]
+        found.append((search.network.alpha_values(), rows[-1]["genotype"]))
+    (clear_alphas, clear_genotype), (fast_alphas, fast_genotype) = found
+    assert fast_genotype == clear_genotype
+    for kind, alphas in clear_alphas.items():
+        torch.testing.assert_close(torch.tensor(fast_alphas[kind]), torch.tensor(alphas), rtol=0, atol=1e-9)
+
+
+def in_float64(batch: Callable[[], tuple[Tensor, Tensor]]) -> Callable[[], tuple[Tensor, Tensor]]:
+    def doubled() -> tuple[Tensor, Tensor]:
+        images, labels = batch()
+        return images.double(), labels
+
+    return doubled
+
+
+class TestPieces:
+    """The differentiable pieces, by finite differences, twice: whoever needs a Hessian may differentiate again."""
+
+    def test_phases(self) -> None:
+        x = numbers(2, 3, 6, 4).contiguous(memory_format=torch.channels_last)
+        assert torch.equal(join_phases(split_phases(x)), x)
+        assert torch.equal(split_phases(x)[2:4], x[:, :, ::2, 1::2])
+        kernel = numbers(3, 1, 3, 3, seed=1)
+        by_phases = join_phases(F.conv2d(split_phases(x), kernel, padding=1, groups=3))
+        torch.testing.assert_close(by_phases, F.conv2d(x, kernel, padding=2, dilation=2, groups=3))
+
+    @pytest.mark.parametrize(("height", "width"), [(4, 6), (5, 4), (3, 5), (1, 1)])
+    def test_quarters(self, height: int, width: int) -> None:
+        x = numbers(2, 3, height, width).requires_grad_()
+        even, odd = Quarters.apply(x)
+        padded = F.pad(x, (0, 1, 0, 1))
+        assert torch.equal(even, x[:, :, ::2, ::2])
+        assert torch.equal(odd, padded[:, :, 1::2, 1::2][:, :, : even.shape[2], : even.shape[3]])
+        assert torch.autograd.gradcheck(Quarters.apply, x)
+        assert torch.autograd.gradgradcheck(Quarters.apply, x)
+
+    def test_repeat(self) -> None:
+        x = numbers(2, 3, 4, 2).requires_grad_()
+        assert torch.equal(Repeat.apply(x, 3), x.repeat(1, 3, 1, 1))
+        assert torch.autograd.gradcheck(lambda x: Repeat.apply(x, 3), x)
+        assert torch.autograd.gradgradcheck(lambda x: Repeat.apply(x, 3), x)
+
+    def test_mix_sums_the_gradient_of_bfloat16_terms_in_float32(self) -> None:
+        weight = torch.ones(1, requires_grad=True)
+        zeros, ones = torch.zeros(1, 3, 401, 1).bfloat16(), torch.ones(1, 3, 401, 1).bfloat16()
+        (gradient,) = torch.autograd.grad(Mix.apply(weight, 1, zeros, ones).sum(), weight)
+        assert gradient.item() == 1203  # which bfloat16 would round to 1200
+
+    @pytest.mark.parametrize("plain", [1, 2])
+    def test_mix(self, plain: int) -> None:
+        weights = numbers(2).requires_grad_()
+        terms = [numbers(2, 3, 4, 2, seed=seed).requires_grad_() for seed in range(plain + 2)]
+        expected = sum(terms[:plain]) + weights[0] * terms[plain] + weights[1] * terms[plain + 1]
+        torch.testing.assert_close(Mix.apply(weights, plain, *terms), expected)
+        assert torch.autograd.gradcheck(lambda weights, *terms: Mix.apply(weights, plain, *terms), (weights, *terms))
+        assert torch.autograd.gradgradcheck(
+            lambda weights, *terms: Mix.apply(weights, plain, *terms), (weights, *terms)
+        )

@@ -1,0 +1,97 @@
+"""nasda.study: one table a gap, and nothing run twice that has not seen the target."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from nasda.errors import NasdaError
+from nasda.pictures.plots import score_over_gap
+from nasda.settings import ToySettings
+from nasda.study.gaps import STUDY_ROWS, curves, gap_study, markdown, root_of
+from nasda.study.table import ROWS, Table, rows_named
+from nasda.toy.make import drawn_with, make_toy
+from tests.study.test_table import CPU, QUICK
+from tests.tasks import DATA
+
+TOY = ToySettings(source_identities=6, target_identities=6, test_identities=4, images_per_camera=1)
+SETTINGS = dataclasses.replace(QUICK, toy=TOY)
+SEARCHED = rows_named(["NAS (S)", "NAS (S+R)"], STUDY_ROWS)
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[float, Table]]:
+    folder = tmp_path_factory.mktemp("study")
+    tables = gap_study(
+        folder / "out", folder / "data" / "toy", "person", SETTINGS, [0, 1], [0], rows=SEARCHED, device=CPU
+    )
+    return folder, tables
+
+
+def test_what_has_not_seen_the_target_is_one_run_for_all_gaps(studied: tuple[Path, dict[float, Table]]) -> None:
+    folder, tables = studied
+    searches = [json.loads(path.read_text()) for path in (folder / "out" / "runs").glob("search-*/config.json")]
+    assert sorted(config["search"]["mode"] for config in searches) == ["S", "S+R", "S+R"]
+    of_s = [tables[gap].scores["NAS (S)"][0] for gap in (0, 1)]
+    assert of_s[0]["cell"] == of_s[1]["cell"]
+    assert of_s[0]["mAP"] != of_s[1]["mAP"]  # the same network, tested on two targets
+
+
+def test_the_source_is_drawn_alike_at_every_gap(studied: tuple[Path, dict[float, Table]]) -> None:
+    """What the sharing rests on, byte by byte; and that it ends where the images are others."""
+    folder, _ = studied
+    near, far = (root_of(folder / "data" / "toy", gap) for gap in (0, 1))
+    images = {root: {p.relative_to(root): p.read_bytes() for p in root.rglob("*.jpg")} for root in (near, far)}
+    for name in images[near]:
+        same = images[near][name] == images[far][name]
+        assert same == name.parts[0].startswith("PersonX"), name
+    source, target = "PersonX", "Market-1501-v15.09.15"
+    assert drawn_with(near / source, "source") == drawn_with(far / source, "source")
+    assert drawn_with(near / target, "target") != drawn_with(far / target, "target")
+
+
+@pytest.mark.parametrize("change", [{"source_identities": 7}, {"world": 1}, {"images_per_camera": 2}])
+def test_another_source_is_another_run(
+    studied: tuple[Path, dict[float, Table]], tmp_path: Path, change: dict[str, int]
+) -> None:
+    near = root_of(studied[0] / "data" / "toy", 0) / "PersonX"
+    other = dataclasses.replace(TOY, **change)  # type: ignore[arg-type]
+    make_toy(tmp_path, "person", height=DATA.height, width=DATA.width, settings=other)
+    assert drawn_with(tmp_path / "PersonX", "source") != drawn_with(near, "source")
+
+
+def test_curves_and_their_plot(studied: tuple[Path, dict[float, Table]]) -> None:
+    folder, tables = studied
+    rows = curves(tables)
+    assert {gap: len(found) for gap, found in rows["NAS (S)"].items()} == {0: 1, 1: 1}
+    axes = score_over_gap(rows).axes[0]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert sorted(labels) == sorted(rows)
+    written = json.loads((folder / "out" / "study.json").read_text())
+    assert written["1"]["rows"]["NAS (S)"][0]["mAP"] == tables[1].scores["NAS (S)"][0]["mAP"]
+    with pytest.raises(NasdaError, match="at least one row"):
+        score_over_gap({})
+
+
+def test_the_study_in_words(studied: tuple[Path, dict[float, Table]]) -> None:
+    folder, tables = studied
+    written = (folder / "out" / "study.md").read_text()
+    of_s = [f"{100 * tables[gap].scores['NAS (S)'][0]['mAP']:.1f}" for gap in (0, 1)]
+    line = next(line for line in written.splitlines() if line.startswith("| NAS (S) "))
+    assert [cell.strip() for cell in line.strip("|").split("|")] == ["NAS (S)", *of_s]
+
+
+def test_a_study_over_seeds_gives_spread_and_paired_tests() -> None:
+    rows = {"NAS (S)": (0.2, 0.4), "NAS (S+R)": (0.1, 0.2)}
+    table = Table("person", [0, 1], {n: [{"seed": s, "mAP": v} for s, v in enumerate(m)] for n, m in rows.items()})
+    written = markdown({"1": table.to_dict()})
+    assert "30.0 ± 14.1" in written
+    assert "gap 1: NAS (S+R) against NAS (S): mAP -15.0 points, above in 0 of 2 seeds, p = 0.5" in written
+
+
+def test_rows_by_name() -> None:
+    assert rows_named([], ROWS) == ROWS
+    assert [row.name for row in SEARCHED] == ["NAS (S)", "NAS (S+R)"]
+    with pytest.raises(NasdaError, match=r"--only NAS: expected rows among 'NAS \(S\)'"):
+        rows_named(["NAS"], ROWS)

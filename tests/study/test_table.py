@@ -1,0 +1,242 @@
+"""nasda.study.table: rows under one recipe, kept by configuration, tested in pairs."""
+
+import contextlib
+import csv
+import dataclasses
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models import resnet50
+
+from nasda.data.task import Task, load_task
+from nasda.errors import NasdaError
+from nasda.settings import Profile, SPGANSettings, ToySettings
+from nasda.study import table as tables
+from nasda.study.table import PRETRAINED_ROWS, ROWS, Row, Table, lines_of, make_table, markdown, paired, terminal
+from nasda.toy.make import make_toy
+from tests.tasks import DATA, SEARCH, SPACE, TRAIN, make_task
+
+CPU = torch.device("cpu")
+QUICK = Profile(
+    space=SPACE,
+    search=dataclasses.replace(SEARCH, epochs=1),
+    train=dataclasses.replace(TRAIN, epochs=1, steps=1),
+    data=DATA,
+    toy=ToySettings(),
+    spgan=SPGANSettings(epochs=1, steps=1, batch_size=2, channels=2, blocks=1),
+)
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    """The built-in data: SPGAN writes its translation in a real data set's layout."""
+    folder = tmp_path_factory.mktemp("task")
+    settings = ToySettings(source_identities=6, target_identities=6, test_identities=4, images_per_camera=1)
+    make_toy(folder, "person", height=DATA.height, width=DATA.width, settings=settings)
+    return load_task("person", folder)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, task: Task) -> tuple[Path, Table]:
+    out = tmp_path_factory.mktemp("table")
+    return out, make_table(out, task, QUICK, [0, 1], random_cells=2, device=CPU)
+
+
+def without_times(table: Table) -> Any:
+    rows = {
+        name: [{k: v for k, v in scores.items() if not k.endswith("seconds")} for scores in found]
+        for name, found in table.scores.items()
+    }
+    return rows, table.failures
+
+
+def test_every_row_has_every_seed(made: tuple[Path, Table]) -> None:
+    _, table = made
+    seeds = {name: [scores["seed"] for scores in found] for name, found in table.scores.items()}
+    assert seeds == {
+        **{row.name: [0, 0, 1, 1] if row.architecture == "random" else [0, 1] for row in ROWS},
+        "floor: random": [0, 1],
+        "floor: colour histogram": [0, 1],
+    }
+    cells = [scores["cell"] for scores in table.scores["random cells"]]
+    assert all(a != b for a, b in itertools.combinations(cells, 2))
+    assert {scores["cell"] for scores in table.scores["ResNet-50 (S)"]} == {"resnet50"}
+    assert not table.failures
+
+
+def test_all_rows_are_trained_alike(made: tuple[Path, Table]) -> None:
+    out, _ = made
+    configs = [json.loads(path.read_text()) for path in (out / "runs").glob("train-*/config.json")]
+    assert (
+        len(configs) == len(list((out / "runs").glob("test-*"))) == 2 * (2 + 2 + 2)
+    )  # cells found, cells drawn, ResNet-50
+    for config in configs:
+        assert config["train"] == dataclasses.asdict(QUICK.train)
+        assert config["weights"] is None
+
+
+def test_the_same_command_again_finds_everything_done(
+    made: tuple[Path, Table], task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, table = made
+    monkeypatch.setattr(tables, "run_training", None)  # whoever calls it, fails
+    again = make_table(out, task, QUICK, [0, 1], random_cells=2, device=CPU)
+    assert again == table
+
+
+def test_another_table_uses_what_it_shares(made: tuple[Path, Table], task: Task, tmp_path: Path) -> None:
+    out = shutil.copytree(made[0], tmp_path / "copy")
+    before = len(list((out / "runs").glob("train-*")))
+    longer = dataclasses.replace(QUICK, train=dataclasses.replace(QUICK.train, epochs=2))
+    make_table(out, task, longer, [0], rows=ROWS[:1], device=CPU)
+    assert len(list((out / "runs").glob("train-*"))) == before + 1
+    assert len(list((out / "runs").glob("search-*"))) == 4  # S and S+R, two seeds: as before
+
+
+def test_a_row_that_fails_leaves_the_others(
+    tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch, made: tuple[Path, Table]
+) -> None:
+    search = tables.run_search
+
+    def fails_once(folder: Any, task: Task, space: Any, settings: Any, *others: Any, **options: Any) -> Any:
+        if settings.mode == "S":
+            raise NasdaError("the disk is full\nand more")
+        return search(folder, task, space, settings, *others, **options)
+
+    monkeypatch.setattr(tables, "run_search", fails_once)
+    table = make_table(tmp_path, task, QUICK, [0], rows=ROWS[:3], device=CPU)
+    assert table.failures == {"NAS (S), seed 0": "the disk is full"}
+    assert {"NAS (S+R)", "random cells"} < table.scores.keys()
+    assert "NAS (S), seed 0 failed: the disk is full" in markdown(table)
+    assert "NAS (S), seed 0 failed: the disk is full" in terminal(table)
+    monkeypatch.undo()
+    mended = make_table(tmp_path, task, QUICK, [0], rows=ROWS[:3], device=CPU)
+    assert not mended.failures
+    expected = without_times(made[1])[0]
+    assert without_times(mended)[0]["NAS (S)"] == expected["NAS (S)"][:1]
+
+
+def test_what_is_written(made: tuple[Path, Table]) -> None:
+    out, table = made
+    assert json.loads((out / "table.json").read_text())["rows"] == json.loads(json.dumps(table.scores))
+    assert (out / "table.md").read_text().strip() == markdown(table)
+    with open(out / "table.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sum(map(len, table.scores.values()))
+    assert float(rows[0]["mAP"]) == table.scores[rows[0]["row"]][0]["mAP"]
+
+
+def test_the_paper_s_figures_stand_beside_ours_with_their_notes(made: tuple[Path, Table]) -> None:
+    header, lines = lines_of(made[1])
+    of = {line[0]: line for line in lines}
+    assert header[-3:] == ["paper: mAP", "rank-1", "rank-5"]
+    assert of["NAS (S+R)"][-3:] == ["16.48 [a]", "34.98", "56.00"]
+    assert of["ResNet-50 (S)"][-3:] == ["14.19 [b, c]", "26.53", ""]
+    assert of["random cells"][-3:] == ["", "", ""]
+    assert "VisDA-2020" in markdown(made[1])
+    assert "VehicleX" not in markdown(made[1])  # a note of the other task
+
+
+def table_of(**mAP: list[float]) -> Table:
+    return Table(
+        "person",
+        list(range(10)),
+        {name: [{"seed": i, "mAP": v} for i, v in enumerate(values)] for name, values in mAP.items()},
+    )
+
+
+def test_the_paired_test_by_brute_force() -> None:
+    """All 2^n ways of swapping the two rows within seeds, counted."""
+    random = np.random.default_rng(0)
+    for _ in range(5):
+        a, b = random.uniform(size=(2, 6))
+        found = paired(table_of(a=a.tolist(), b=b.tolist()), "a", "b")
+        assert found is not None
+        signs = np.array(list(itertools.product([1, -1], repeat=6)))
+        means = (signs * (a - b)).mean(axis=1)
+        assert found["p"] == pytest.approx(np.mean(np.abs(means) >= abs((a - b).mean()) - 1e-12))
+        assert found["mean_difference"] == pytest.approx((a - b).mean())
+        assert found["above"] == int((a > b).sum())
+
+
+def test_a_seed_is_one_observation_however_many_cells_were_drawn_with_it() -> None:
+    table = Table("person", [0, 1], {"a": [{"seed": s, "mAP": 0.5} for s in (0, 1)]})
+    table.scores["b"] = [{"seed": s, "mAP": m} for s, m in ((0, 0.1), (0, 0.3), (1, 0.2), (1, 0.2))]
+    found = paired(table, "a", "b")
+    assert found is not None
+    assert found["seeds"] == 2
+    assert found["mean_difference"] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("rows", [{}, {"a": [0.1]}, {"a": [0.1], "b": [0.2]}])
+def test_one_seed_proves_nothing(rows: dict[str, list[float]]) -> None:
+    assert paired(table_of(**rows), "a", "b") is None
+
+
+def test_rows_of_another_data_set_are_other_runs(tmp_path: Path, task: Task) -> None:
+    other = make_task(tmp_path / "elsewhere")
+    only = [Row("random cells", "random")]
+    for of_task in (task, other):
+        make_table(tmp_path, of_task, QUICK, [0], rows=only, device=CPU)
+    assert len(list((tmp_path / "runs").glob("train-*"))) == 2
+
+
+def test_several_processes_give_the_same_table(made: tuple[Path, Table], task: Task, tmp_path: Path) -> None:
+    together = make_table(tmp_path, task, QUICK, [0, 1], random_cells=2, jobs=2, device=CPU)
+    assert without_times(together) == without_times(made[1])
+
+
+def test_a_row_that_begins_with_given_weights_says_so(tmp_path: Path, task: Task) -> None:
+    missing = make_table(
+        tmp_path, task, QUICK, [0], rows=PRETRAINED_ROWS[:1], weights=str(tmp_path / "no.pth"), device=CPU
+    )
+    assert "no.pth" in missing.failures["ResNet-50, from ImageNet (S), seed 0"]
+    torch.save(resnet50().state_dict(), tmp_path / "resnet50.pth")
+    table = make_table(
+        tmp_path, task, QUICK, [0], rows=PRETRAINED_ROWS[:1], weights=str(tmp_path / "resnet50.pth"), device=CPU
+    )
+    printed = {line[0]: line[-3:] for line in lines_of(table)[1]}
+    assert printed["ResNet-50, from ImageNet (S)"] == ["14.19 [b, c]", "26.53", ""]
+    (config,) = (json.loads(path.read_text()) for path in (tmp_path / "runs").glob("train-*/config.json"))
+    assert config["weights"] == str(tmp_path / "resnet50.pth")
+    from_nothing = make_table(tmp_path, task, QUICK, [0], rows=[ROWS[3]], device=CPU)
+    assert from_nothing.scores["ResNet-50 (S)"] != table.scores["ResNet-50, from ImageNet (S)"]
+
+
+@pytest.mark.timeout(600)
+def test_killed_at_any_moment_the_same_command_gives_the_same_table(tmp_path: Path, task: Task) -> None:
+    """The command itself, SIGKILL, without warning, workers and all; three moments, then left alone."""
+    moments = np.random.default_rng(0).uniform(4, 16, 3)
+    for moment in moments:
+        process = table_command(task, tmp_path / "killed")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(moment)
+        process.kill()
+        process.wait()
+    for out in ("killed", "whole"):
+        assert table_command(task, tmp_path / out).wait(300) == 0
+    killed, whole = (json.loads((tmp_path / out / "table.json").read_text()) for out in ("killed", "whole"))
+    assert without_times(Table("person", [0], killed["rows"])) == without_times(Table("person", [0], whole["rows"]))
+    assert len(whole["rows"]) == len(ROWS) + 2
+
+
+def table_command(task: Task, out: Path) -> "subprocess.Popen[bytes]":
+    """`nasda table` on a small scale, as a process of its own."""
+    sizes = {"search": SEARCH, "train": TRAIN, "data": DATA, "space": SPACE, "spgan": QUICK.spgan}
+    changed = {"search": {"epochs": 2, "steps": 1}, "train": {"epochs": 2, "steps": 1}}
+    options = []
+    for group, settings in sizes.items():
+        for name, value in (dataclasses.asdict(settings) | changed.get(group, {})).items():
+            if value is not None and not isinstance(value, bool):
+                options += [f"--{group}.{name.replace('_', '-')}", str(value)]
+    root = task.source.root.parent
+    command = [sys.executable, "-m", "nasda.cli", "table", "--data-root", str(root), "--out", str(out), "--seeds", "1"]
+    return subprocess.Popen([*command, "--jobs", "2", "--device", "cpu", *options], stdout=subprocess.DEVNULL)
