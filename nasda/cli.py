@@ -32,6 +32,7 @@ from nasda.settings import (
     TaskName,
     ToySettings,
     TrainSettings,
+    changed,
     check_settings,
     profile,
 )
@@ -72,6 +73,13 @@ class Common:
         task = load_task(self.task, self.data_root)
         require_sound(task)
         return task
+
+    @property
+    def settings(self) -> Profile:
+        """The profile, with what this subcommand was given."""
+        groups = [field.name for field in dataclasses.fields(Profile)]
+        given = {group: getattr(self, group) for group in groups if hasattr(self, group)}
+        return dataclasses.replace(profile(self.profile, self.task), **given)
 
     @property
     def experiment(self) -> "Experiment":
@@ -168,16 +176,7 @@ class Search(OnDevice):
         from nasda.search import run_search
 
         folder = self.experiment.search
-        genotype = run_search(
-            folder,
-            self.load_task(),
-            self.space,
-            self.search,
-            self.data,
-            self.compute,
-            seed=self.seed,
-            device=self.chosen_device,
-        )
+        genotype = run_search(folder, self.load_task(), self.settings, seed=self.seed, device=self.chosen_device)
         print(f"found: {genotype.to_json()}")
         print(f"run: {folder.path}")
 
@@ -223,9 +222,7 @@ class Translate(OnDevice):
 
         task, experiment, device = self.load_task(), self.experiment, self.chosen_device
         watch = watch_translation(experiment.pictures, task, self.data, seed=self.seed, device=device)
-        generator = run_spgan(
-            experiment.spgan, task, self.spgan, self.data, seed=self.seed, device=device, after_epoch=watch
-        )
+        generator = run_spgan(experiment.spgan, task, self.settings, seed=self.seed, device=device, after_epoch=watch)
         dataset = write_translation(experiment.translated, task.source, generator, self.data, device=device)
         translated = with_translated_source(task, experiment.translated).source.train
         distances = distances_to_target(task, translated, self.data)
@@ -266,17 +263,9 @@ class Train(OnDevice):
         if self.translated:
             task = with_translated_source(task, self.experiment.translated)
         folder = self.experiment.training(self.architecture, self.train.train_on, translated=self.translated)
+        settings = changed(self.settings, compute={"precision": self.precision})
         run_training(
-            folder,
-            task,
-            architecture,
-            self.space,
-            self.train,
-            self.data,
-            seed=self.seed,
-            device=self.chosen_device,
-            weights=self.weights,
-            precision=self.precision,
+            folder, task, architecture, settings, seed=self.seed, device=self.chosen_device, weights=self.weights
         )
         print(f"run: {folder.path}")
 
@@ -324,12 +313,6 @@ class OverSeeds(OnDevice):
     compute: ComputeSettings = ComputeSettings()
     seeds: int = 3
     """How many seeds, counted from --seed."""
-
-    @property
-    def settings(self) -> Profile:
-        groups = [field.name for field in dataclasses.fields(Profile)]
-        given = {group: getattr(self, group) for group in groups if hasattr(self, group)}
-        return dataclasses.replace(profile(self.profile, self.task), **given)
 
     @property
     def all_seeds(self) -> range:

@@ -21,7 +21,7 @@ from nasda.genotypes import CELL_KINDS, Genotype, entropy, skip_count
 from nasda.losses import retrieval_loss, triplet_loss
 from nasda.networks import EmbeddingHead, Supernet, count_cost
 from nasda.runs import RunFolder, as_config, finite, run_epochs
-from nasda.settings import ComputeSettings, DataSettings, SearchSettings, SpaceSettings, check_settings
+from nasda.settings import ComputeSettings, Profile, SearchSettings, check_settings
 
 
 def split_for_search(task: Task, settings: SearchSettings, seed: int) -> tuple[list[Sample], list[Sample]]:
@@ -54,15 +54,13 @@ class Search:
         self,
         weight_samples: Sequence[Sample],
         alpha_samples: Sequence[Sample],
-        space: SpaceSettings,
-        settings: SearchSettings,
-        data: DataSettings,
-        compute: ComputeSettings = ComputeSettings(),
+        profile: Profile,
         *,
         seed: int,
         device: torch.device,
     ) -> None:
-        self.settings, self.compute, self.seed, self.device = settings, compute, seed, device
+        settings, data = profile.search, profile.data
+        self.settings, self.compute, self.seed, self.device = settings, profile.compute, seed, device
         self.weight_batches = Batches(
             weight_samples, data, settings.identities, settings.images, seed=seed, device=device, augmented=True
         )
@@ -81,7 +79,8 @@ class Search:
         self.weight_batches.check_triplets()
         if not settings.literal:
             self.alpha_batches.check_triplets()
-        self.network = Supernet(space, self.weight_batches.classes, seed=seed, form=compute.form).to(device)
+        space, form = profile.space, profile.compute.form
+        self.network = Supernet(space, self.weight_batches.classes, seed=seed, form=form).to(device)
         self.alpha_head = None
         if settings.alpha_loss == "retrieval":
             with seeded(seed, 1):
@@ -110,7 +109,7 @@ class Search:
             ),
             order=settings.order,
             extra_optimizer=None if self.alpha_head is None else sgd(list(self.alpha_head.parameters())),
-            differentiate=differentiation(self.network, compute, device),
+            differentiate=differentiation(self.network, profile.compute, device),
         )
 
     def features(self, images: Tensor) -> Tensor:
@@ -203,32 +202,21 @@ def describe(row: dict[str, Any]) -> str:
     )
 
 
-def run_search(
-    folder: RunFolder,
-    task: Task,
-    space: SpaceSettings,
-    settings: SearchSettings,
-    data: DataSettings,
-    compute: ComputeSettings = ComputeSettings(),
-    *,
-    seed: int,
-    device: torch.device,
-) -> Genotype:
+def run_search(folder: RunFolder, task: Task, profile: Profile, *, seed: int, device: torch.device) -> Genotype:
     """Search for the cells of `task` in `folder`, from the start or from where an earlier call was cut off.
 
     Leaves config.json, log.jsonl, checkpoint.pt and genotype.json there; returns the genotype. Raises `NasdaError` on
     settings that make no sense, and when the folder was begun with others.
     """
-    check_settings(space, settings, data)
-    weight_samples, alpha_samples = split_for_search(task, settings, seed)
-    search = Search(weight_samples, alpha_samples, space, settings, data, compute, seed=seed, device=device)
+    parts = {"space": profile.space, "search": profile.search, "data": profile.data, "compute": profile.compute}
+    check_settings(*parts.values())
+    search = Search(*split_for_search(task, profile.search, seed), profile, seed=seed, device=device)
     for notice in (search.weight_batches.sampler.notice, search.alpha_batches.sampler.notice):
         if notice:
             tqdm.write(notice)
-    tqdm.write(f"supernet: {count_cost(search.network, data.height, data.width)}")
-    parts = {"space": space, "search": settings, "data": data, "compute": compute}
+    tqdm.write(f"supernet: {count_cost(search.network, profile.data.height, profile.data.width)}")
     folder.begin(as_config(kind="search", task=task.name, seed=seed, **parts))
-    run_epochs(folder, search, settings.epochs, describe)
+    run_epochs(folder, search, profile.search.epochs, describe)
     genotype = search.network.genotype()
     genotype.save(folder.genotype)
     return genotype

@@ -5,6 +5,7 @@ A profile is only a starting point; the `nasda` command turns every field below 
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -201,13 +202,13 @@ class ComputeSettings:
 
 @dataclass(frozen=True)
 class Profile:
-    """All settings together, for one task."""
+    """All settings together, for one task. A run takes one of these and a seed."""
 
-    space: SpaceSettings
-    search: SearchSettings
-    train: TrainSettings
-    data: DataSettings
-    toy: ToySettings
+    space: SpaceSettings = SpaceSettings()
+    search: SearchSettings = SearchSettings()
+    train: TrainSettings = TrainSettings()
+    data: DataSettings = DataSettings()
+    toy: ToySettings = ToySettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     compute: ComputeSettings = ComputeSettings()
     spgan: SPGANSettings = SPGANSettings()
@@ -237,21 +238,21 @@ _PROFILES: dict[ProfileName, Profile] = {
         space=SpaceSettings(channels=16),
         search=SearchSettings(epochs=30, weights_lr=0.05),
         train=TrainSettings(epochs=60),
-        data=DataSettings(),
         toy=ToySettings(source_identities=300, target_identities=300, test_identities=150),
         compute=_ON_GPU,
         spgan=SPGANSettings(epochs=6, batch_size=4, channels=32, blocks=6),
     ),
-    "paper": Profile(
-        space=SpaceSettings(),
-        search=SearchSettings(),
-        train=TrainSettings(),
-        data=DataSettings(),
+    "paper": Profile(  # §3.3: every other setting's default is the paper's
         toy=ToySettings(source_identities=410, target_identities=751, test_identities=750),
         compute=_ON_GPU,
-        spgan=SPGANSettings(),
     ),
 }
+
+
+def changed(settings: Profile, **groups: Mapping[str, Any]) -> Profile:
+    """`settings` with some of them changed, for instance `changed(settings, search={"mode": "S"})`."""
+    parts = {group: dataclasses.replace(getattr(settings, group), **changes) for group, changes in groups.items()}
+    return dataclasses.replace(settings, **parts)
 
 
 def profile(name: ProfileName, task: TaskName) -> Profile:

@@ -17,7 +17,7 @@ from nasda.genotypes import Genotype
 from nasda.losses import retrieval_loss
 from nasda.networks import RESNET50, DerivedNetwork, ReIDNetwork, ResNet50, count_cost
 from nasda.runs import RunFolder, as_config, finite, run_epochs, taking_back
-from nasda.settings import DataSettings, Precision, SpaceSettings, TrainSettings, check_settings
+from nasda.settings import Profile, SpaceSettings, TrainSettings, check_settings
 
 Architecture = Genotype | None  # None is the ResNet-50 baseline
 
@@ -58,15 +58,15 @@ class Training:
         self,
         network: ReIDNetwork,
         batches: Batches,
-        settings: TrainSettings,
+        profile: Profile,
         *,
         seed: int,
         device: torch.device,
-        precision: Precision = "float32",
     ) -> None:
         batches.check_triplets()
+        settings = profile.train
         self.network, self.batches, self.settings, self.seed = network.to(device), batches, settings, seed
-        self.device, self.precision = device, precision
+        self.device, self.precision = device, profile.compute.precision
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), settings.lr, weight_decay=settings.decay, fused=device.type == "cuda"
         )
@@ -128,20 +128,18 @@ def run_training(
     folder: RunFolder,
     task: Task,
     architecture: Architecture,
-    space: SpaceSettings,
-    settings: TrainSettings,
-    data: DataSettings,
+    profile: Profile,
     *,
     seed: int,
     device: torch.device,
     weights: str | None = None,
-    precision: Precision = "float32",
 ) -> ReIDNetwork:
     """Train `architecture` on `task` in `folder`, from the start or from where an earlier call was cut off.
 
     Leaves config.json, log.jsonl, checkpoint.pt and, for a derived network, genotype.json there; returns the trained
     network on `device`. Raises `NasdaError` as `run_search` does.
     """
+    space, settings, data = profile.space, profile.train, profile.data
     check_settings(space, settings, data)
     samples = split_for_training(task, settings, seed)
     config = as_config(
@@ -154,14 +152,14 @@ def run_training(
         space=space,
         train=settings,
         data=data,
-        precision=precision,
+        precision=profile.compute.precision,
     )
     batches = Batches(samples, data, settings.identities, settings.images, seed=seed, device=device, augmented=True)
     if batches.sampler.notice:
         tqdm.write(batches.sampler.notice)
     network = make_network(architecture, space, batches.classes, seed=seed, weights=weights)
     tqdm.write(f"network: {count_cost(network, data.height, data.width)}")
-    training = Training(network, batches, settings, seed=seed, device=device, precision=precision)
+    training = Training(network, batches, profile, seed=seed, device=device)
     folder.begin(config)
     if architecture is not None:
         architecture.save(folder.genotype)

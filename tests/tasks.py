@@ -1,19 +1,26 @@
 """A task in miniature for the tests of whole runs: each identity a colour of its own, the target a little darker."""
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from nasda.data.domain import Domain, Sample
 from nasda.data.task import Task
-from nasda.settings import DataSettings, SearchSettings, SpaceSettings, TrainSettings
+from nasda.settings import DataSettings, Profile, SearchSettings, SpaceSettings, TrainSettings
 
 HEIGHT, WIDTH = 32, 16
 SPACE = SpaceSettings(channels=3, nodes=2, cells_per_block=1, stem_stride=1, embedding=16, dropout=0.2)
 DATA = DataSettings(height=HEIGHT, width=WIDTH, padding=2)
 SEARCH = SearchSettings(epochs=3, steps=2, identities=4, images=2, sample_images=2, weights_lr=0.05, alphas_lr=0.05)
 TRAIN = TrainSettings(epochs=3, steps=2, identities=4, images=2, lr=0.003)
+
+
+def profile_with(**groups: Any) -> Profile:
+    """The settings above, some of them replaced."""
+    return dataclasses.replace(Profile(space=SPACE, search=SEARCH, train=TRAIN, data=DATA), **groups)
 
 
 def make_split(folder: Path, pids: range, cameras: range, images: int, brightness: float) -> list[Sample]:

@@ -19,7 +19,7 @@ from nasda.genotypes import Genotype
 from nasda.runs import RunFolder
 from nasda.search import Search, run_search, split_for_search
 from nasda.settings import SearchSettings
-from tests.tasks import DATA, SEARCH, SPACE, make_task
+from tests.tasks import SEARCH, make_task, profile_with
 
 CPU = torch.device("cpu")
 
@@ -30,7 +30,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 
 
 def search(folder: Path, task: Task, settings: SearchSettings = SEARCH, seed: int = 0) -> RunFolder:
-    run_search(RunFolder(folder), task, SPACE, settings, DATA, seed=seed, device=CPU)
+    run_search(RunFolder(folder), task, profile_with(search=settings), seed=seed, device=CPU)
     return RunFolder(folder)
 
 
@@ -101,7 +101,13 @@ def test_at_unit_length_alpha_gains_nothing_by_making_features_small(task: Task,
     losses = {}
     for kind in ("triplet", "unit-triplet"):
         settings = dataclasses.replace(SEARCH, alpha_loss=kind, margin=0.0)
-        one = Search(weight_samples, alpha_samples, SPACE, settings, DATA, seed=0, device=torch.device("cpu"))
+        one = Search(
+            weight_samples,
+            alpha_samples,
+            profile_with(search=settings),
+            seed=0,
+            device=torch.device("cpu"),
+        )
         batch = one.alpha_batches.next()
         features = one.features
         at_scale = []

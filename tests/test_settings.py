@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
+from nasda import settings as settings_module
 from nasda.settings import (
     PROFILE_NAMES,
     TASK_NAMES,
@@ -26,7 +27,7 @@ from tests.data.test_reading import message_of
 
 
 def settings_classes() -> list[ast.ClassDef]:
-    tree = ast.parse(inspect.getsource(settings))
+    tree = ast.parse(inspect.getsource(settings_module))
     return [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name.endswith("Settings")]
 
 
@@ -127,7 +128,7 @@ def test_there_are_settings_to_document() -> None:
 @pytest.mark.parametrize("node", settings_classes(), ids=lambda node: node.name)
 def test_every_setting_says_what_it_is(node: ast.ClassDef) -> None:
     documented = fields_with_docstrings(node)
-    assert list(documented) == [field.name for field in dataclasses.fields(getattr(settings, node.name))]
+    assert list(documented) == [field.name for field in dataclasses.fields(getattr(settings_module, node.name))]
     for name, text in documented.items():
         assert len(text) > 10, name
         assert text.endswith("."), name

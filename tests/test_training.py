@@ -14,7 +14,7 @@ from nasda.genotypes import PRIMITIVES, random_genotype
 from nasda.runs import RunFolder
 from nasda.settings import TrainSettings
 from nasda.training import Architecture, Training, learning_rate, load_trained, run_training, split_for_training
-from tests.tasks import DATA, SPACE, TRAIN, make_task
+from tests.tasks import DATA, SPACE, TRAIN, make_task, profile_with
 
 CPU = torch.device("cpu")
 GENOTYPE = random_genotype(SPACE.nodes, PRIMITIVES["reid"], seed=0)
@@ -28,7 +28,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 def train(
     folder: Path, task: Task, settings: TrainSettings = TRAIN, architecture: Architecture = GENOTYPE
 ) -> torch.nn.Module:
-    return run_training(RunFolder(folder), task, architecture, SPACE, settings, DATA, seed=0, device=CPU)
+    return run_training(RunFolder(folder), task, architecture, profile_with(train=settings), seed=0, device=CPU)
 
 
 def test_the_source_alone_is_learnt_on_unless_something_else_is_asked_for(task: Task) -> None:

@@ -1,6 +1,5 @@
 """Notebook 03: a small network and its training with any of the losses, and what the losses see, as pictures."""
 
-import dataclasses
 import io
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -21,7 +20,7 @@ from nasda.networks import EmbeddingHead, ReIDNetwork
 from nasda.pictures.graphs import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
 from nasda.pictures.plots import Plot
 from nasda.runs import RunFolder, as_config, finite, run_epochs
-from nasda.settings import TrainSettings
+from nasda.settings import Profile, changed
 from nasda.training import Training
 
 EPOCHS = 8
@@ -84,14 +83,15 @@ def trained(course: Course, balance: float, seed: int, *, printed: bool = False)
     `printed` takes eq. 8 as the paper prints it. The run lies in a folder of its own among the experiment's: where
     there is one already it is read, or gone on with.
     """
-    settings = _recipe(course, balance)
+    chosen = _recipe(course, balance)
+    settings = chosen.train
     name = f"balance-{balance:.2f}{'-printed' if printed else ''}-seed{seed}"
     folder = RunFolder(course.experiment.path / "notebook-03" / name)
     data = course.settings.data
     train = course.task.target.train
     sizes = settings.identities, settings.images
     batches = Batches(train, data, *sizes, seed=seed, device=course.device, augmented=True, fewer_identities=True)
-    run = _Told(SmallNetwork(WIDTH, batches.classes, seed), batches, settings, seed=seed, device=course.device)
+    run = _Told(SmallNetwork(WIDTH, batches.classes, seed), batches, chosen, seed=seed, device=course.device)
     run.printed = printed
     folder.begin(
         as_config(kind="notebook-03", task=course.task.name, seed=seed, printed=printed, train=settings, data=data)
@@ -101,9 +101,9 @@ def trained(course: Course, balance: float, seed: int, *, printed: bool = False)
     return run.network.eval()
 
 
-def _recipe(course: Course, balance: float) -> TrainSettings:
+def _recipe(course: Course, balance: float) -> Profile:
     """The profile's recipe, in few epochs, with λ = `balance`."""
-    return dataclasses.replace(course.settings.train, train_on="target", epochs=EPOCHS, balance=balance)
+    return changed(course.settings, train={"train_on": "target", "epochs": EPOCHS, "balance": balance})
 
 
 # -------------------------------------------------------------------------------------------------------- pictures

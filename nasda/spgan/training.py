@@ -24,7 +24,7 @@ from nasda.data.task import Task
 from nasda.devices import seeded
 from nasda.errors import NasdaError
 from nasda.runs import RunFolder, as_config, finite, run_epochs, taking_back
-from nasda.settings import DataSettings, SPGANSettings, check_settings
+from nasda.settings import DataSettings, Profile, SPGANSettings, check_settings
 from nasda.spgan.networks import Discriminator, Generator, SiameseNet, Translators, to_range
 
 AfterEpoch = Callable[[int, Translators], None]
@@ -229,14 +229,14 @@ class SPGAN:
         self,
         source: Sequence[Sample],
         target: Sequence[Sample],
-        settings: SPGANSettings,
-        data: DataSettings,
+        profile: Profile,
         *,
         seed: int,
         device: torch.device,
         after_epoch: AfterEpoch | None = None,
     ) -> None:
         """`after_epoch` is called with the epoch, counted from 1, and the networks, before the epoch's checkpoint."""
+        settings, data = profile.spgan, profile.data
         self.settings, self.seed, self.after_epoch = settings, seed, after_epoch
         self.networks = make_translators(settings, data, seed=seed).to(device)
         self.source = Crops(source, data, settings.batch_size, seed=seed, device=device)
@@ -347,8 +347,7 @@ def describe(row: dict[str, Any]) -> str:
 def run_spgan(
     folder: RunFolder,
     task: Task,
-    settings: SPGANSettings,
-    data: DataSettings,
+    profile: Profile,
     *,
     seed: int,
     device: torch.device,
@@ -359,12 +358,11 @@ def run_spgan(
     Leaves config.json, log.jsonl and checkpoint.pt there; returns G, the generator from source to target, on `device`.
     Raises `NasdaError` as `run_search` does, and as `check_size` does.
     """
-    check_settings(settings, data)
-    spgan = SPGAN(
-        task.source.train, task.target.train, settings, data, seed=seed, device=device, after_epoch=after_epoch
-    )
-    folder.begin(as_config(kind="spgan", task=task.name, seed=seed, spgan=settings, data=data))
-    run_epochs(folder, spgan, settings.epochs, describe)
+    check_settings(profile.spgan, profile.data)
+    train = task.source.train, task.target.train
+    spgan = SPGAN(*train, profile, seed=seed, device=device, after_epoch=after_epoch)
+    folder.begin(as_config(kind="spgan", task=task.name, seed=seed, spgan=profile.spgan, data=profile.data))
+    run_epochs(folder, spgan, profile.spgan.epochs, describe)
     return spgan.networks.to_target
 
 

@@ -5,7 +5,6 @@ An experiment is the folder given as `--out`: `search/` and one `train…/` for 
 see.
 """
 
-import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from nasda.genotypes import NAMED, PRIMITIVES, Genotype, random_genotype
 from nasda.networks import RESNET50, count_cost
 from nasda.runs import RunFolder
 from nasda.search import run_search
-from nasda.settings import EvaluateSettings, Profile, SpaceSettings, TrainOn, check_settings
+from nasda.settings import EvaluateSettings, Profile, SpaceSettings, TrainOn, changed, check_settings
 from nasda.training import Architecture, load_trained, run_training
 
 SEARCHED, RANDOM = "searched", "random"
@@ -159,31 +158,12 @@ def domain_gap(
     begun = time.time()
     for seed in seeds:
         experiment = Experiment(out / f"seed{seed}")
-        genotype = run_search(
-            experiment.search,
-            task,
-            settings.space,
-            settings.search,
-            settings.data,
-            settings.compute,
-            seed=seed,
-            device=device,
-        )
+        genotype = run_search(experiment.search, task, settings, seed=seed, device=device)
         choices: dict[str, TrainOn] = {"cross-domain": "source", "in-domain": "target"}
         for row, train_on in choices.items():
             folder = experiment.training(train_on=train_on)
-            train = dataclasses.replace(settings.train, train_on=train_on)
-            run_training(
-                folder,
-                task,
-                genotype,
-                settings.space,
-                train,
-                settings.data,
-                seed=seed,
-                device=device,
-                precision=settings.compute.precision,
-            )
+            chosen = changed(settings, train={"train_on": train_on})
+            run_training(folder, task, genotype, chosen, seed=seed, device=device)
             scores = evaluate_runs([folder], task, settings.evaluate, seed=seed, device=device)
             rows[row].append(scores[folder.path.name])
         for name in GAP_ROWS[:2]:

@@ -35,7 +35,7 @@ from nasda.genotypes import PRIMITIVES, random_genotype
 from nasda.networks import RESNET50
 from nasda.runs import RunFolder, as_config
 from nasda.search import run_search
-from nasda.settings import Mode, Profile
+from nasda.settings import Mode, Profile, changed
 from nasda.spgan.dataset import with_translated_source, write_translation
 from nasda.spgan.training import run_spgan
 from nasda.study.experiments import evaluate_runs
@@ -258,15 +258,15 @@ def run_row(
     architecture: Architecture = None
     search_seconds = 0.0
     if row.mode is not None:
-        search = replace(settings.search, mode=row.mode)
         folder = search_folder(runs, task, settings, row.mode, seed)
-        architecture = run_search(folder, task, space, search, data, compute, seed=seed, device=device)
+        searching = changed(settings, search={"mode": row.mode})
+        architecture = run_search(folder, task, searching, seed=seed, device=device)
         search_seconds = _seconds(folder)
     elif row.architecture == "random":
         architecture = random_genotype(space.nodes, PRIMITIVES[space.space], seed=seed + 1000 * draw)
     if row.translated:
         folder = _folder(runs, "spgan", source | target, seed=seed, spgan=settings.spgan, data=data)
-        generator = run_spgan(folder, task, settings.spgan, data, seed=seed, device=device)
+        generator = run_spgan(folder, task, settings, seed=seed, device=device)
         write_translation(folder.path / "translated", task.source, generator, data, device=device)
         task = with_translated_source(task, folder.path / "translated")
         source |= {"translated by": folder.path.name}
@@ -285,18 +285,8 @@ def run_row(
     )
     tested = _folder(runs, "test", target, training=folder.path.name)
     if not tested.metrics.exists():
-        run_training(
-            folder,
-            task,
-            architecture,
-            space,
-            settings.train,
-            data,
-            seed=seed,
-            device=device,
-            weights=weights if row.pretrained else None,
-            precision=compute.precision,
-        )
+        begin_with = weights if row.pretrained else None
+        run_training(folder, task, architecture, settings, seed=seed, device=device, weights=begin_with)
         evaluate_runs([folder], task, settings.evaluate, seed=seed, device=device)
         write_json(tested.metrics, read_json(folder.metrics, "a run's scores"))
     metrics = read_json(tested.metrics, "a run's scores")

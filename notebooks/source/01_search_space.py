@@ -52,7 +52,7 @@ from nasda.pictures.plots import Plot
 from nasda.pictures.widgets import explore
 from nasda.runs import RunFolder
 from nasda.search import run_search
-from nasda.settings import profile
+from nasda.settings import changed, profile
 from nasda.training import run_training
 
 # %% tags=["parameters"]
@@ -402,20 +402,11 @@ except NasdaError as error:
 # %%
 GENOTYPE = NAMED["resnet-like"]
 lesson = course.experiment.path / "lesson-01"
-brief = dataclasses.replace(settings.train, epochs=10, steps=12)
+brief = changed(settings, train={"epochs": 10, "steps": 12})
 training = RunFolder(lesson / "resnet-like")
 classes = len(identities(course.task.source.train))
 with contextlib.redirect_stdout(io.StringIO()):  # a line an epoch; notebook 04 looks at such lines
-    trained = run_training(
-        training,
-        course.task,
-        GENOTYPE,
-        settings.space,
-        brief,
-        settings.data,
-        seed=course.seed,
-        device=course.device,
-    )
+    trained = run_training(training, course.task, GENOTYPE, brief, seed=course.seed, device=course.device)
 untrained = DerivedNetwork(GENOTYPE, settings.space, classes, seed=course.seed).to(course.device)
 losses = [row["loss"] for row in training.read_log("loss")]
 print(f"loss (eq. 9), mean of an epoch: {losses[0]:.2f} in the first, {losses[-1]:.2f} in the last")
@@ -608,18 +599,9 @@ graphs.show(upright(graphs.cell_graph(random_genotype(NODE_COUNT, SPACE, course.
 
 # %%
 searching = RunFolder(lesson / "search")
-short = dataclasses.replace(settings.search, epochs=2, steps=8)
+short = changed(settings, search={"epochs": 2, "steps": 8})
 with contextlib.redirect_stdout(io.StringIO()):
-    found = run_search(
-        searching,
-        course.task,
-        settings.space,
-        short,
-        settings.data,
-        settings.compute,
-        seed=course.seed,
-        device=course.device,
-    )
+    found = run_search(searching, course.task, short, seed=course.seed, device=course.device)
 alphas = searching.read_log("alphas")[-1]["alphas"]
 graphs.show(upright(graphs.cell_graph(found, "normal", alphas, PRIMITIVES[settings.space.space])))
 

@@ -675,16 +675,7 @@ check("02.5", slope_of_none)
 
 # %%
 experiment, space = course.experiment, settings.space
-genotype = run_search(
-    experiment.search,
-    course.task,
-    space,
-    settings.search,
-    settings.data,
-    settings.compute,
-    seed=SEED,
-    device=course.device,
-)
+genotype = run_search(experiment.search, course.task, settings, seed=SEED, device=course.device)
 history = experiment.search.read_log()
 
 # %%

@@ -51,7 +51,7 @@ from nasda.pictures.plots import Plot, search_curves
 from nasda.pictures.widgets import Live, explore
 from nasda.runs import RunFolder, as_config, run_epochs
 from nasda.search import Search, run_search, split_for_search
-from nasda.settings import ComputeSettings, profile
+from nasda.settings import ComputeSettings, changed, profile
 
 # %% [markdown]
 # ## Set-up
@@ -458,9 +458,9 @@ def smooth_problem(seed):
 
 def supernet_problem(seed):
     small, cpu = profile("tiny", "person"), torch.device("cpu")
-    chosen = replace(small.search, identities=4)
-    shares = split_for_search(course.task, chosen, seed)
-    search = Search(*shares, small.space, chosen, small.data, seed=seed, device=cpu)
+    small = changed(small, search={"identities": 4}, compute={"graphs": False})
+    shares = split_for_search(course.task, small.search, seed)
+    search = Search(*shares, small, seed=seed, device=cpu)
     for step in range(3):
         search.step(0, step)
     net, batches = search.network.double(), (search.weight_batches.next(), search.alpha_batches.next())
@@ -574,10 +574,8 @@ def algorithm_1(steps):
 
 # %%
 mine = algorithm_1(3)
-plain = ComputeSettings()  # float32, no recorded graphs
-library = Search(
-    for_weights, for_alphas, settings.space, settings.search, settings.data, plain, seed=SEED, device=course.device
-)
+plain = replace(settings, compute=ComputeSettings())  # float32, no recorded graphs
+library = Search(for_weights, for_alphas, plain, seed=SEED, device=course.device)
 library.network.train()
 for step in range(3):
     library.step(0, step)
@@ -597,11 +595,10 @@ assert apart == 0 if on_cpu else apart < 1e-2
 # %%
 def watched_search(course, mode, folder, kind=Search, live=None, **changes):
     """Search in `folder`, drawing into `live`; returns the log. What the folder holds already is not repeated."""
-    parts = course.settings
-    chosen = replace(parts.search, mode=mode, **changes)
-    shares = split_for_search(course.task, chosen, course.seed)
-    search = kind(*shares, parts.space, chosen, parts.data, parts.compute, seed=course.seed, device=course.device)
-    known = {"space": parts.space, "search": chosen, "data": parts.data, "compute": parts.compute}
+    parts = changed(course.settings, search={"mode": mode, **changes})
+    shares = split_for_search(course.task, parts.search, course.seed)
+    search = kind(*shares, parts, seed=course.seed, device=course.device)
+    known = {"space": parts.space, "search": parts.search, "data": parts.data, "compute": parts.compute}
     folder.begin(as_config(kind="search", task=course.task.name, seed=course.seed, **known))
 
     def watch(row):
@@ -609,7 +606,7 @@ def watched_search(course, mode, folder, kind=Search, live=None, **changes):
             live.show(search_curves(folder.read_log(), search.network.primitives))
         return f"epoch {row['epoch']}: loss of ω {row['loss_weights']:.3f}, of α {row['loss_alphas']:.3f}"
 
-    return run_epochs(folder, search, chosen.epochs, watch)
+    return run_epochs(folder, search, parts.search.epochs, watch)
 
 
 def folder_of(course, name):
@@ -641,8 +638,7 @@ just_run["S"] = watched_search(course, "S", folder_of(course, "search-S"))
 
 # %%
 begun = time.perf_counter()
-parts = (settings.space, settings.search, settings.data, settings.compute)
-genotype = run_search(watched, course.task, *parts, seed=SEED, device=course.device)
+genotype = run_search(watched, course.task, settings, seed=SEED, device=course.device)
 print(f"{time.perf_counter() - begun:.1f} s; the same cells: {genotype.to_dict() == just_run['S+R'][-1]['genotype']}")
 
 # %% [markdown]
@@ -654,12 +650,11 @@ print(f"{time.perf_counter() - begun:.1f} s; the same cells: {genotype.to_dict()
 # folder.
 
 # %%
-short = replace(settings.search, epochs=3, steps=2)
+short = changed(settings, search={"epochs": 3, "steps": 2})
 
 
 def new_search(kind=Search):
-    arguments = (settings.space, short, settings.data, settings.compute)
-    return kind(for_weights, for_alphas, *arguments, seed=SEED, device=course.device)
+    return kind(for_weights, for_alphas, short, seed=SEED, device=course.device)
 
 
 class Killed(Search):
@@ -671,7 +666,8 @@ class Killed(Search):
 
 def run(folder, kind=Search):
     try:
-        run_epochs(folder, new_search(kind), short.epochs, lambda row: f"{folder.path.name}: epoch {row['epoch']}")
+        epochs = short.search.epochs
+        run_epochs(folder, new_search(kind), epochs, lambda row: f"{folder.path.name}: epoch {row['epoch']}")
     except KeyboardInterrupt:
         print(f"{folder.path.name}: killed in the middle of an epoch")
 
@@ -804,9 +800,8 @@ check("04.4", (save, load))
 
 # %%
 def seconds_a_step(order, steps=2):
-    chosen = replace(settings.search, order=order)
-    arguments = (settings.space, chosen, settings.data, settings.compute)
-    search = Search(for_weights, for_alphas, *arguments, seed=SEED, device=course.device)
+    chosen = changed(settings, search={"order": order})
+    search = Search(for_weights, for_alphas, chosen, seed=SEED, device=course.device)
     seconds = []
     for step in range(steps + 1):
         begun = time.perf_counter()

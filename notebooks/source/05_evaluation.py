@@ -40,7 +40,6 @@
 import io
 import time
 from contextlib import redirect_stdout
-from dataclasses import replace
 from functools import cache
 from itertools import combinations
 
@@ -57,10 +56,11 @@ from nasda.data.colours import colour_histogram
 from nasda.data.domain import DISTRACTOR, JUNK
 from nasda.data.store import stored
 from nasda.data.task import table_of_counts
-from nasda.fast.ranking import positive_ranks
+from nasda.fast.ranking import positive_ranks, ranked_gallery
 from nasda.genotypes import PRIMITIVES, random_genotype
 from nasda.pictures import plots
 from nasda.pictures.widgets import explore
+from nasda.settings import changed
 from nasda.study.experiments import Experiment, results_columns, results_table
 from nasda.training import make_network, run_training
 
@@ -654,10 +654,10 @@ CELLS = {seed: random_genotype(SPACE.nodes, PRIMITIVES[SPACE.space], seed) for s
 def trained(train_on: str, seed: int) -> torch.nn.Module:
     """A network of random cells, trained here or found in its folder."""
     experiment = Experiment(course.experiment.path / "evaluation" / f"seed{seed}")
-    recipe = replace(settings.train, train_on=train_on, epochs=EPOCHS)
+    recipe = changed(settings, train={"train_on": train_on, "epochs": EPOCHS})
     with redirect_stdout(io.StringIO()):  # what it would print is in the folder's log.jsonl
-        parts = course.task, CELLS[seed], SPACE, recipe, settings.data
-        return run_training(experiment.training("random", train_on), *parts, seed=seed, device=course.device)
+        folder = experiment.training("random", train_on)
+        return run_training(folder, course.task, CELLS[seed], recipe, seed=seed, device=course.device)
 
 
 networks = {(where, seed): trained(where, seed) for where in ("source", "target") for seed in SEEDS}
@@ -778,7 +778,7 @@ for index, query in enumerate(shown):
     where = ("source", "target")[index % 2]
     network = networks[where, SEED]
     pair = [evaluation.extract(network, images) for images in (query_images, gallery_images)]
-    orders.append(evaluation.ranked_gallery(*pair, *ids, query=int(query), top=10))
+    orders.append(ranked_gallery(*pair, *ids, query=int(query), top=10))
     titles.append(f"id {q_pids[query]}\n{('cross-domain', 'in-domain')[index % 2]}")
 hits = [(g_pids[order] == q_pids[query]).tolist() for query, order in zip(shown, orders, strict=True)]
 lists = [order.tolist() for order in orders]

@@ -54,6 +54,7 @@ from nasda.pictures.plots import metrics_bars, score_over_gap
 from nasda.pictures.widgets import explore
 from nasda.runs import RunFolder
 from nasda.search import split_for_search
+from nasda.settings import changed
 from nasda.spgan.dataset import with_translated_source, write_translation
 from nasda.spgan.training import contrastive_loss, make_translators, run_spgan
 from nasda.study.gaps import curves, gap_study
@@ -170,11 +171,7 @@ print(f"(α of S learns on {len(of_s)} images too: held out from the source)")
 # much more.
 
 # %%
-quick = replace(
-    settings,
-    search=replace(settings.search, epochs=1, steps=2),
-    train=replace(settings.train, epochs=1, steps=6),
-)
+quick = changed(settings, search={"epochs": 1, "steps": 2}, train={"epochs": 1, "steps": 6})
 folder = course.experiment.path / "quick-table"
 cells, resnet, spgan_row = ROWS[:3], ROWS[3:4], ROWS[4]
 with redirect_stdout(io.StringIO()):  # a line for every epoch
@@ -209,7 +206,7 @@ metrics_bars(columns(made, "mAP", "rank1"))
 # favourite. Here are the cells of *NAS (S)* once more, same search, same seeds, more steps.
 
 # %%
-longer = replace(quick, train=replace(quick.train, epochs=4))
+longer = changed(quick, train={"epochs": 4})
 with redirect_stdout(io.StringIO()):
     favoured = make_table(folder / "cells", task, longer, [SEED, SEED + 1], rows=ROWS[:1], device=course.device)
 before, after = (lesson.points(lesson.by_seed(table, "NAS (S)")) for table in (made, favoured))
@@ -237,7 +234,7 @@ print(f"searching on the target, in the table above, by {of_search:+.1f}")
 RECOMPUTE = False  # True: run the study here, with TASK and PROFILE; at laptop this takes hours
 
 if RECOMPUTE:
-    own = replace(settings, search=replace(settings.search, epochs=8), train=replace(settings.train, epochs=20))
+    own = changed(settings, search={"epochs": 8}, train={"epochs": 20})
     where, given = course.experiment.path / "study", (course.data_root, TASK, own)
     study = gap_study(where / "all", *given, [0, 0.5, 1], range(5), random_cells=2, device=course.device)
     of_spgan = gap_study(where / "spgan", *given, [1], range(5), rows=[spgan_row], device=course.device)
@@ -602,7 +599,8 @@ for same in (True, False):
 # `nasda translate --profile laptop` does better, in minutes.
 
 # %%
-few = replace(settings.spgan, epochs=5, steps=14)
+shorter = changed(settings, spgan={"epochs": 5, "steps": 14})
+few = shorter.spgan
 spgan = RunFolder(course.experiment.path / "spgan-watched")
 size = settings.data.height, settings.data.width
 rng = np.random.default_rng(SEED)
@@ -611,7 +609,7 @@ pictures = [stored(side.train, *size)[some] for side, some in zip((task.source, 
 keep = lesson.keep_translations(spgan, *pictures, course.device)
 keep(0, make_translators(few, settings.data, seed=SEED).to(course.device))
 with redirect_stdout(io.StringIO()):
-    generator = run_spgan(spgan, task, few, settings.data, seed=SEED, device=course.device, after_epoch=keep)
+    generator = run_spgan(spgan, task, shorter, seed=SEED, device=course.device, after_epoch=keep)
 kept = lesson.kept_translations(spgan)
 distances = lesson.distances_over_epochs(kept)
 print(f"{few.epochs * few.steps} steps of {few.batch_size} images a domain; {len(kept[0]['x'])} images kept each epoch")

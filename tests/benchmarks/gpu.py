@@ -35,7 +35,16 @@ from nasda.evaluation import rank
 from nasda.losses import retrieval_loss, triplet_loss
 from nasda.networks import Supernet
 from nasda.search import Search
-from nasda.settings import ComputeSettings, DataSettings, Form, Precision, SearchSettings, SpaceSettings, profile
+from nasda.settings import (
+    ComputeSettings,
+    DataSettings,
+    Form,
+    Precision,
+    Profile,
+    SearchSettings,
+    SpaceSettings,
+    profile,
+)
 from tests import tasks
 
 PAPER = profile("paper", "person")
@@ -121,10 +130,12 @@ def step_seconds(
     try:
         search = Search(
             *samples,
-            replace(scale.space, space=space),  # type: ignore[arg-type]
-            replace(scale.search, order=order),  # type: ignore[arg-type]
-            scale.data,
-            compute,
+            Profile(
+                space=replace(scale.space, space=space),  # type: ignore[arg-type]
+                search=replace(scale.search, order=order),  # type: ignore[arg-type]
+                data=scale.data,
+                compute=compute,
+            ),
             seed=0,
             device=device,
         )

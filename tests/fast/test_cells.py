@@ -18,7 +18,7 @@ from nasda.genotypes import PRIMITIVES, Space
 from nasda.networks import Supernet
 from nasda.search import Search
 from nasda.settings import ComputeSettings, Form, Order, SpaceSettings
-from tests.tasks import DATA, SEARCH, SPACE, make_task
+from tests.tasks import SEARCH, make_task, profile_with
 
 SPACES: list[Space] = ["plain", "reid"]
 FORMS: list[Form] = ["clear", "fast"]
@@ -148,7 +148,12 @@ def test_a_whole_search_finds_the_same_cells(tmp_path: Path, order: Order) -> No
     found = []
     for form in FORMS:
         samples = task.source.train, task.target.train
-        search = Search(*samples, SPACE, settings, DATA, ComputeSettings(form), seed=0, device=torch.device("cpu"))
+        search = Search(
+            *samples,
+            profile_with(search=settings, compute=ComputeSettings(form)),
+            seed=0,
+            device=torch.device("cpu"),
+        )
         search.network.double()
         for batches in (search.weight_batches, search.alpha_batches):
             batches.next = in_float64(batches.next)

@@ -18,7 +18,7 @@ from nasda.runs import RunFolder
 from nasda.search import Search, run_search, split_for_search
 from nasda.settings import ComputeSettings, Form, SearchSettings
 from tests.marks import needs_cuda
-from tests.tasks import DATA, SEARCH, SPACE, make_task
+from tests.tasks import SEARCH, make_task, profile_with
 
 CPU = torch.device("cpu")
 KINDS = [{}, {"order": "second"}, {"alpha_loss": "retrieval"}, {"order": "second", "alpha_loss": "retrieval"}]
@@ -35,7 +35,12 @@ def make_search(
     compute: ComputeSettings = ComputeSettings(),
     device: torch.device = CPU,
 ) -> Search:
-    search = Search(*split_for_search(task, settings, 0), SPACE, settings, DATA, compute, seed=0, device=device)
+    search = Search(
+        *split_for_search(task, settings, 0),
+        profile_with(search=settings, compute=compute),
+        seed=0,
+        device=device,
+    )
     search.network.train()
     return search
 
@@ -56,7 +61,7 @@ def record(compute: Compute) -> Compute:
 
 
 def run(folder: Path, task: Task, settings: SearchSettings) -> tuple[RunFolder, dict[str, torch.Tensor]]:
-    run_search(RunFolder(folder), task, SPACE, settings, DATA, seed=0, device=CPU)
+    run_search(RunFolder(folder), task, profile_with(search=settings), seed=0, device=CPU)
     return RunFolder(folder), RunFolder(folder).load_checkpoint()["run"]["network"]
 
 

@@ -22,6 +22,7 @@ from nasda.spgan.networks import Generator, Translators
 from nasda.spgan.training import run_spgan
 from nasda.toy.make import make_toy
 from tests.data import layouts
+from tests.tasks import profile_with
 
 CPU = torch.device("cpu")
 DATA = DataSettings(height=32, width=16)
@@ -207,7 +208,7 @@ def test_translations_at_once_or_one_by_one_are_the_same(monkeypatch: pytest.Mon
 
 def test_a_short_training_brings_the_source_nearer_to_the_target(task: Task, tmp_path: Path) -> None:
     settings = SPGANSettings(epochs=8, batch_size=4, channels=8, blocks=1, lr=0.002, similarity_epoch=2)
-    made = run_spgan(RunFolder(tmp_path / "run"), task, settings, DATA, seed=0, device=CPU)
+    made = run_spgan(RunFolder(tmp_path / "run"), task, profile_with(spgan=settings), seed=0, device=CPU)
     write_translation(tmp_path / "translated", task.source, made, DATA, device=CPU)
     translated = with_translated_source(task, tmp_path / "translated").source.train
     before, after = distances_to_target(task, translated, DATA).values()

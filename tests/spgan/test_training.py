@@ -32,7 +32,7 @@ from nasda.spgan.training import (
     run_spgan,
     similarity_loss,
 )
-from tests.tasks import HEIGHT, WIDTH, make_task
+from tests.tasks import HEIGHT, WIDTH, make_task, profile_with
 
 CPU = torch.device("cpu")
 DATA = DataSettings(height=HEIGHT, width=WIDTH)
@@ -226,7 +226,13 @@ def test_a_batch_larger_than_the_data_is_an_error(task: Task) -> None:
 
 
 def spgan(task: Task, settings: SPGANSettings = SETTINGS, seed: int = 0) -> SPGAN:
-    return SPGAN(task.source.train, task.target.train, settings, DATA, seed=seed, device=CPU)
+    return SPGAN(
+        task.source.train,
+        task.target.train,
+        profile_with(spgan=settings),
+        seed=seed,
+        device=CPU,
+    )
 
 
 def test_each_update_changes_its_own_networks_only(task: Task) -> None:
@@ -282,7 +288,7 @@ def test_a_run_leaves_global_random_state_alone(task: Task, global_rng_untouched
 
 
 def run(folder: Path, task: Task, settings: SPGANSettings = SETTINGS, **others: Any) -> Generator:
-    return run_spgan(RunFolder(folder), task, settings, DATA, seed=0, device=CPU, **others)
+    return run_spgan(RunFolder(folder), task, profile_with(spgan=settings), seed=0, device=CPU, **others)
 
 
 def test_neither_query_nor_gallery_is_looked_at(task: Task, tmp_path: Path) -> None:
@@ -342,7 +348,13 @@ def test_the_generator_comes_back_from_its_run(task: Task, tmp_path: Path) -> No
 def test_a_bad_size_leaves_nothing_behind(task: Task, tmp_path: Path) -> None:
     odd = dataclasses.replace(DATA, width=18)
     with pytest.raises(NasdaError, match="--width is 18"):
-        run_spgan(RunFolder(tmp_path / "run"), task, SETTINGS, odd, seed=0, device=CPU)
+        run_spgan(
+            RunFolder(tmp_path / "run"),
+            task,
+            profile_with(spgan=SETTINGS, data=odd),
+            seed=0,
+            device=CPU,
+        )
     assert not (tmp_path / "run").exists()
 
 

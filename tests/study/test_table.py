@@ -106,10 +106,10 @@ def test_a_row_that_fails_leaves_the_others(
 ) -> None:
     search = tables.run_search
 
-    def fails_once(folder: Any, task: Task, space: Any, settings: Any, *others: Any, **options: Any) -> Any:
-        if settings.mode == "S":
+    def fails_once(folder: Any, task: Task, settings: Profile, **options: Any) -> Any:
+        if settings.search.mode == "S":
             raise NasdaError("the disk is full\nand more")
-        return search(folder, task, space, settings, *others, **options)
+        return search(folder, task, settings, **options)
 
     monkeypatch.setattr(tables, "run_search", fails_once)
     table = make_table(tmp_path, task, QUICK, [0], rows=ROWS[:3], device=CPU)
