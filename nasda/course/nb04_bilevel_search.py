@@ -21,21 +21,9 @@ from nasda.course.check import Exercise, NotAttempted, difference, show
 from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample
 from nasda.errors import NasdaError
 from nasda.genotypes import CELL_KINDS, EDGES_PER_NODE, CellKind, derive, entropy, node_count, node_slices, softmax
-from nasda.pictures.graphs import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    SKY,
-    VERMILLION,
-    cell_graph,
-    operation_colour,
-    operation_label,
-    render,
-    state_label,
-    tint,
-)
+from nasda.operations import operation_colour, operation_label
+from nasda.pictures.graphs import cell_graph, render, state_label
+from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, SKY, VERMILLION, tint
 from nasda.pictures.plots import Plot
 
 History: TypeAlias = Sequence[Mapping[str, Any]]
