@@ -180,7 +180,7 @@ OPERATIONS: dict[str, Operation] = {
     "dil_conv_3x3": Operation(
         lambda c, s, p, a: DepthwiseConv(c, s, 2, a), "dil conv 3×3", SKY, "dashed", fast.dilated_conv
     ),
-    PART_AWARE: Operation(PartAware, "part-aware", PURPLE, "dotted", fast.part_aware),
+    PART_AWARE: Operation(PartAware, "part-aware", PURPLE, "solid", fast.part_aware),
 }
 
 
