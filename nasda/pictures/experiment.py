@@ -55,15 +55,7 @@ def draw_search(folder: RunFolder, pictures: Path) -> list[Path]:
     space, data = SpaceSettings(**config["space"]), config["data"]
     primitives, alphas = space.primitives, history[-1]["alphas"]
     genotype = Genotype.from_dict(history[-1]["genotype"])
-    macro = graphs.macro_graph(
-        cells_per_block=space.cells_per_block,
-        channels=space.channels,
-        nodes=space.nodes,
-        height=data["height"],
-        width=data["width"],
-        stem_stride=space.stem_stride,
-        embedding=space.embedding,
-    )
+    macro = graphs.macro_graph(space, data["height"], data["width"])
     drawn = {kind: graphs.cell_graph(genotype, kind, alphas, primitives) for kind in CELL_KINDS} | {"macro": macro}
     curves = {f"alphas-{kind}": plots.alpha_heatmap(history, primitives, kind) for kind in CELL_KINDS}
     curves["search"] = plots.search_curves(history, primitives)

@@ -31,8 +31,10 @@ from nasda.genotypes import (
     softmax,
     strengths,
 )
+from nasda.networks import BLOCKS, macro_structure
 from nasda.operations import operation_colour, operation_label, operation_style
 from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, SKY, tint
+from nasda.settings import SpaceSettings
 
 Format = Literal["svg", "png", "pdf"]
 
@@ -105,46 +107,33 @@ def supercell_graph(alphas: ArrayLike | int, primitives: Sequence[str]) -> graph
     return graph
 
 
-def macro_graph(
-    *,
-    cells_per_block: int,
-    channels: int,
-    height: int,
-    width: int,
-    stem_stride: int,
-    embedding: int,
-    classes: int | None = None,
-    nodes: int = 4,
-    blocks: int = 4,
-) -> graphviz.Digraph:
-    """The whole network, top to bottom: stem, `blocks` blocks of cells, pooling, embedding head.
+def macro_graph(space: SpaceSettings, height: int, width: int, classes: int | None = None) -> graphviz.Digraph:
+    """The whole network, top to bottom: stem, four blocks of cells, pooling, embedding head.
 
-    A cell in block b works with C = `channels` · 2^b channels and puts out `nodes` · C (it concatenates its nodes);
-    each box says its output's shape, channels × height × width. `height` and `width` are the image's, in pixels;
-    without `classes` the logits are left out.
+    Each box says its output's shape, channels × height × width; a cell's has C channels for each of its nodes, which it
+    concatenates. `height` and `width` are the image's, in pixels; without `classes` the logits are left out.
     """
     graph = _digraph("network", rankdir="TB", ranksep="0.2", nodesep="0.3")
-    shape = (channels, _strided(height, stem_stride), _strided(width, stem_stride))
+    shape = (space.channels, _strided(height, space.stem_stride), _strided(width, space.stem_stride))
     _box(graph, "image", "image", _shape((3, height, width)), _STATE_FILL)
-    _box(graph, "stem", f"stem (conv 3×3, stride {stem_stride})", _shape(shape), tint(SKY, 0.3))
+    _box(graph, "stem", f"stem (conv 3×3, stride {space.stem_stride})", _shape(shape), tint(SKY, 0.3))
     graph.edge("image", "stem")
     before, last = "stem", "stem"  # the stem's output serves the first cell as both of its inputs
-    for block in range(blocks):
-        cell_channels = channels * 2**block
+    places = macro_structure(space.channels, space.nodes, space.cells_per_block)
+    for block in range(BLOCKS):
         with graph.subgraph(name=f"cluster_{block}") as cluster:
             cluster.attr(label=f"block {block + 1}\\l", labeljust="l", fontsize="11", style="rounded", color="#C4CBD4")
-            for position in range(cells_per_block):
-                reduces = block > 0 and position == 0
+            for cell in range(block * space.cells_per_block, (block + 1) * space.cells_per_block):
+                channels, reduces = places[cell].channels, places[cell].kind == "reduce"
                 stride = 2 if reduces else 1
-                shape = (nodes * cell_channels, _strided(shape[1], stride), _strided(shape[2], stride))
-                name = f"cell_{block * cells_per_block + position}"
+                shape = (space.nodes * channels, _strided(shape[1], stride), _strided(shape[2], stride))
                 kind, fill = ("reduction", tint(ORANGE, 0.35)) if reduces else ("normal", tint(BLUE, 0.18))
-                _box(cluster, name, f"{kind} cell (C = {cell_channels})", _shape(shape), fill)
-                graph.edge(last, name, weight="10")
+                _box(cluster, f"cell_{cell}", f"{kind} cell (C = {channels})", _shape(shape), fill)
+                graph.edge(last, f"cell_{cell}", weight="10")
                 if before != last:
-                    graph.edge(f"{before}:e", f"{name}:e", style="dashed", color=GREY, constraint="false")
-                before, last = last, name
-    _draw_head(graph, last, shape[0], embedding, classes)
+                    graph.edge(f"{before}:e", f"cell_{cell}:e", style="dashed", color=GREY, constraint="false")
+                before, last = last, f"cell_{cell}"
+    _draw_head(graph, last, shape[0], space.embedding, classes)
     return graph
 
 

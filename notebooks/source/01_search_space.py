@@ -789,11 +789,10 @@ print(f"global average pooling → f {tuple(f.shape[1:])}")
 # %%
 def stack(channels, cells_per_block, stem_stride):
     size = {"channels": channels, "cells_per_block": cells_per_block, "stem_stride": stem_stride}
-    space = dataclasses.replace(settings.space, **size)
+    space = dataclasses.replace(settings.space, **size, nodes=GENOTYPE.nodes)
     height, width = settings.data.height, settings.data.width
     cost = count_cost(DerivedNetwork(GENOTYPE, space, classes, seed=0).to("meta"), height, width)
-    graph = graphs.macro_graph(**size, height=height, width=width, embedding=space.embedding)
-    return graph, str(cost)
+    return graphs.macro_graph(space, height, width), str(cost)
 
 
 explore(

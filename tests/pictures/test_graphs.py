@@ -17,6 +17,7 @@ from nasda.genotypes import CELL_KINDS, PRIMITIVES, RESNET_LIKE, derive, edge_co
 from nasda.operations import operation_label
 from nasda.pictures import graphs
 from nasda.pictures.graphs import cell_graph, macro_graph, render, save, show, supercell_graph, text_width
+from nasda.settings import SpaceSettings
 
 REID = PRIMITIVES["reid"]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -27,9 +28,8 @@ def random_alphas(nodes=4, primitives=REID, seed=0):
     return {kind: rng.normal(size=(edge_count(nodes), len(primitives))) for kind in CELL_KINDS}
 
 
-def a_network(**changed):
-    image, head = {"height": 256, "width": 128}, {"embedding": 512, "classes": 702}
-    return macro_graph(**{"cells_per_block": 2, "channels": 32, "stem_stride": 4, **image, **head, **changed})
+def a_network(height=256, width=128, classes=702, **changed):
+    return macro_graph(SpaceSettings(**changed), height, width, classes)
 
 
 def arrows(graph):
