@@ -141,7 +141,8 @@ def part_aware(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
     of_pixels = F.conv2d(seen, torch.cat([module.merge.weight[:, :channels] for module in modules]))
     spread = stripe[:: state.stride].repeat_interleave(seen.shape[3], dim=0).expand(batch, -1, -1)
     merged = torch.baddbmm(_pixels(of_pixels), spread, of_parts)
-    return Terms(own=_norm([module.norm for module in modules], _image(merged, *seen.shape[2:]), scale))
+    image = merged.unflatten(1, seen.shape[2:]).permute(0, 3, 1, 2)  # (b, n · c, H', W')
+    return Terms(own=_norm([module.norm for module in modules], image, scale))
 
 
 def _norm(norms: Sequence[Any], x: Tensor, scale: Tensor | None = None) -> Tensor:
@@ -180,11 +181,6 @@ def _depthwise(
 def _pixels(x: Tensor) -> Tensor:
     """(B, C, H, W) → (B, H · W, C), without copying."""
     return x.permute(0, 2, 3, 1).flatten(1, 2)
-
-
-def _image(pixels: Tensor, height: int, width: int) -> Tensor:
-    """(B, H · W, C) → (B, C, H, W), without copying."""
-    return pixels.unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
 
 def split_phases(x: Tensor) -> Tensor:
