@@ -50,6 +50,17 @@ def autocast(device: torch.device, precision: Precision, *, on_cpu: bool = False
 
 
 @contextmanager
+def without_tf32() -> Iterator[None]:
+    """Let CUDA's float32 convolutions in the block use all their bits; TF32, the default, rounds to ten."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+@contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
     """Run the block with torch's random numbers drawn from `numbers`, and leave the global state as it was.
 

@@ -1,6 +1,7 @@
 """The search as a whole run (Algorithm 1): ω learns on the source while α learns on a little of the target."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -118,9 +119,15 @@ class Search:
 
     def weight_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """L_train of eq. 4: the retrieval loss on the source."""
-        features = self.features(images)
-        logits = self.network.head(features)
-        return retrieval_loss(features, logits, labels, margin=self.settings.margin, balance=self.settings.balance)
+        return self._weight_loss(self.features(images), labels)
+
+    def exact_weight_loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """L_train with its features in float32 throughout, for the second order's finite difference."""
+        return self._weight_loss(self.network.features(images), labels)
+
+    def _weight_loss(self, features: Tensor, labels: Tensor) -> Tensor:
+        logits, settings = self.network.head(features), self.settings
+        return retrieval_loss(features, logits, labels, margin=settings.margin, balance=settings.balance)
 
     def alpha_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """L_val of eq. 3. The identities are not the source's, so the source's logits mean nothing here: the triplet
@@ -142,10 +149,9 @@ class Search:
 
     def step(self, epoch: int, index: int) -> Losses:
         """One bilevel step; every call of a loss within it sees the same batch and the same dropout."""
-        return self.bilevel.step(
-            BatchLoss(self.weight_loss, self.weight_batches.next(), (self.seed, epoch, index, 0)),
-            BatchLoss(self.alpha_loss, self.alpha_batches.next(), (self.seed, epoch, index, 1)),
-        )
+        for_weights = BatchLoss(self.weight_loss, self.weight_batches.next(), (self.seed, epoch, index, 0))
+        for_alphas = BatchLoss(self.alpha_loss, self.alpha_batches.next(), (self.seed, epoch, index, 1))
+        return self.bilevel.step(for_weights, for_alphas, replace(for_weights, function=self.exact_weight_loss))
 
     def epoch(self, index: int) -> dict[str, Any]:
         """One pass over the source; returns the log's row."""
