@@ -196,14 +196,9 @@ class Bilevel:
             if self.order == "first":
                 seen_by_alphas, found = first_order_gradient(alpha_loss, learners, differentiate=self.differentiate)
             else:
+                problem = weight_loss, alpha_loss, self.weights, learners, self._virtual_step()
                 seen_by_alphas, found = second_order_gradient(
-                    weight_loss,
-                    alpha_loss,
-                    self.weights,
-                    learners,
-                    self._virtual_step(),
-                    exact_loss=exact_loss,
-                    differentiate=self.differentiate,
+                    *problem, exact_loss=exact_loss, differentiate=self.differentiate
                 )
         _assign(learners, found)
         for name, optimizer in self.optimizers.items():

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from filelock import FileLock, Timeout
@@ -23,7 +23,16 @@ from nasda.data.domain import fingerprint
 from nasda.data.task import Task
 from nasda.devices import synchronize
 from nasda.errors import NasdaError
-from nasda.files import explain_os_error, load_tensors, make_folder, read_json, write_json, write_text, written_whole
+from nasda.files import (
+    explain_os_error,
+    load_tensors,
+    make_folder,
+    read_json,
+    reading,
+    write_json,
+    write_text,
+    written_whole,
+)
 
 _MISSING = "(nothing)"
 Settings = TypeVar("Settings")
@@ -48,7 +57,7 @@ class RunFolder:
             if self.checkpoint.exists():
                 raise NasdaError(f"{self.checkpoint}: a checkpoint without its config.json: choose another --out")
             return
-        if difference := first_difference(self.read_config(), _as_read(config)):
+        if difference := first_difference(self.read_config(), as_config(**config)):
             name, found, asked = difference
             setting, kept = "settings", f"begun with {name} = {found}, not {asked}"
             if name.startswith("seen"):
@@ -65,7 +74,7 @@ class RunFolder:
         with self.held():
             self.check(config)
             if not self.config.exists():
-                write_json(self.config, _as_read(config))
+                write_json(self.config, as_config(**config))
 
     @contextmanager
     def held(self, wait: bool = False) -> Iterator[None]:
@@ -117,24 +126,24 @@ class RunFolder:
             return None
         return load_tensors(self.checkpoint, "a run's checkpoint")
 
+    def restore(self, part: str, network: torch.nn.Module, advice: str) -> None:
+        """Give `network` the weights that a run's `part` has in the last checkpoint. Raises `NasdaError` with `advice`
+        where there is no checkpoint, and where it is another network's."""
+        state = self.load_checkpoint()
+        if state is None:
+            raise NasdaError(f"{self.checkpoint}: a trained network expected here, but there is none: {advice}")
+        with taking_back(self.checkpoint):
+            network.load_state_dict(state["run"][part])
+
     def write_log(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write the whole log, one JSON object an epoch. It is small, and so never ends in half a line."""
         write_text(self.log, "".join(json.dumps(row) + "\n" for row in history))
 
     def read_log(self, *fields: str) -> list[dict[str, Any]]:
         """The log's rows, oldest first; raises `NasdaError` where one lacks any of `fields`."""
-        try:
+        with reading(self.log, "a run's log"):
             rows = [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines()]
-        except FileNotFoundError:
-            raise NasdaError(f"{self.log}: a run's log expected here, but there is no such file") from None
-        except (OSError, ValueError) as error:
-            raise NasdaError(f"{self.log}: a run's log expected here, but it is broken: {error}") from error
         return [_with_fields(row, fields, self.log, "a row of a run's log") for row in rows]
-
-
-def _as_read(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` as it comes back from the file: tuples are lists."""
-    return json.loads(json.dumps(config))
 
 
 def _with_fields(value: Any, fields: Sequence[str], path: Path, what: str) -> dict[str, Any]:
@@ -169,12 +178,8 @@ def first_difference(found: Any, asked: Any, name: str = "") -> tuple[str, Any, 
 
 
 def as_config(**parts: Any) -> dict[str, Any]:
-    """Settings dataclasses and plain values as one nested dictionary."""
-    config = {}
-    for name, part in parts.items():
-        is_settings = dataclasses.is_dataclass(part) and not isinstance(part, type)
-        config[name] = dataclasses.asdict(part) if is_settings else part
-    return config
+    """Settings dataclasses and plain values as one nested dictionary, as it comes back from config.json."""
+    return json.loads(json.dumps(parts, default=dataclasses.asdict))
 
 
 def seen(task: Task, *sides: Side) -> dict[str, str]:
@@ -182,24 +187,27 @@ def seen(task: Task, *sides: Side) -> dict[str, str]:
     return {side: fingerprint(getattr(task, side), "train") for side in sides}
 
 
-class Resumable(Protocol):
-    """What `run_epochs` drives: something that lives through epochs and can say, and take back, its whole state."""
+class Run:
+    """What `run_epochs` drives: something that lives through epochs."""
 
     def epoch(self, index: int) -> dict[str, Any]:
         """Run epoch `index` and return its row of the log."""
-        ...
+        raise NotImplementedError
+
+    def parts(self) -> dict[str, Any]:
+        """Everything that the next epoch depends on: networks, optimizers, batches, each with a `state_dict`."""
+        raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next epoch depends on."""
-        ...
+        return {name: part.state_dict() for name, part in self.parts().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
-        ...
+        for name, part in self.parts().items():
+            part.load_state_dict(state[name])
 
 
 def run_epochs(
-    folder: RunFolder, run: Resumable, epochs: int, describe: Callable[[dict[str, Any]], str]
+    folder: RunFolder, run: Run, epochs: int, describe: Callable[[dict[str, Any]], str]
 ) -> list[dict[str, Any]]:
     """Take `run` up where `folder` left it, and on to `epochs`, with a checkpoint after each; returns the log.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from nasda.fast.graphs import BatchLoss, CudaGraphs, Recorded
 from nasda.genotypes import CELL_KINDS, Genotype, entropy, skip_count
 from nasda.losses import retrieval_loss, triplet_loss
 from nasda.networks import EmbeddingHead, Supernet, count_cost
-from nasda.runs import RunFolder, as_config, finite, run_epochs, run_steps, seen
+from nasda.runs import Run, RunFolder, as_config, finite, run_epochs, run_steps, seen
 from nasda.settings import ComputeSettings, Profile, SearchSettings, check_settings
 
 
@@ -47,7 +48,7 @@ def differentiation(network: Supernet, settings: ComputeSettings, device: torch.
     return differentiate
 
 
-class Search:
+class Search(Run):
     """The state of a running search: supernet, optimizers, batches. `run_epochs` drives it."""
 
     def __init__(
@@ -88,27 +89,20 @@ class Search:
                 self.alpha_head = EmbeddingHead(width, space.embedding, classes, space.dropout).to(device)
 
         fused = device.type == "cuda"  # one kernel for many tensors
-
-        def sgd(parameters: Sequence[Tensor]) -> torch.optim.SGD:
-            return torch.optim.SGD(
-                parameters,
-                settings.weights_lr,
-                momentum=settings.momentum,
-                weight_decay=settings.weights_decay,
-                fused=fused,
-            )
-
+        sgd = partial(
+            torch.optim.SGD,
+            lr=settings.weights_lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weights_decay,
+            fused=fused,
+        )
+        alphas = self.network.architecture_parameters()
         self.bilevel = Bilevel(
             self.network,
             sgd(self.network.weight_parameters()),
-            torch.optim.Adam(
-                self.network.architecture_parameters(),
-                settings.alphas_lr,
-                weight_decay=settings.alphas_decay,
-                fused=fused,
-            ),
+            torch.optim.Adam(alphas, settings.alphas_lr, weight_decay=settings.alphas_decay, fused=fused),
             order=settings.order,
-            extra_optimizer=None if self.alpha_head is None else sgd(list(self.alpha_head.parameters())),
+            extra_optimizer=None if self.alpha_head is None else sgd(self.alpha_head.parameters()),
             differentiate=differentiation(self.network, profile.compute, device),
         )
 
@@ -180,23 +174,14 @@ class Search:
             **times,
         }
 
-    def state_dict(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, Any]:
         return {
-            "network": self.network.state_dict(),
-            "alpha_head": None if self.alpha_head is None else self.alpha_head.state_dict(),
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.bilevel.optimizers.items()},
-            "weight_batches": self.weight_batches.state_dict(),
-            "alpha_batches": self.alpha_batches.state_dict(),
+            "network": self.network,
+            **({} if self.alpha_head is None else {"alpha_head": self.alpha_head}),
+            **{f"optimizer of {name}": optimizer for name, optimizer in self.bilevel.optimizers.items()},
+            "weight_batches": self.weight_batches,
+            "alpha_batches": self.alpha_batches,
         }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        if self.alpha_head is not None:
-            self.alpha_head.load_state_dict(state["alpha_head"])
-        for name, optimizer in self.bilevel.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        self.weight_batches.load_state_dict(state["weight_batches"])
-        self.alpha_batches.load_state_dict(state["alpha_batches"])
 
 
 def describe(row: dict[str, Any]) -> str:

@@ -11,11 +11,10 @@ from nasda.data.batches import Batches
 from nasda.data.domain import Sample
 from nasda.data.task import Task, target_sample
 from nasda.devices import autocast, seeded
-from nasda.errors import NasdaError
 from nasda.genotypes import Genotype
 from nasda.losses import retrieval_loss
 from nasda.networks import RESNET50, DerivedNetwork, ReIDNetwork, ResNet50, count_cost
-from nasda.runs import RunFolder, Side, as_config, finite, run_epochs, run_steps, seen, taking_back
+from nasda.runs import Run, RunFolder, Side, as_config, finite, run_epochs, run_steps, seen
 from nasda.settings import Profile, SpaceSettings, TrainOn, TrainSettings, check_settings
 
 Architecture = Genotype | None  # None is the ResNet-50 baseline
@@ -55,7 +54,7 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, steps - rise)))
 
 
-class Training:
+class Training(Run):
     """The state of a running training: network, optimizer, batches. `run_epochs` drives it."""
 
     def __init__(
@@ -108,17 +107,8 @@ class Training:
         )
         return {"epoch": index + 1, "loss": finite(loss, "the training loss", "lower --lr"), **times}
 
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "batches": self.batches.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.batches.load_state_dict(state["batches"])
+    def parts(self) -> dict[str, Any]:
+        return {"network": self.network, "optimizer": self.optimizer, "batches": self.batches}
 
 
 def describe(row: dict[str, Any]) -> str:
@@ -177,11 +167,5 @@ def load_trained(folder: RunFolder, device: torch.device) -> ReIDNetwork:
     architecture = None if config["architecture"] == RESNET50 else Genotype.from_dict(config["architecture"])
     space = folder.read_settings("space", SpaceSettings)
     network = make_network(architecture, space, config["classes"], seed=0)
-    state = folder.load_checkpoint()
-    if state is None:
-        raise NasdaError(
-            f"{folder.checkpoint}: a trained network expected here, but there is none: run nasda train first"
-        )
-    with taking_back(folder.checkpoint):
-        network.load_state_dict(state["run"]["network"])
+    folder.restore("network", network, "run nasda train first")
     return network.to(device)

@@ -21,7 +21,7 @@ from nasda.data.store import stored
 from nasda.data.task import Task
 from nasda.devices import seeded
 from nasda.errors import NasdaError
-from nasda.runs import RunFolder, as_config, finite, run_epochs, run_steps, seen, taking_back
+from nasda.runs import Run, RunFolder, as_config, finite, run_epochs, run_steps, seen
 from nasda.settings import DataSettings, Profile, SPGANSettings, check_settings
 from nasda.spgan.networks import Discriminator, Generator, SiameseNet, Translators, to_range
 
@@ -220,7 +220,7 @@ def frozen(*networks: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-class SPGAN:
+class SPGAN(Run):
     """The state of a running translation: networks, optimizers, images, pools. `run_epochs` drives it."""
 
     def __init__(
@@ -310,8 +310,7 @@ class SPGAN:
             self.after_epoch(index + 1, self.networks)
         return {"epoch": index + 1, **means, **times}
 
-    def _parts(self) -> dict[str, Any]:
-        """Everything that has a state."""
+    def parts(self) -> dict[str, Any]:
         return {
             "networks": self.networks,
             **{f"optimizer of {name}": optimizer for name, optimizer in self.optimizers.items()},
@@ -320,13 +319,6 @@ class SPGAN:
             "fake targets": self.fake_targets,
             "fake sources": self.fake_sources,
         }
-
-    def state_dict(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self._parts().items()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
 
 
 def make_translators(settings: SPGANSettings, data: DataSettings, *, seed: int) -> Translators:
@@ -370,9 +362,5 @@ def load_generator(folder: RunFolder, device: torch.device) -> Generator:
     there is none."""
     settings = folder.read_settings("spgan", SPGANSettings), folder.read_settings("data", DataSettings)
     networks = make_translators(*settings, seed=0)
-    state = folder.load_checkpoint()
-    if state is None:
-        raise NasdaError(f"{folder.checkpoint}: a trained generator expected here: run nasda translate first")
-    with taking_back(folder.checkpoint):
-        networks.load_state_dict(state["run"]["networks"])
+    folder.restore("networks", networks, "run nasda translate first")
     return networks.to_target.to(device)

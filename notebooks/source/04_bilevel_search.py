@@ -699,8 +699,8 @@ parts = {
     "nothing": [],
     "α": [("network", name) for name in state["network"] if name.startswith("alphas.")],
     "ω and batch norm": [("network", name) for name in state["network"] if not name.startswith("alphas.")],
-    "momentum of SGD": [("optimizers", "weights")],
-    "moments of Adam": [("optimizers", "alphas")],
+    "momentum of SGD": [("optimizer of weights",)],
+    "moments of Adam": [("optimizer of alphas",)],
     "place in the data": [("weight_batches",), ("alpha_batches",)],
 }
 
