@@ -273,8 +273,7 @@ def _members(archive: tarfile.TarFile, file: _Sparing) -> Iterator[Entry]:
             _refuse_all_but_plain(kind, member.name, file.source)
             file.left = sys.maxsize
             yield Entry(member.name, None if member.isdir() else partial(_member, archive, member))
-            archive.members.clear()  # which would fill the memory, each with its headers
-            archive.pax_headers = {}
+            vars(archive).update(members=[], pax_headers={})  # which would fill the memory
             file.left = _CHUNK
 
 

@@ -1,60 +1,101 @@
-"""Say whether a data set is whole and sound: `python -m nasda.data.check market1501 data/real`.
-
-A line for each finding. Exits with 0 when the data set is good, warnings or not, and with 1 when it is not.
-"""
+"""Whether data is whole and sound: all checks, of one data set and of the two that make a task."""
 
 import dataclasses
+import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tyro.conf import Positional
-
-from nasda.data.datasets import DATASETS, DataSet, DataSetName, Release
-from nasda.data.domain import Domain, Sample
-from nasda.data.reading import IMAGE_SUFFIXES, contradictions, read_labels, read_name_list, sample_of
-from nasda.data.task import Problem, check_images, check_split, count, table_of_counts
+from nasda.data.datasets import (
+    SUBSET_MARKER,
+    TOY_MARKER,
+    TRANSLATION_MARKER,
+    DataSet,
+    Release,
+)
+from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample, cameras
+from nasda.data.reading import (
+    IMAGE_SUFFIXES,
+    contradictions,
+    read_image,
+    read_labels,
+    read_name_list,
+    sample_of,
+)
+from nasda.data.task import Task, count, load_task, table_of_counts
 from nasda.data.veri776 import index_lines
-from nasda.errors import NasdaError
+from nasda.errors import NasdaError, one_line
+from nasda.settings import TaskName
+
+_LISTED = 10  # problems of one kind that are listed one by one before "and 90 more"
 
 
 @dataclass(frozen=True)
-class Check:
-    """Check a data set: counts, splits, lists and label files, and that every image decodes. Exits with 0 or 1."""
+class Problem:
+    """Something wrong with the data. An error makes results meaningless; a warning should be known."""
 
-    dataset: Positional[DataSetName]
-    """Which of the four."""
-    data_root: Positional[Path]
-    """The data set's own folder, or the one that holds it."""
-    counts: Literal["official", "none"] = "official"
-    """Hold the counts against the official ones; none for a subset, for toy data, for a release unknown here."""
-    images: bool = True
-    """Decode every image: minutes, for the large ones."""
+    severity: Literal["error", "warning"]
+    file: Path | None
+    message: str
 
-    def run(self) -> int:
-        dataset = DATASETS[self.dataset]
-        domain = dataset.read_names(self.data_root)
-        print(f"{domain.root}\n{table_of_counts(domain)}")
-        for line in oddities(dataset, domain):
-            print(f"known: {line}")
-        errors = 0
-        for problem in examine(dataset, domain, dataset.releases if self.counts == "official" else (), self.images):
-            print(problem)
-            errors += problem.severity == "error"
-        print(f"{dataset.layout.dataset}: " + (f"not good, errors: {errors:,}" if errors else "good"))
-        return 1 if errors else 0
+    def __str__(self) -> str:
+        return one_line(": ".join([self.severity, *([str(self.file)] if self.file else []), self.message]))
+
+
+def load_sound_task(name: TaskName, data_root: Path) -> Task:
+    """`load_task`, and each side that is read is checked as by `require_sound`."""
+    return load_task(name, data_root, _read_sound)
+
+
+def _read_sound(dataset: DataSet, data_root: Path) -> Domain:
+    domain = dataset.read(data_root)
+    require_sound(domain)
+    return domain
+
+
+def require_sound(domain: Domain) -> None:
+    """Raise `NasdaError` if `check_split` finds errors: the first in full, and how many others there are."""
+    errors = [problem for problem in check_split(domain) if problem.severity == "error"]
+    if errors:
+        others = f" (and {len(errors) - 1:,} more; `nasda data check` lists them)" if errors[1:] else ""
+        raise NasdaError(str(errors[0]).removeprefix("error: ") + others)
+
+
+def report(dataset: DataSet, data_root: Path, counts: Literal["official", "none"] | None, images: bool) -> int:
+    """Print what there is of a data set and a line for each finding; returns the number of errors.
+
+    counts: whether they have to be the official ones. None: only where nasda has not made the data set itself, by
+        drawing, translating or leaving some out.
+    images: whether to decode every image, which takes minutes for the large ones.
+    """
+    domain = dataset.read_names(data_root)
+    print(f"{domain.root}\n{table_of_counts(domain)}")
+    for line in oddities(dataset, domain):
+        print(one_line(f"known: {line}"))
+    made_by_nasda = any((domain.root / file).exists() for file in (TOY_MARKER, SUBSET_MARKER, TRANSLATION_MARKER))
+    official = not made_by_nasda if counts is None else counts == "official"
+    errors = 0
+    for problem in examine(dataset, domain, dataset.releases if official else (), images):
+        print(problem)
+        errors += problem.severity == "error"
+    print(f"{dataset.layout.dataset}: " + (f"not good, errors: {errors:,}" if errors else "good"))
+    return errors
 
 
 def examine(dataset: DataSet, domain: Domain, releases: Sequence[Release], images: bool = True) -> Iterator[Problem]:
     """Everything that is wrong with a data set, in the order of the work it takes to find.
 
     domain: as `dataset.read_names` read it.
-    releases: the counts have to be those of one of these; any counts will do where there are none.
+    releases: the counts, and the names where they are known, have to be those of one of these; any will do where there
+        are none.
     images: whether to decode every image.
     """
-    yield from _wrong_counts(domain, releases)
+    if releases:
+        yield from _not_as_released(domain, min(releases, key=lambda each: abs(each.train.images - len(domain.train))))
     yield from (Problem("error", None, message) for message in contradictions(domain, dataset.lists))
     yield from _incomplete_labels(dataset, domain)
     if dataset.queries_in_gallery:
@@ -66,22 +107,37 @@ def examine(dataset: DataSet, domain: Domain, releases: Sequence[Release], image
             yield from check_images(samples)
 
 
-def _wrong_counts(domain: Domain, releases: Sequence[Release]) -> Iterator[Problem]:
-    if not releases:
-        return
-    release = min(releases, key=lambda release: abs(release.train.images - len(domain.train)))
+# ---------------------------------------------------------------------------------------------------------------------
+# Against what is known of the four
+
+
+def _not_as_released(domain: Domain, release: Release) -> Iterator[Problem]:
+    remedy = "prepare it again, or pass --counts none"
+    right = True
     for split, figures in release.splits().items():
         samples = domain.splits()[split]
         found = count(split, samples)._asdict()
         place = samples[0].path.parent if samples else domain.root
         for what, expected in dataclasses.asdict(figures).items():
             if expected not in (None, found[what]):
-                yield Problem(
-                    "error",
-                    place,
-                    f"{split} has {found[what]:,} {what}, expected {expected:,} ({release.name}: {release.source}): "
-                    "prepare it again, or pass --counts none",
+                right = False
+                message = (
+                    f"{split} has {found[what]:,} {what}, expected {expected:,} ({release.name}: {release.source})"
                 )
+                yield Problem("error", place, f"{message}: {remedy}")
+    if right and release.names not in (None, names_digest(domain)):
+        message = (
+            f"names differ from the official list of {release.name}, though there are as many: an image is missing, "
+            "renamed, or another camera's"
+        )
+        yield Problem("error", domain.root, f"{message}: {remedy}")
+
+
+def names_digest(domain: Domain) -> str:
+    """The SHA-256 of the images' names, as a `Release` states it."""
+    paths = [sample.path for samples in domain.splits().values() for sample in samples]
+    names = sorted(path.relative_to(domain.root).as_posix() for path in paths)
+    return hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()
 
 
 def _incomplete_labels(dataset: DataSet, domain: Domain) -> Iterator[Problem]:
@@ -133,7 +189,8 @@ def _wrong_indices(domain: Domain) -> Iterator[Problem]:
                     "error",
                     path,
                     f"line {number}, of query {query.path.name}, does not follow the camera rule: it has "
-                    f"{_some(line)}, expected {_some(right)}: correct the line, or the camera in the name",
+                    f"{_some(line) or 'nothing'}, expected {_some(right) or 'nothing'}: "
+                    "correct the line, or the camera in the name",
                 )
 
 
@@ -142,10 +199,6 @@ def _in_listed_order(samples: list[Sample], name_list: Path) -> list[Sample]:
     if not name_list.exists():
         return samples
     return [sample_of(samples[0].path.with_name(name)) for name in read_name_list(name_list)]
-
-
-def _some(numbers: Sequence[object]) -> str:
-    return " ".join(map(str, numbers[:8])) + (" …" if numbers[8:] else "") or "nothing"
 
 
 def oddities(dataset: DataSet, domain: Domain) -> Iterator[str]:
@@ -174,3 +227,163 @@ def _is_image(name: str) -> bool:
 
 def _has_two_endings(name: str) -> bool:
     return _is_image(name) and _is_image(Path(name).stem)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Labels, splits and images
+
+
+def check_split(domain: Domain) -> list[Problem]:
+    """What is wrong with a domain's labels and splits, found without opening an image; [] if nothing.
+
+    Queries without a right answer are warnings as long as some query has one, since the evaluation skips and reports
+    them; if none has, nothing can be measured, which is an error.
+    """
+    return [
+        *_overlap(domain),
+        *_one_camera(domain),
+        *_queries_of_nobody(domain),
+        *_queries_without_positive(domain),
+        *_lonely_identities(domain),
+        *_listed_twice(domain),
+    ]
+
+
+def _capped(problems: list[Problem], what: str) -> list[Problem]:
+    """The first few problems of a kind and, where there are more, a line with their total."""
+    if len(problems) <= _LISTED:
+        return problems
+    rest = f"… and {len(problems) - _LISTED:,} more: {len(problems):,} {what} in all"
+    return [*problems[:_LISTED], Problem(problems[0].severity, None, rest)]
+
+
+def _some(numbers: Iterable[object]) -> str:
+    """Numbers for a message, the first few of them."""
+    numbers = list(numbers)
+    more = f" and {len(numbers) - _LISTED:,} more" if len(numbers) > _LISTED else ""
+    return ", ".join(map(str, numbers[:_LISTED])) + more
+
+
+def _overlap(domain: Domain) -> list[Problem]:
+    tested = {sample.pid for sample in (*domain.query, *domain.gallery)}
+    shared = (tested & {sample.pid for sample in domain.train}) - {DISTRACTOR, JUNK}
+    if not shared:
+        return []
+    example = next(sample for sample in domain.train if sample.pid in shared)
+    message = (
+        f"both training and test of {domain.name} have identity {_some(sorted(shared))}, so the test would measure "
+        "memory: give each identity to one side"
+    )
+    return [Problem("error", example.path, message)]
+
+
+def _one_camera(domain: Domain) -> list[Problem]:
+    problems = []
+    if len(domain.train) > 1 and len(cameras(domain.train)) == 1:
+        problems.append(
+            Problem(
+                "warning",
+                domain.train[0].path.parent,
+                f"all {len(domain.train):,} training images are from camera {domain.train[0].camid}, so nothing can be "
+                "learnt across cameras: write the true camera into the file names, as in 0002_c3_…",
+            )
+        )
+    tested = [*domain.query, *domain.gallery]
+    if domain.query and len(cameras(tested)) == 1:
+        problems.append(
+            Problem(
+                "error",
+                domain.query[0].path.parent,
+                f"all {len(tested):,} query and gallery images are from camera {tested[0].camid}, and evaluation drops "
+                "what the query's own camera saw, so no query has a right answer (other tools say: all query "
+                "identities do not appear in gallery): write the true camera into the file names, as in 0002_c3_…",
+            )
+        )
+    return problems
+
+
+def _queries_of_nobody(domain: Domain) -> list[Problem]:
+    problems = [
+        Problem(
+            "error",
+            query.path,
+            f"query of identity {query.pid}, which marks boxes of nobody, so the evaluation refuses it: "
+            "correct its name, or remove it",
+        )
+        for query in domain.query
+        if query.pid in (DISTRACTOR, JUNK)
+    ]
+    return _capped(problems, "queries of nobody")
+
+
+def _queries_without_positive(domain: Domain) -> list[Problem]:
+    seen_by: dict[int, set[int]] = defaultdict(set)
+    for sample in domain.gallery:
+        seen_by[sample.pid].add(sample.camid)
+    asked = [query for query in domain.query if query.pid not in (DISTRACTOR, JUNK)]
+    causes = [(query, _why_no_positive(query, seen_by.get(query.pid, set()))) for query in asked]
+    lost = [(query, cause) for query, cause in causes if cause]
+    severity: Literal["error", "warning"] = "error" if len(lost) == len(asked) else "warning"
+    problems = [Problem(severity, query.path, f"query without a right answer: {cause}") for query, cause in lost]
+    return _capped(problems, f"of {len(domain.query):,} queries have no right answer")
+
+
+def _why_no_positive(query: Sample, cameras_of_identity: set[int]) -> str:
+    """Why nothing in the gallery can be right for `query` under the protocol; "" if something can."""
+    if not cameras_of_identity:
+        return f"identity {query.pid} is not in the gallery: add its images there, or remove the query"
+    if cameras_of_identity == {query.camid}:
+        return (
+            f"only camera {query.camid}, the query's own, sees identity {query.pid} in the gallery: add an image from "
+            "another camera, or remove the query"
+        )
+    return ""
+
+
+def _lonely_identities(domain: Domain) -> list[Problem]:
+    images = Counter(sample.pid for sample in domain.train)
+    problems = [
+        Problem("warning", sample.path, f"identity {sample.pid} has this one training image only, so it forms no pair")
+        for sample in domain.train
+        if images[sample.pid] == 1
+    ]
+    return _capped(problems, "training identities with a single image")
+
+
+def _listed_twice(domain: Domain) -> list[Problem]:
+    problems = []
+    for split, samples in domain.splits().items():
+        times = Counter(sample.path for sample in samples)
+        problems += [
+            Problem("error", path, f"{n} times in {split}: list it once") for path, n in times.items() if n > 1
+        ]
+    return _capped(problems, "files listed more than once")
+
+
+def check_images(samples: Sequence[Sample]) -> list[Problem]:
+    """Decode every image to its last pixel; what cannot be read is an error, the same file under two names a warning.
+
+    Problems come in the order of `samples`, each with its cause: missing, empty, cut short, not an image at all.
+    """
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads:
+        results = list(threads.map(_try_image, [sample.path for sample in samples]))
+    problems = []
+    first_with: dict[bytes, Sample] = {}
+    for sample, (cause, digest) in zip(samples, results, strict=True):
+        if cause:
+            problems.append(Problem("error", None, cause))
+            continue
+        first = first_with.setdefault(digest, sample)
+        if first.path != sample.path:
+            other = f" under another identity ({first.pid}, here {sample.pid})" if first.pid != sample.pid else ""
+            problems.append(Problem("warning", sample.path, f"same file as {first.path.name}{other}: remove one"))
+    return problems
+
+
+def _try_image(path: Path) -> tuple[str, bytes]:
+    """Why an image cannot be read ("" if it can), and a digest of its file."""
+    try:
+        read_image(path)
+        return "", hashlib.sha256(path.read_bytes()).digest()
+    except NasdaError as error:
+        return str(error), b""

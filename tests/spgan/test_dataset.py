@@ -185,7 +185,7 @@ def test_another_translation_is_not_overwritten(task: Task, tmp_path: Path) -> N
 
 def test_another_sources_translation_is_refused(task: Task, tmp_path: Path) -> None:
     write(tmp_path, task.source)
-    fewer = dataclasses.replace(task, source=dataclasses.replace(task.source, train=task.source.train[1:]))
+    fewer = task.with_source(dataclasses.replace(task.source, train=task.source.train[1:]))
     with pytest.raises(NasdaError, match="translated from other images than those in"):
         with_translated_source(fewer, tmp_path)
 
