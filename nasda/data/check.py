@@ -3,29 +3,17 @@
 import dataclasses
 import hashlib
 import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from nasda.data.datasets import (
-    SUBSET_MARKER,
-    TOY_MARKER,
-    TRANSLATION_MARKER,
-    DataSet,
-    Release,
-)
-from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample, cameras
-from nasda.data.reading import (
-    IMAGE_SUFFIXES,
-    contradictions,
-    read_image,
-    read_labels,
-    read_name_list,
-    sample_of,
-)
+from nasda.data.datasets import MARKERS, DataSet, Release
+from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample, cameras, cameras_of_each
+from nasda.data.reading import contradictions, is_image, read_image, read_labels, read_name_list, sample_of
 from nasda.data.task import Task, count, load_task, table_of_counts
 from nasda.data.veri776 import index_lines
 from nasda.errors import NasdaError, one_line
@@ -44,6 +32,9 @@ class Problem:
 
     def __str__(self) -> str:
         return one_line(": ".join([self.severity, *([str(self.file)] if self.file else []), self.message]))
+
+
+_error, _warning = partial(Problem, "error"), partial(Problem, "warning")
 
 
 def load_sound_task(name: TaskName, data_root: Path) -> Task:
@@ -76,7 +67,7 @@ def report(dataset: DataSet, data_root: Path, counts: Literal["official", "none"
     print(f"{domain.root}\n{table_of_counts(domain)}")
     for line in oddities(dataset, domain):
         print(one_line(f"known: {line}"))
-    made_by_nasda = any((domain.root / file).exists() for file in (TOY_MARKER, SUBSET_MARKER, TRANSLATION_MARKER))
+    made_by_nasda = any((domain.root / file).exists() for file in MARKERS)
     official = not made_by_nasda if counts is None else counts == "official"
     errors = 0
     for problem in examine(dataset, domain, dataset.releases if official else (), images):
@@ -96,7 +87,7 @@ def examine(dataset: DataSet, domain: Domain, releases: Sequence[Release], image
     """
     if releases:
         yield from _not_as_released(domain, min(releases, key=lambda each: abs(each.train.images - len(domain.train))))
-    yield from (Problem("error", None, message) for message in contradictions(domain, dataset.lists))
+    yield from (_error(None, message) for message in contradictions(domain, dataset.lists))
     yield from _incomplete_labels(dataset, domain)
     if dataset.queries_in_gallery:
         yield from _queries_not_in_gallery(domain)
@@ -121,16 +112,11 @@ def _not_as_released(domain: Domain, release: Release) -> Iterator[Problem]:
         for what, expected in dataclasses.asdict(figures).items():
             if expected not in (None, found[what]):
                 right = False
-                message = (
-                    f"{split} has {found[what]:,} {what}, expected {expected:,} ({release.name}: {release.source})"
-                )
-                yield Problem("error", place, f"{message}: {remedy}")
+                of = f"{split} has {found[what]:,} {what}, expected {expected:,} ({release.name}: {release.source})"
+                yield _error(place, f"{of}: {remedy}")
     if right and release.names not in (None, names_digest(domain)):
-        message = (
-            f"names differ from the official list of {release.name}, though there are as many: an image is missing, "
-            "renamed, or another camera's"
-        )
-        yield Problem("error", domain.root, f"{message}: {remedy}")
+        wrong = "an image is missing, renamed, or another camera's"
+        yield _error(domain.root, f"names differ from the official list of {release.name}: {wrong}: {remedy}")
 
 
 def names_digest(domain: Domain) -> str:
@@ -153,9 +139,9 @@ def _incomplete_labels(dataset: DataSet, domain: Domain) -> Iterator[Problem]:
         except NasdaError:  # already among the contradictions
             continue
         for name in sorted(labelled - names):
-            yield Problem("error", path, f"labels {name}, but there is no such image: unpack the data set again")
+            yield _error(path, f"labels {name}, but there is no such image: unpack the data set again")
         if bare := sorted(names - labelled):
-            yield Problem("warning", path, f"has no label for {len(bare):,} images, the first {bare[0]}")
+            yield _warning(path, f"has no label for {len(bare):,} images, the first {bare[0]}")
 
 
 def _queries_not_in_gallery(domain: Domain) -> Iterator[Problem]:
@@ -163,7 +149,7 @@ def _queries_not_in_gallery(domain: Domain) -> Iterator[Problem]:
     folder = domain.gallery[0].path.parent
     for query in domain.query:
         if query.path.name not in gallery:
-            yield Problem("error", query.path, f"a query, so expected in {folder} too, but it is not: copy it there")
+            yield _error(query.path, f"a query, so expected in {folder} too, but it is not: copy it there")
 
 
 def _wrong_indices(domain: Domain) -> Iterator[Problem]:
@@ -172,7 +158,7 @@ def _wrong_indices(domain: Domain) -> Iterator[Problem]:
         queries = _in_listed_order(domain.query, domain.root / "name_query.txt")
         gallery = _in_listed_order(domain.gallery, domain.root / "name_test.txt")
     except NasdaError as error:
-        yield Problem("error", None, str(error))
+        yield _error(None, str(error))
         return
     for file, expected in index_lines(queries, gallery).items():
         path = domain.root / file
@@ -182,14 +168,13 @@ def _wrong_indices(domain: Domain) -> Iterator[Problem]:
         while len(lines) > len(queries) and not lines[-1]:  # empty lines at the end mean nothing
             lines.pop()
         if len(lines) != len(queries):
-            yield Problem("error", path, f"has {len(lines):,} lines, expected one for each of {len(queries):,} queries")
+            yield _error(path, f"has {len(lines):,} lines, expected one for each of {len(queries):,} queries")
         for number, (query, line, right) in enumerate(zip(queries, lines, expected, strict=False), start=1):
             if line != [str(index) for index in right]:
-                yield Problem(
-                    "error",
+                yield _error(
                     path,
                     f"line {number}, of query {query.path.name}, does not follow the camera rule: it has "
-                    f"{_some(line) or 'nothing'}, expected {_some(right) or 'nothing'}: "
+                    f"{_some(line)}, expected {_some(right)}: "
                     "correct the line, or the camera in the name",
                 )
 
@@ -203,30 +188,19 @@ def _in_listed_order(samples: list[Sample], name_list: Path) -> list[Sample]:
 
 def oddities(dataset: DataSet, domain: Domain) -> Iterator[str]:
     """What looks wrong about a data set and is not: a line for each kind."""
-    folders = sorted({sample.path.parent for samples in domain.splits().values() for sample in samples})
-    for folder in folders:
+    for folder in sorted({sample.path.parent for samples in domain.splits().values() for sample in samples}):
         names = sorted(os.listdir(folder))
-        yield from _odd_names(folder, names, "no image, and passed over", lambda name: not _is_image(name))
-        yield from _odd_names(folder, names, "two endings, and read like any other", _has_two_endings)
+        for what, odd in (
+            ("no image, and passed over", [name for name in names if not is_image(name)]),
+            ("two endings, and read like any other", [n for n in names if is_image(n) and is_image(Path(n).stem)]),
+        ):
+            if odd:
+                yield f"{folder / odd[0]}: {what}" + (f"; and {len(odd) - 1:,} more" if odd[1:] else "")
     unused = [name for name in ("gt_bbox", "gt_query") if (domain.root / name).exists()]
     if unused:
         yield f"{domain.root}: {' and '.join(unused)}: not needed"
     if dataset.queries_in_gallery:
         yield f"{domain.root}: its queries lie in the gallery too; the camera rule leaves each out of its own answers"
-
-
-def _odd_names(folder: Path, names: Sequence[str], what: str, is_odd: Callable[[str], bool]) -> Iterator[str]:
-    odd = [name for name in names if is_odd(name)]
-    if odd:
-        yield f"{folder / odd[0]}: {what}" + (f"; and {len(odd) - 1:,} more" if odd[1:] else "")
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-
-
-def _has_two_endings(name: str) -> bool:
-    return _is_image(name) and _is_image(Path(name).stem)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -239,125 +213,97 @@ def check_split(domain: Domain) -> list[Problem]:
     Queries without a right answer are warnings as long as some query has one, since the evaluation skips and reports
     them; if none has, nothing can be measured, which is an error.
     """
+    of_queries = f"of {len(domain.query):,} queries"
     return [
         *_overlap(domain),
         *_one_camera(domain),
-        *_queries_of_nobody(domain),
-        *_queries_without_positive(domain),
-        *_lonely_identities(domain),
-        *_listed_twice(domain),
+        *_capped(_queries_of_nobody(domain), f"{of_queries} are of nobody"),
+        *_capped(_queries_without_positive(domain), f"{of_queries} have no right answer"),
+        *_capped(_lonely_identities(domain), "training identities with a single image"),
+        *_capped(_listed_twice(domain), "files listed more than once"),
     ]
 
 
-def _capped(problems: list[Problem], what: str) -> list[Problem]:
+def _capped(found: Iterable[Problem], what: str) -> list[Problem]:
     """The first few problems of a kind and, where there are more, a line with their total."""
+    problems = list(found)
     if len(problems) <= _LISTED:
         return problems
     rest = f"… and {len(problems) - _LISTED:,} more: {len(problems):,} {what} in all"
     return [*problems[:_LISTED], Problem(problems[0].severity, None, rest)]
 
 
-def _some(numbers: Iterable[object]) -> str:
+def _some(numbers: Sequence[object]) -> str:
     """Numbers for a message, the first few of them."""
-    numbers = list(numbers)
     more = f" and {len(numbers) - _LISTED:,} more" if len(numbers) > _LISTED else ""
-    return ", ".join(map(str, numbers[:_LISTED])) + more
+    return (", ".join(map(str, numbers[:_LISTED])) or "nothing") + more
 
 
-def _overlap(domain: Domain) -> list[Problem]:
+def _overlap(domain: Domain) -> Iterator[Problem]:
     tested = {sample.pid for sample in (*domain.query, *domain.gallery)}
     shared = (tested & {sample.pid for sample in domain.train}) - {DISTRACTOR, JUNK}
-    if not shared:
-        return []
-    example = next(sample for sample in domain.train if sample.pid in shared)
-    message = (
-        f"both training and test of {domain.name} have identity {_some(sorted(shared))}, so the test would measure "
-        "memory: give each identity to one side"
-    )
-    return [Problem("error", example.path, message)]
+    if shared:
+        example = next(sample for sample in domain.train if sample.pid in shared)
+        both = f"both training and test of {domain.name} have identity {_some(sorted(shared))}"
+        yield _error(example.path, f"{both}, so the test would measure memory: give each identity to one side")
 
 
-def _one_camera(domain: Domain) -> list[Problem]:
-    problems = []
+def _one_camera(domain: Domain) -> Iterator[Problem]:
+    remedy = "write the true camera into the file names, as in 0002_c3_…"
     if len(domain.train) > 1 and len(cameras(domain.train)) == 1:
-        problems.append(
-            Problem(
-                "warning",
-                domain.train[0].path.parent,
-                f"all {len(domain.train):,} training images are from camera {domain.train[0].camid}, so nothing can be "
-                "learnt across cameras: write the true camera into the file names, as in 0002_c3_…",
-            )
-        )
+        first = domain.train[0]
+        seen = f"all {len(domain.train):,} training images are from camera {first.camid}"
+        yield _warning(first.path.parent, f"{seen}, so nothing can be learnt across cameras: {remedy}")
     tested = [*domain.query, *domain.gallery]
     if domain.query and len(cameras(tested)) == 1:
-        problems.append(
-            Problem(
-                "error",
-                domain.query[0].path.parent,
-                f"all {len(tested):,} query and gallery images are from camera {tested[0].camid}, and evaluation drops "
-                "what the query's own camera saw, so no query has a right answer (other tools say: all query "
-                "identities do not appear in gallery): write the true camera into the file names, as in 0002_c3_…",
-            )
+        seen = f"all {len(tested):,} query and gallery images are from camera {tested[0].camid}"
+        yield _error(
+            tested[0].path.parent,
+            f"{seen}, and evaluation drops what the query's own camera saw, so no query has a right answer (other "
+            f"tools say: all query identities do not appear in gallery): {remedy}",
         )
-    return problems
 
 
-def _queries_of_nobody(domain: Domain) -> list[Problem]:
-    problems = [
-        Problem(
-            "error",
-            query.path,
-            f"query of identity {query.pid}, which marks boxes of nobody, so the evaluation refuses it: "
-            "correct its name, or remove it",
-        )
-        for query in domain.query
-        if query.pid in (DISTRACTOR, JUNK)
-    ]
-    return _capped(problems, "queries of nobody")
+def _queries_of_nobody(domain: Domain) -> Iterator[Problem]:
+    for query in domain.query:
+        if query.pid in (DISTRACTOR, JUNK):
+            nobody = f"query of identity {query.pid}, which marks boxes of nobody, so the evaluation refuses it"
+            yield _error(query.path, f"{nobody}: correct its name, or remove it")
 
 
 def _queries_without_positive(domain: Domain) -> list[Problem]:
-    seen_by: dict[int, set[int]] = defaultdict(set)
-    for sample in domain.gallery:
-        seen_by[sample.pid].add(sample.camid)
+    seen_by = cameras_of_each(domain.gallery)
     asked = [query for query in domain.query if query.pid not in (DISTRACTOR, JUNK)]
-    causes = [(query, _why_no_positive(query, seen_by.get(query.pid, set()))) for query in asked]
-    lost = [(query, cause) for query, cause in causes if cause]
+    lost = [query for query in asked if not seen_by[query.pid] - {query.camid}]
     severity: Literal["error", "warning"] = "error" if len(lost) == len(asked) else "warning"
-    problems = [Problem(severity, query.path, f"query without a right answer: {cause}") for query, cause in lost]
-    return _capped(problems, f"of {len(domain.query):,} queries have no right answer")
+    return [
+        Problem(severity, query.path, f"query without a right answer: {_why(query, seen_by[query.pid])}")
+        for query in lost
+    ]
 
 
-def _why_no_positive(query: Sample, cameras_of_identity: set[int]) -> str:
-    """Why nothing in the gallery can be right for `query` under the protocol; "" if something can."""
+def _why(query: Sample, cameras_of_identity: set[int]) -> str:
+    """Why nothing in the gallery can be right for `query` under the protocol."""
     if not cameras_of_identity:
         return f"identity {query.pid} is not in the gallery: add its images there, or remove the query"
-    if cameras_of_identity == {query.camid}:
-        return (
-            f"only camera {query.camid}, the query's own, sees identity {query.pid} in the gallery: add an image from "
-            "another camera, or remove the query"
-        )
-    return ""
+    return (
+        f"only camera {query.camid}, the query's own, sees identity {query.pid} in the gallery: add an image from "
+        "another camera, or remove the query"
+    )
 
 
-def _lonely_identities(domain: Domain) -> list[Problem]:
+def _lonely_identities(domain: Domain) -> Iterator[Problem]:
     images = Counter(sample.pid for sample in domain.train)
-    problems = [
-        Problem("warning", sample.path, f"identity {sample.pid} has this one training image only, so it forms no pair")
-        for sample in domain.train
-        if images[sample.pid] == 1
-    ]
-    return _capped(problems, "training identities with a single image")
+    for sample in domain.train:
+        if images[sample.pid] == 1:
+            yield _warning(sample.path, f"identity {sample.pid} has this one training image only, so it forms no pair")
 
 
-def _listed_twice(domain: Domain) -> list[Problem]:
-    problems = []
+def _listed_twice(domain: Domain) -> Iterator[Problem]:
     for split, samples in domain.splits().items():
-        times = Counter(sample.path for sample in samples)
-        problems += [
-            Problem("error", path, f"{n} times in {split}: list it once") for path, n in times.items() if n > 1
-        ]
-    return _capped(problems, "files listed more than once")
+        for path, times in Counter(sample.path for sample in samples).items():
+            if times > 1:
+                yield _error(path, f"{times} times in {split}: list it once")
 
 
 def check_images(samples: Sequence[Sample]) -> list[Problem]:
@@ -371,12 +317,12 @@ def check_images(samples: Sequence[Sample]) -> list[Problem]:
     first_with: dict[bytes, Sample] = {}
     for sample, (cause, digest) in zip(samples, results, strict=True):
         if cause:
-            problems.append(Problem("error", None, cause))
+            problems.append(_error(None, cause))
             continue
         first = first_with.setdefault(digest, sample)
         if first.path != sample.path:
             other = f" under another identity ({first.pid}, here {sample.pid})" if first.pid != sample.pid else ""
-            problems.append(Problem("warning", sample.path, f"same file as {first.path.name}{other}: remove one"))
+            problems.append(_warning(sample.path, f"same file as {first.path.name}{other}: remove one"))
     return problems
 
 

@@ -20,7 +20,7 @@ OF_TASK: dict[TaskName, dict[Side, DataSetName]] = {  # §3.1
 }
 
 # Files that say that nasda made a data set, so that its counts are not the official ones.
-TOY_MARKER, SUBSET_MARKER, TRANSLATION_MARKER = "toy.json", "subset.json", "translation.json"
+MARKERS = TOY_MARKER, SUBSET_MARKER, TRANSLATION_MARKER = "toy.json", "subset.json", "translation.json"
 
 GB = 10**9
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample
 from nasda.errors import NasdaError
@@ -123,16 +122,17 @@ def read_images(folder: Path) -> list[Sample]:
         raise NasdaError(f"{folder}: no such folder, but images were expected in it: unpack the data set again")
     # A directory entry knows its own kind, so nothing here asks the disk about single files.
     names = [
-        entry.name
-        for entry in _entries(folder)
-        if entry.name.lower().endswith(IMAGE_SUFFIXES)
-        and not entry.name.startswith(".")
-        and not entry.is_dir(follow_symlinks=False)
+        entry.name for entry in _entries(folder) if is_image(entry.name) and not entry.is_dir(follow_symlinks=False)
     ]
     if not names:
         kinds = ", ".join(IMAGE_SUFFIXES)
         raise NasdaError(f"{folder}: no image in this folder (expected {kinds} files): unpack the data set again")
     return [sample_of(folder / name) for name in sorted(names)]
+
+
+def is_image(name: str) -> bool:
+    """Whether a file of this name is taken for an image."""
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
 
 
 def sample_of(path: Path) -> Sample:
@@ -299,6 +299,8 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
 
     Raises `NasdaError` naming the file and its cause: missing, unreadable, empty, cut short, not an image at all.
     """
+    from PIL import Image, UnidentifiedImageError  # here: whoever only asks for help need not wait for it
+
     try:
         with Image.open(path) as image:
             pixels = image.convert("RGB")

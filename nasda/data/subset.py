@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from nasda.data.datasets import SUBSET_MARKER, DataSet
-from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample, identities
+from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample, cameras_of_each, identities
 from nasda.data.prepare import refuse_second
 from nasda.data.reading import read_xml, xml_bytes
 from nasda.data.veri776 import index_lines
@@ -39,9 +39,7 @@ def choose(dataset: DataSet, whole: Domain, trained: int, tested: int, images: i
 
 def _answerable(whole: Domain) -> list[Sample]:
     """The queries whose identity the gallery has under another camera."""
-    seen_by: dict[int, set[int]] = defaultdict(set)
-    for sample in whole.gallery:
-        seen_by[sample.pid].add(sample.camid)
+    seen_by = cameras_of_each(whole.gallery)
     people = [query for query in whole.query if query.pid not in (DISTRACTOR, JUNK)]
     return [query for query in people if seen_by[query.pid] - {query.camid}]
 
