@@ -1,6 +1,5 @@
 """Whether data is whole and sound: all checks, of one data set and of the two that make a task."""
 
-import dataclasses
 import hashlib
 import os
 from collections import Counter
@@ -109,7 +108,7 @@ def _not_as_released(domain: Domain, release: Release) -> Iterator[Problem]:
         samples = domain.splits()[split]
         found = count(split, samples)._asdict()
         place = samples[0].path.parent if samples else domain.root
-        for what, expected in dataclasses.asdict(figures).items():
+        for what, expected in figures._asdict().items():
             if expected not in (None, found[what]):
                 right = False
                 of = f"{split} has {found[what]:,} {what}, expected {expected:,} ({release.name}: {release.source})"

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from nasda.data import market1501, personx, vehiclex, veri776
 from nasda.data.domain import Domain
@@ -25,9 +25,8 @@ MARKERS = TOY_MARKER, SUBSET_MARKER, TRANSLATION_MARKER = "toy.json", "subset.js
 GB = 10**9
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What there should be of one split; None where the source does not say."""
+class Counts(NamedTuple):
+    """What there is, or should be, of a split; None where the source of the figures does not say."""
 
     images: int
     identities: int | None = None  # without distractors and junk
@@ -46,12 +45,12 @@ class Release:
 
     name: str
     source: str  # of the figures
-    train: Figures
-    query: Figures | None = None
-    gallery: Figures | None = None
+    train: Counts
+    query: Counts | None = None
+    gallery: Counts | None = None
     names: str | None = None
 
-    def splits(self) -> dict[str, Figures]:
+    def splits(self) -> dict[str, Counts]:
         """The splits that the release has, by their names."""
         named = {"train": self.train, "query": self.query, "gallery": self.gallery}
         return {split: figures for split, figures in named.items() if figures is not None}
@@ -101,9 +100,9 @@ DATASETS: dict[DataSetName, DataSet] = {
             Release(
                 "Market-1501-v15.09.15",
                 "the paper, held against the real files",
-                train=Figures(12_936, 751, 6),
-                query=Figures(3_368, 750, 6),
-                gallery=Figures(19_732, 750, 6, distractors=2_798, junk=3_819),
+                train=Counts(12_936, 751, 6),
+                query=Counts(3_368, 750, 6),
+                gallery=Counts(19_732, 750, 6, distractors=2_798, junk=3_819),
                 names="4ae22a2b37a0e54cbf877a19897f6a3016ba53c8693ed012755aae437c1efd75",
             ),
         ),
@@ -122,9 +121,9 @@ DATASETS: dict[DataSetName, DataSet] = {
             Release(
                 "VeRi-776",
                 "the name lists that come with it",
-                train=Figures(37_778, 576, 20),
-                query=Figures(1_678, 200, 19),
-                gallery=Figures(11_579, 200, 19),
+                train=Counts(37_778, 576, 20),
+                query=Counts(1_678, 200, 19),
+                gallery=Counts(11_579, 200, 19),
             ),
         ),
         lists=veri776.LISTS,
@@ -144,11 +143,11 @@ DATASETS: dict[DataSetName, DataSet] = {
             Release(
                 "PersonX, one tree",
                 "nasda's paper, §3.1, and public loaders; 410 is the number of training identities",
-                train=Figures(9_840, 410, 6),
-                query=Figures(5_136, 856),
-                gallery=Figures(30_816, 856),
+                train=Counts(9_840, 410, 6),
+                query=Counts(5_136, 856),
+                gallery=Counts(30_816, 856),
             ),
-            Release("PersonX of VisDA-2020", "the challenge's training set", train=Figures(20_280, 700)),
+            Release("PersonX of VisDA-2020", "the challenge's training set", train=Counts(20_280, 700)),
         ),
     ),
     "vehiclex": DataSet(
@@ -162,8 +161,8 @@ DATASETS: dict[DataSetName, DataSet] = {
         ),
         max_size=30 * GB,
         releases=(
-            Release("VehicleX fitted to VeRi-776", "nasda's paper, §3.1", train=Figures(75_516, 1_362)),
-            Release("VehicleX of AI City 2020", "the challenge's description", train=Figures(192_150, 1_362)),
+            Release("VehicleX fitted to VeRi-776", "nasda's paper, §3.1", train=Counts(75_516, 1_362)),
+            Release("VehicleX of AI City 2020", "the challenge's description", train=Counts(192_150, 1_362)),
         ),
         lists=vehiclex.LISTS,
     ),

@@ -4,12 +4,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from tabulate import tabulate
 
-from nasda.data.datasets import DATASETS, OF_TASK, DataSet, Side
+from nasda.data.datasets import DATASETS, OF_TASK, Counts, DataSet, Side
 from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample, cameras, identities
 from nasda.errors import NasdaError
 from nasda.settings import TASK_NAMES, TaskName
@@ -59,16 +58,6 @@ def load_task(name: TaskName, data_root: Path, read: Callable[[DataSet, Path], D
     if name not in OF_TASK:
         raise NasdaError(f"no task named {name!r}: choose one of {', '.join(TASK_NAMES)}")
     return Task(name, **{side: partial(read, DATASETS[which], data_root) for side, which in OF_TASK[name].items()})
-
-
-class Counts(NamedTuple):
-    """What there is of a split."""
-
-    images: int
-    identities: int  # without distractors and junk
-    cameras: int
-    distractors: int = 0
-    junk: int = 0
 
 
 def count(split: str, samples: list[Sample]) -> Counts:

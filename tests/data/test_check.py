@@ -18,7 +18,7 @@ from nasda.data.check import (
     names_digest,
     require_sound,
 )
-from nasda.data.datasets import DATASETS, DataSetName, Figures, Release
+from nasda.data.datasets import DATASETS, Counts, DataSetName, Release
 from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample
 from nasda.data.task import count
 from nasda.errors import NasdaError
@@ -36,7 +36,7 @@ Damage = Callable[[Path], object]
 def release_of(name: DataSetName, folder: Path) -> Release:
     """The counts that this very tree has."""
     splits = DATASETS[name].read_names(folder).splits()
-    figures = {split: Figures(*count(split, samples)) for split, samples in splits.items()}
+    figures = {split: count(split, samples) for split, samples in splits.items()}
     return Release("this tree", "this test", figures["train"], figures["query"], figures["gallery"])
 
 
@@ -103,7 +103,7 @@ def test_other_counts_are_wrong_unless_any_will_do(
 def test_the_nearest_release_is_the_one_that_is_meant(tmp_path: Path) -> None:
     folder = tree("vehiclex", tmp_path)
     near = release_of("vehiclex", folder)
-    far = Release("far", "nowhere", Figures(10**6))
+    far = Release("far", "nowhere", Counts(10**6))
     domain = DATASETS["vehiclex"].read_names(folder)
     assert not list(examine(DATASETS["vehiclex"], domain, [far, near]))
     assert list(examine(DATASETS["vehiclex"], domain, [far]))
