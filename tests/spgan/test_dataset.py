@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nasda.data import personx, vehiclex
+from nasda.data.datasets import DATASETS
 from nasda.data.domain import Domain, Sample
 from nasda.data.store import stored
 from nasda.data.task import Task, load_task
@@ -78,10 +78,10 @@ def test_the_ordinary_reader_finds_the_same_samples(root: Path, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("make", "reader", "folder"),
     [
-        (layouts.personx, personx, "PersonX"),
-        (layouts.personx_backgrounds, personx, "PersonX_v1"),
-        (layouts.personx_visda, personx, "challenge_datasets/personX"),
-        (layouts.vehiclex, vehiclex, "AIC20_ReID_Simulation"),
+        (layouts.personx, DATASETS["personx"], "PersonX"),
+        (layouts.personx_backgrounds, DATASETS["personx"], "PersonX_v1"),
+        (layouts.personx_visda, DATASETS["personx"], "challenge_datasets/personX"),
+        (layouts.vehiclex, DATASETS["vehiclex"], "AIC20_ReID_Simulation"),
     ],
 )
 def test_every_form_of_a_source_keeps_its_layout(
@@ -139,7 +139,7 @@ def test_what_was_interrupted_is_no_data_set_and_is_gone_on_with(
     with pytest.raises(NasdaError, match="run nasda translate"):
         with_translated_source(task, tmp_path / "stopped")
     with pytest.raises(NasdaError, match="no PersonX found"):
-        personx.read(tmp_path / "stopped")
+        DATASETS["personx"].read(tmp_path / "stopped")
     partial = tmp_path / "stopped" / ".PersonX.partial"
     (partial / "bounding_box_train" / ".0001_c3.jpg.x.tmp").write_text("of a process that was killed")
     calls: list[int] = []
