@@ -1,7 +1,8 @@
-"""Say whether a data set is whole and sound."""
+"""Say whether a data set is whole and sound: `nasda data check`."""
 
-from data_scripts.command import main
-from nasda.data.check import Check
+import sys
+
+from nasda.cli import main
 
 if __name__ == "__main__":
-    main(Check)
+    main(["data", "check", *sys.argv[1:]])

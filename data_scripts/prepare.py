@@ -1,7 +1,8 @@
-"""From the archives that one has of a real data set, the folder that nasda reads."""
+"""From the archives that one has of a real data set, the folder that nasda reads: `nasda data prepare`."""
 
-from data_scripts.command import main
-from nasda.data.prepare import Prepare
+import sys
+
+from nasda.cli import main
 
 if __name__ == "__main__":
-    main(Prepare)
+    main(["data", "prepare", *sys.argv[1:]])

@@ -1,7 +1,8 @@
-"""A smaller data set of the same layout."""
+"""A smaller data set of the same layout: `nasda data subset`."""
 
-from data_scripts.command import main
-from nasda.data.subset import Subset
+import sys
+
+from nasda.cli import main
 
 if __name__ == "__main__":
-    main(Subset)
+    main(["data", "subset", *sys.argv[1:]])

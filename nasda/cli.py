@@ -7,16 +7,18 @@ profile fills in the defaults of everything else, which --help shows.
 import argparse
 import dataclasses
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, subcommand
 
+from nasda.data.datasets import DATASETS, GB, OF_TASK, DataSetName, Side, describe
 from nasda.errors import NasdaError
 from nasda.settings import (
     PROFILE_NAMES,
@@ -68,12 +70,10 @@ class Common:
         raise NotImplementedError
 
     def load_task(self) -> "Task":
-        """The task's data, its split checked."""
-        from nasda.data.task import load_task, require_sound
+        """The task's data; each side is read, and its split checked, when it is first asked for."""
+        from nasda.data.check import load_sound_task
 
-        task = load_task(self.task, self.data_root)
-        require_sound(task)
-        return task
+        return load_sound_task(self.task, self.data_root)
 
     @property
     def settings(self) -> Profile:
@@ -109,11 +109,13 @@ class DataMake(Common):
 
     data: DataSettings = DataSettings()
     toy: ToySettings = ToySettings()
+    only: Side | None = None
+    """Draw the source or the target only, beside real data in the place of the other."""
     processes: int | None = None
     """Processes that draw, one for each core if not given; the images do not depend on their number."""
 
     def run(self) -> None:
-        from nasda.data.task import load_task
+        from nasda.data.task import load_task, table_of_counts
         from nasda.devices import available_cores
         from nasda.toy.make import make_toy
 
@@ -124,9 +126,11 @@ class DataMake(Common):
             height=self.data.height,
             width=self.data.width,
             settings=self.toy,
+            only=self.only,
             processes=self.processes or available_cores(),
         )
-        print(load_task(self.task, self.data_root).counts())
+        task = load_task(self.task, self.data_root)
+        print(table_of_counts(getattr(task, self.only)) if self.only else task.counts())
 
 
 @dataclass(frozen=True)
@@ -148,21 +152,79 @@ class DataShow(Common):
 
 
 @dataclass(frozen=True)
-class DataCheck(Common):
-    """Check a task's data: counts, the split, and that every image decodes. Exits with 2 when something is wrong."""
+class DataPrepare(Common):
+    """Unpack archives (zip, tar, tar.gz, tar.bz2, tar.xz) of a real data set, or copy its folders, to where nasda finds
+    it."""
+
+    dataset: Positional[DataSetName] = tyro.MISSING
+    """Which of the four."""
+    sources: Positional[tuple[Path, ...]] = ()
+    """Its archives or folders, in any of the layouts that are passed round; several are laid over each other."""
+    max_size: float | None = None
+    """Gigabytes that may be written; if not given, several times what the data set's largest release takes."""
 
     def run(self) -> None:
-        from nasda.data.task import check_task, load_task
+        from nasda.data.prepare import prepare
+        from nasda.data.task import table_of_counts
 
-        task = load_task(self.task, self.data_root)
-        print(task.counts())
-        problems = check_task(task)
-        for problem in problems:
-            print(problem)
-        errors = sum(problem.severity == "error" for problem in problems)
+        dataset = DATASETS[self.dataset]
+        max_size = dataset.max_size if self.max_size is None else int(self.max_size * GB)
+        domain = prepare(dataset, self.sources, self.data_root, max_size)
+        print(table_of_counts(domain))
+        print(f"prepared: {domain.root}; now: nasda data check {self.dataset} --data-root {self.data_root}")
+
+
+@dataclass(frozen=True)
+class DataCheck(Common):
+    """Check one data set, or both of a task: counts, splits, lists and label files, and that every image decodes. Exits
+    with 2 when something is wrong."""
+
+    dataset: Positional[DataSetName | None] = None
+    """Which of the four; both of --task if not given."""
+    counts: Literal["official", "none"] | None = None
+    """Whether counts and names have to be the official ones. If not given: not those of data that nasda has made itself
+    (built-in data, translations, subsets)."""
+    images: bool = True
+    """Decode every image: minutes, for the large ones."""
+
+    def run(self) -> None:
+        from nasda.data.check import report
+
+        names = [self.dataset] if self.dataset else OF_TASK[self.task].values()
+        errors = sum(report(DATASETS[name], self.data_root, self.counts, self.images) for name in names)
         if errors:
-            raise NasdaError(f"{self.data_root}: {errors} errors in the data, listed above: mend them before a search")
-        print("no errors" if problems else "all well")
+            raise NasdaError(f"{self.data_root}: {errors:,} errors in the data, listed above: mend them first")
+
+
+@dataclass(frozen=True)
+class DataSubset(Common):
+    """Copy some identities of a data set, and some images of each, into a new data set of the same layout."""
+
+    dataset: Positional[DataSetName] = tyro.MISSING
+    """Which of the four, real or built-in."""
+    to: Positional[Path] = tyro.MISSING
+    """Folder that is to hold the new data set's own folder."""
+    identities: int = 50
+    """Identities to train on; all where there are fewer."""
+    test_identities: int | None = None
+    """Identities to test on; as many as to train on if not given."""
+    images: int = 4
+    """Images of an identity in each camera that sees it, in each split."""
+    link: bool = False
+    """Make hard links instead of copies where the file system can."""
+
+    def run(self) -> None:
+        import shutil
+
+        from nasda.data import subset
+        from nasda.data.task import table_of_counts
+
+        dataset = DATASETS[self.dataset]
+        tested = self.identities if self.test_identities is None else self.test_identities
+        chosen = subset.choose(dataset, dataset.read(self.data_root), self.identities, tested, self.images, self.seed)
+        domain = subset.write(dataset, chosen, self.to, subset.link if self.link else shutil.copyfile)
+        print(table_of_counts(domain))
+        print(f"subset: {domain.root}")
 
 
 @dataclass(frozen=True)
@@ -477,11 +539,22 @@ def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
         fields = {field.name for field in dataclasses.fields(kind)}
         return kind(**common, **{group: value for group, value in groups.items() if group in fields})
 
-    def flat(name: str, kind: type[Common]) -> Any:  # no setting stands twice, so --epochs is enough
-        return Annotated[kind, OmitArgPrefixes, subcommand(name, default=made(kind))]
+    # no setting stands twice, so --epochs is enough
+    def flat(name: str, kind: type[Common], description: str | None = None, **other: Any) -> Any:
+        default = dataclasses.replace(made(kind), **other)
+        return Annotated[kind, OmitArgPrefixes, subcommand(name, default=default, description=description)]
 
-    data_commands = flat("make", DataMake) | flat("show", DataShow) | flat("check", DataCheck)
-    data: Any = Annotated[data_commands, subcommand("data", description="Make, show or check a task's data.")]
+    obtaining = f"{DataPrepare.__doc__}\n\nNo data set comes with nasda, and none is downloaded.\n\n{describe()}"
+    data_commands = (
+        flat("make", DataMake)
+        | flat("prepare", DataPrepare, obtaining, data_root=Path("data/real"))
+        | flat("show", DataShow)
+        | flat("check", DataCheck)
+        | flat("subset", DataSubset)
+    )
+    data: Any = Annotated[
+        data_commands, subcommand("data", description="Make, prepare, show, check data, or take a part of it.")
+    ]
     return (
         data
         | flat("search", Search)
@@ -516,6 +589,7 @@ def read_ahead(arguments: Sequence[str]) -> tuple[TaskName, ProfileName, int]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the `nasda` command. Exits with 2 and one line on anything the user can put right, with 130 after Ctrl-C, and
     with 141, as the shell calls it, when nobody reads on what it prints."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that temporary folders go
     arguments = sys.argv[1:] if arguments is None else arguments
     command = None
     try:

@@ -6,3 +6,12 @@ class NasdaError(Exception):
 
     The `nasda` command prints the line and exits with status 2; a notebook shows it as it is.
     """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
+
+
+def one_line(text: str) -> str:
+    r"""`text` on one line, even where it quotes a file whose name holds a line break or what no terminal can show:
+    such characters are written as Python writes them, "\n"."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

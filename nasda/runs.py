@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from nasda.data.datasets import Side
 from nasda.data.domain import fingerprint
 from nasda.data.task import Task
 from nasda.devices import synchronize
@@ -36,7 +37,6 @@ from nasda.files import (
 
 _MISSING = "(nothing)"
 Settings = TypeVar("Settings")
-Side = Literal["source", "target"]
 
 
 class RunFolder:

@@ -8,13 +8,14 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from nasda.data.batches import Batches
+from nasda.data.datasets import Side
 from nasda.data.domain import Sample
 from nasda.data.task import Task, target_sample
 from nasda.devices import autocast, seeded
 from nasda.genotypes import Genotype
 from nasda.losses import retrieval_loss
 from nasda.networks import RESNET50, DerivedNetwork, ReIDNetwork, ResNet50, count_cost
-from nasda.runs import Run, RunFolder, Side, as_config, finite, run_epochs, run_steps, seen
+from nasda.runs import Run, RunFolder, as_config, finite, run_epochs, run_steps, seen
 from nasda.settings import Profile, SpaceSettings, TrainOn, TrainSettings, check_settings
 
 Architecture = Genotype | None  # None is the ResNet-50 baseline

@@ -437,6 +437,14 @@ class TestFloors:
         assert stripes[1, 0, 3, 3] == pytest.approx(1)
         assert stripes[[0, 2, 3, 4, 5], 0, 0, 0].tolist() == pytest.approx([1] * 5)
 
+    def test_the_middle_three_quarters_of_the_width_count(self) -> None:
+        image = random_images(1, height=12, width=32)
+        middle = colour_histogram(image)
+        image[..., :4], image[..., -4:] = 0, 255
+        assert torch.equal(colour_histogram(image), middle)
+        image[..., 4] = 255 - image[..., 4]
+        assert not torch.equal(colour_histogram(image), middle)
+
     def test_random_features_are_reproducible_directions(self) -> None:
         state = torch.get_rng_state()
         assert torch.equal(random_features(5, seed=1), random_features(5, seed=1))

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
+from nasda.data.check import load_sound_task
 from nasda.data.domain import fingerprint
-from nasda.data.task import Task, load_task, require_sound
+from nasda.data.task import Task
 from nasda.devices import available_cores, choose_device
 from nasda.errors import NasdaError
 from nasda.files import read_json
@@ -49,10 +50,8 @@ def open_course(profile_name: str = "tiny", task_name: str = "person", data_root
     home = project_folder()
     root = Path(data_root) if data_root else home / "data" / "toy" / profile_name
     if not data_root:
-        size = {"height": settings.data.height, "width": settings.data.width}
-        make_toy(root, task_name, **size, settings=settings.toy)
-    task = load_task(task_name, root)
-    require_sound(task)
+        make_toy(root, task_name, height=settings.data.height, width=settings.data.width, settings=settings.toy)
+    task = load_sound_task(task_name, root)
     name = f"{task_name}-{profile_name}-seed{seed}" + (f"-data-{_data_hash(task)}" if data_root else "")
     experiment = Experiment(home / "runs" / name)
     return Course(task, settings, profile_name, root, experiment, seed, choose_device("auto"))

@@ -1,25 +1,35 @@
 """Archives and folders from elsewhere, unpacked without trust.
 
 Whatever an archive says of itself, only plain files and folders come out of it, only inside the folder asked for, and
-only so many bytes: those that are really written are counted, not those that a header promises.
+only so many bytes: those that are really written are counted, not those that a header promises. What is unpacked passes
+through memory in small pieces, however much a few bytes grow to.
 """
 
+import bz2
+import copy
+import gzip
+import io
+import lzma
 import os
 import stat
+import struct
+import sys
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 from tqdm.auto import tqdm
 
 from nasda.errors import NasdaError
 
-_CHUNK = 2**20  # bytes in memory at a time
+_CHUNK = 2**18  # bytes in memory at a time; no header of a tar is longer
 _BLOCK = 4096  # bytes that even an empty file takes on disk, so that a flood of those ends too
+_LZMA_MEMORY = 2**27  # bytes that an LZMA decoder may ask for: `xz -9` needs 65 MiB
 
 
 class Entry(NamedTuple):
@@ -67,12 +77,12 @@ def _write(entry: Entry, target: Path, allowance: Allowance, source: Path) -> No
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
         raise NasdaError(f"{source}: {entry.name}: there twice: expected every file once; leave one of them out")
-    with entry.open() as file, target.open("xb") as copy:
+    with entry.open() as file, target.open("xb") as copied:
         written = 0
         while chunk := file.read(_CHUNK):
             written += len(chunk)
             allowance.take(len(chunk), source)
-            copy.write(chunk)
+            copied.write(chunk)
     allowance.take(max(0, _BLOCK - written), source)
 
 
@@ -88,9 +98,8 @@ def _target(folder: Path, name: str, source: Path) -> Path:
 def _entries(source: Path) -> Iterator[Entry]:
     if source.is_dir():
         return _of_folder(source)
-    _open(source).close()  # says why, if it cannot be read
-    if tarfile.is_tarfile(source):  # first, since a tar that ends with a zip looks like one
-        return _of_tar(source)
+    if (members := _of_tar(source)) is not None:  # first, since a tar that ends with a zip looks like one
+        return members
     if zipfile.is_zipfile(source):
         return _of_zip(source)
     raise NasdaError(f"{source}: not an archive: expected a zip, tar or tar.gz file, whole, or a folder")
@@ -110,6 +119,10 @@ def _of_folder(source: Path) -> Iterator[Entry]:
             yield Entry(within, content)
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Zip
+
+
 def _of_zip(source: Path) -> Iterator[Entry]:
     with zipfile.ZipFile(source) as archive:
         for info in archive.infolist():
@@ -117,16 +130,151 @@ def _of_zip(source: Path) -> Iterator[Entry]:
             _refuse_all_but_plain(kind or stat.S_IFREG, info.filename, source)
             if info.flag_bits & 1:
                 raise NasdaError(f"{source}: needs a password: unpack it yourself, and give the folder instead")
-            yield Entry(info.filename, None if info.is_dir() else partial(archive.open, info))
+            yield Entry(info.filename, None if info.is_dir() else partial(_zip_member, archive, info))
 
 
-def _of_tar(source: Path) -> Iterator[Entry]:
-    with tarfile.open(source) as archive:
-        for member in archive:
-            _filter(member, source)
+def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    """A file in a zip. `zipfile` inflates a whole piece of bzip2 or LZMA at once, so of those it gives the packed bytes
+    only."""
+    if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return archive.open(info)
+    packed = copy.copy(info)
+    packed.compress_type, packed.file_size = zipfile.ZIP_STORED, info.compress_size
+    del packed.CRC  # of the content, which `_Inflated` compares
+    raw = archive.open(packed)
+    if info.compress_type == zipfile.ZIP_BZIP2:
+        return cast(IO[bytes], _Inflated(raw, bz2.BZ2Decompressor, crc=info.CRC))
+    if info.compress_type == zipfile.ZIP_LZMA:
+        return cast(IO[bytes], _Inflated(raw, _lzma_decompressor, _lzma_head(raw, info), info.CRC))
+    raise NotImplementedError("its method is not understood: unpack it yourself, give the folder instead, or")
+
+
+def _lzma_head(file: IO[bytes], info: zipfile.ZipInfo) -> bytes:
+    """The head that LZMA has outside a zip: the coder's properties, and the size or that the end is marked."""
+    _, length = struct.unpack("<HH", file.read(4))
+    return file.read(length) + struct.pack("<Q", 2**64 - 1 if info.flag_bits & 2 else info.file_size)
+
+
+def _lzma_decompressor() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(memlimit=_LZMA_MEMORY)
+
+
+class _Inflated(io.RawIOBase):
+    """What is packed in `head` and then `packed`, one stream of `decompressor()` after the other; each `read` unpacks
+    as much as it asks for.
+
+    Raises `zlib.error` at the end if the CRC-32 of the content is not `crc`, where one is given.
+    """
+
+    def __init__(
+        self, packed: IO[bytes], decompressor: Callable[[], Any], head: bytes = b"", crc: int | None = None
+    ) -> None:
+        self.packed, self.start, self.head, self.crc = packed, decompressor, head, crc
+        self.decompressor = decompressor()
+        self.found = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._read(len(buffer))
+        buffer[: len(data)] = data
+        self.found = zlib.crc32(data, self.found)
+        if not data and self.crc not in (None, self.found):
+            raise zlib.error("wrong checksum")
+        return len(data)
+
+    def _read(self, size: int) -> bytes:
+        while True:
+            packed, self.head = self.head, b""
+            if self.decompressor.eof:
+                packed = (self.decompressor.unused_data or self.packed.read(io.DEFAULT_BUFFER_SIZE)).lstrip(b"\0")
+                if not packed:  # nothing, or what an xz file is padded with
+                    return b""
+                self.decompressor = self.start()
+            elif self.decompressor.needs_input and not packed:
+                packed = self.packed.read(io.DEFAULT_BUFFER_SIZE)
+                if not packed:
+                    raise EOFError("it ends before its time")
+            if data := self.decompressor.decompress(packed, size):
+                return data
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tar
+
+_UNPACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {  # by the first bytes of the file
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lambda file: _Inflated(file, _lzma_decompressor),
+}
+
+
+class _Sparing:
+    """A tar's bytes, read once from the beginning to the end.
+
+    `tarfile` reads a header as long as it claims to be, and sums of headers too, so it gets `left` bytes and no more.
+    """
+
+    def __init__(self, source: Path) -> None:
+        self.source, self.file = source, _open(source)
+        start = self.file.read(8)
+        self.file.seek(0)
+        unpacked = [opened for magic, opened in _UNPACKED.items() if start.startswith(magic)]
+        self.unpacked: IO[bytes] = unpacked[0](self.file) if unpacked else self.file
+        self.position, self.left = 0, _CHUNK
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= self.left:
+            raise NasdaError(
+                f"{self.source}: has a header of more than {_CHUNK // 1024} KiB: refused; get the archive from its "
+                "authors"
+            )
+        self.left -= size
+        return self._pull(size)
+
+    def _pull(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size and (piece := self.unpacked.read(size - len(data))):
+            data += piece
+        self.position += len(data)
+        return data
+
+    def seek(self, position: int) -> None:
+        """Forwards only, past what is not wanted."""
+        if position < self.position:
+            raise tarfile.ReadError("its parts overlap")
+        while self.position < position and self._pull(min(_CHUNK, position - self.position)):
+            pass
+
+    def tell(self) -> int:
+        return self.position
+
+    def close(self) -> None:
+        self.unpacked.close()
+        self.file.close()
+
+
+def _of_tar(source: Path) -> Iterator[Entry] | None:
+    """What is in a tar; None if it is none."""
+    file = _Sparing(source)
+    try:
+        return _members(tarfile.open(fileobj=cast(IO[bytes], file), mode="r:"), file)
+    except tarfile.ReadError:
+        file.close()
+        return None
+
+
+def _members(archive: tarfile.TarFile, file: _Sparing) -> Iterator[Entry]:
+    with closing(file):
+        while (member := archive.next()) is not None:
+            _filter(member, file.source)
             kind = stat.S_IFDIR if member.isdir() else stat.S_IFREG if member.isreg() else 0
-            _refuse_all_but_plain(kind, member.name, source)
+            _refuse_all_but_plain(kind, member.name, file.source)
+            file.left = sys.maxsize
             yield Entry(member.name, None if member.isdir() else partial(_member, archive, member))
+            vars(archive).update(members=[], pax_headers={})  # which would fill the memory
+            file.left = _CHUNK
 
 
 def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
@@ -141,6 +289,10 @@ def _filter(member: tarfile.TarInfo, source: Path) -> None:
         tarfile.data_filter(member, os.curdir)
     except tarfile.FilterError as error:
         raise NasdaError(f"{source}: {error}: refused; get the archive from its authors") from error
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What they share
 
 
 def _refuse_all_but_plain(kind: int, name: str, source: Path) -> None:

@@ -1,61 +1,92 @@
-"""Say whether a data set is whole and sound: `python -m nasda.data.check market1501 data/real`.
+"""Whether data is whole and sound: all checks, of one data set and of the two that make a task."""
 
-A line for each finding. Exits with 0 when the data set is good, warnings or not, and with 1 when it is not.
-"""
-
-import dataclasses
+import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from tyro.conf import Positional
-
-from nasda.data.datasets import DATASETS, DataSet, DataSetName, Release
-from nasda.data.domain import Domain, Sample
-from nasda.data.reading import IMAGE_SUFFIXES, contradictions, read_labels, read_name_list, sample_of
-from nasda.data.task import Problem, check_images, check_split, count, table_of_counts
+from nasda.data.datasets import MARKERS, DataSet, Release
+from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample, cameras, cameras_of_each
+from nasda.data.reading import contradictions, is_image, read_image, read_labels, read_name_list, sample_of
+from nasda.data.task import Task, count, load_task, table_of_counts
 from nasda.data.veri776 import index_lines
-from nasda.errors import NasdaError
+from nasda.errors import NasdaError, one_line
+from nasda.settings import TaskName
+
+_LISTED = 10  # problems of one kind that are listed one by one before "and 90 more"
 
 
 @dataclass(frozen=True)
-class Check:
-    """Check a data set: counts, splits, lists and label files, and that every image decodes. Exits with 0 or 1."""
+class Problem:
+    """Something wrong with the data. An error makes results meaningless; a warning should be known."""
 
-    dataset: Positional[DataSetName]
-    """Which of the four."""
-    data_root: Positional[Path]
-    """The data set's own folder, or the one that holds it."""
-    counts: Literal["official", "none"] = "official"
-    """Hold the counts against the official ones; none for a subset, for toy data, for a release unknown here."""
-    images: bool = True
-    """Decode every image: minutes, for the large ones."""
+    severity: Literal["error", "warning"]
+    file: Path | None
+    message: str
 
-    def run(self) -> int:
-        dataset = DATASETS[self.dataset]
-        domain = dataset.read_names(self.data_root)
-        print(f"{domain.root}\n{table_of_counts(domain)}")
-        for line in oddities(dataset, domain):
-            print(f"known: {line}")
-        errors = 0
-        for problem in examine(dataset, domain, dataset.releases if self.counts == "official" else (), self.images):
-            print(problem)
-            errors += problem.severity == "error"
-        print(f"{dataset.layout.dataset}: " + (f"not good, errors: {errors:,}" if errors else "good"))
-        return 1 if errors else 0
+    def __str__(self) -> str:
+        return one_line(": ".join([self.severity, *([str(self.file)] if self.file else []), self.message]))
+
+
+_error, _warning = partial(Problem, "error"), partial(Problem, "warning")
+
+
+def load_sound_task(name: TaskName, data_root: Path) -> Task:
+    """`load_task`, and each side that is read is checked as by `require_sound`."""
+    return load_task(name, data_root, _read_sound)
+
+
+def _read_sound(dataset: DataSet, data_root: Path) -> Domain:
+    domain = dataset.read(data_root)
+    require_sound(domain)
+    return domain
+
+
+def require_sound(domain: Domain) -> None:
+    """Raise `NasdaError` if `check_split` finds errors: the first in full, and how many others there are."""
+    errors = [problem for problem in check_split(domain) if problem.severity == "error"]
+    if errors:
+        others = f" (and {len(errors) - 1:,} more; `nasda data check` lists them)" if errors[1:] else ""
+        raise NasdaError(str(errors[0]).removeprefix("error: ") + others)
+
+
+def report(dataset: DataSet, data_root: Path, counts: Literal["official", "none"] | None, images: bool) -> int:
+    """Print what there is of a data set and a line for each finding; returns the number of errors.
+
+    counts: whether they have to be the official ones. None: only where nasda has not made the data set itself, by
+        drawing, translating or leaving some out.
+    images: whether to decode every image, which takes minutes for the large ones.
+    """
+    domain = dataset.read_names(data_root)
+    print(f"{domain.root}\n{table_of_counts(domain)}")
+    for line in oddities(dataset, domain):
+        print(one_line(f"known: {line}"))
+    made_by_nasda = any((domain.root / file).exists() for file in MARKERS)
+    official = not made_by_nasda if counts is None else counts == "official"
+    errors = 0
+    for problem in examine(dataset, domain, dataset.releases if official else (), images):
+        print(problem)
+        errors += problem.severity == "error"
+    print(f"{dataset.layout.dataset}: " + (f"not good, errors: {errors:,}" if errors else "good"))
+    return errors
 
 
 def examine(dataset: DataSet, domain: Domain, releases: Sequence[Release], images: bool = True) -> Iterator[Problem]:
     """Everything that is wrong with a data set, in the order of the work it takes to find.
 
     domain: as `dataset.read_names` read it.
-    releases: the counts have to be those of one of these; any counts will do where there are none.
+    releases: the counts, and the names where they are known, have to be those of one of these; any will do where there
+        are none.
     images: whether to decode every image.
     """
-    yield from _wrong_counts(domain, releases)
-    yield from (Problem("error", None, message) for message in contradictions(domain, dataset.lists))
+    if releases:
+        yield from _not_as_released(domain, min(releases, key=lambda each: abs(each.train.images - len(domain.train))))
+    yield from (_error(None, message) for message in contradictions(domain, dataset.lists))
     yield from _incomplete_labels(dataset, domain)
     if dataset.queries_in_gallery:
         yield from _queries_not_in_gallery(domain)
@@ -66,22 +97,32 @@ def examine(dataset: DataSet, domain: Domain, releases: Sequence[Release], image
             yield from check_images(samples)
 
 
-def _wrong_counts(domain: Domain, releases: Sequence[Release]) -> Iterator[Problem]:
-    if not releases:
-        return
-    release = min(releases, key=lambda release: abs(release.train.images - len(domain.train)))
+# ---------------------------------------------------------------------------------------------------------------------
+# Against what is known of the four
+
+
+def _not_as_released(domain: Domain, release: Release) -> Iterator[Problem]:
+    remedy = "prepare it again, or pass --counts none"
+    right = True
     for split, figures in release.splits().items():
         samples = domain.splits()[split]
         found = count(split, samples)._asdict()
         place = samples[0].path.parent if samples else domain.root
-        for what, expected in dataclasses.asdict(figures).items():
+        for what, expected in figures._asdict().items():
             if expected not in (None, found[what]):
-                yield Problem(
-                    "error",
-                    place,
-                    f"{split} has {found[what]:,} {what}, expected {expected:,} ({release.name}: {release.source}): "
-                    "prepare it again, or pass --counts none",
-                )
+                right = False
+                of = f"{split} has {found[what]:,} {what}, expected {expected:,} ({release.name}: {release.source})"
+                yield _error(place, f"{of}: {remedy}")
+    if right and release.names not in (None, names_digest(domain)):
+        wrong = "an image is missing, renamed, or another camera's"
+        yield _error(domain.root, f"names differ from the official list of {release.name}: {wrong}: {remedy}")
+
+
+def names_digest(domain: Domain) -> str:
+    """The SHA-256 of the images' names, as a `Release` states it."""
+    paths = [sample.path for samples in domain.splits().values() for sample in samples]
+    names = sorted(path.relative_to(domain.root).as_posix() for path in paths)
+    return hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()
 
 
 def _incomplete_labels(dataset: DataSet, domain: Domain) -> Iterator[Problem]:
@@ -97,9 +138,9 @@ def _incomplete_labels(dataset: DataSet, domain: Domain) -> Iterator[Problem]:
         except NasdaError:  # already among the contradictions
             continue
         for name in sorted(labelled - names):
-            yield Problem("error", path, f"labels {name}, but there is no such image: unpack the data set again")
+            yield _error(path, f"labels {name}, but there is no such image: unpack the data set again")
         if bare := sorted(names - labelled):
-            yield Problem("warning", path, f"has no label for {len(bare):,} images, the first {bare[0]}")
+            yield _warning(path, f"has no label for {len(bare):,} images, the first {bare[0]}")
 
 
 def _queries_not_in_gallery(domain: Domain) -> Iterator[Problem]:
@@ -107,7 +148,7 @@ def _queries_not_in_gallery(domain: Domain) -> Iterator[Problem]:
     folder = domain.gallery[0].path.parent
     for query in domain.query:
         if query.path.name not in gallery:
-            yield Problem("error", query.path, f"a query, so expected in {folder} too, but it is not: copy it there")
+            yield _error(query.path, f"a query, so expected in {folder} too, but it is not: copy it there")
 
 
 def _wrong_indices(domain: Domain) -> Iterator[Problem]:
@@ -116,7 +157,7 @@ def _wrong_indices(domain: Domain) -> Iterator[Problem]:
         queries = _in_listed_order(domain.query, domain.root / "name_query.txt")
         gallery = _in_listed_order(domain.gallery, domain.root / "name_test.txt")
     except NasdaError as error:
-        yield Problem("error", None, str(error))
+        yield _error(None, str(error))
         return
     for file, expected in index_lines(queries, gallery).items():
         path = domain.root / file
@@ -126,14 +167,14 @@ def _wrong_indices(domain: Domain) -> Iterator[Problem]:
         while len(lines) > len(queries) and not lines[-1]:  # empty lines at the end mean nothing
             lines.pop()
         if len(lines) != len(queries):
-            yield Problem("error", path, f"has {len(lines):,} lines, expected one for each of {len(queries):,} queries")
+            yield _error(path, f"has {len(lines):,} lines, expected one for each of {len(queries):,} queries")
         for number, (query, line, right) in enumerate(zip(queries, lines, expected, strict=False), start=1):
             if line != [str(index) for index in right]:
-                yield Problem(
-                    "error",
+                yield _error(
                     path,
                     f"line {number}, of query {query.path.name}, does not follow the camera rule: it has "
-                    f"{_some(line)}, expected {_some(right)}: correct the line, or the camera in the name",
+                    f"{_some(line)}, expected {_some(right)}: "
+                    "correct the line, or the camera in the name",
                 )
 
 
@@ -144,17 +185,16 @@ def _in_listed_order(samples: list[Sample], name_list: Path) -> list[Sample]:
     return [sample_of(samples[0].path.with_name(name)) for name in read_name_list(name_list)]
 
 
-def _some(numbers: Sequence[object]) -> str:
-    return " ".join(map(str, numbers[:8])) + (" …" if numbers[8:] else "") or "nothing"
-
-
 def oddities(dataset: DataSet, domain: Domain) -> Iterator[str]:
     """What looks wrong about a data set and is not: a line for each kind."""
-    folders = sorted({sample.path.parent for samples in domain.splits().values() for sample in samples})
-    for folder in folders:
+    for folder in sorted({sample.path.parent for samples in domain.splits().values() for sample in samples}):
         names = sorted(os.listdir(folder))
-        yield from _odd_names(folder, names, "no image, and passed over", lambda name: not _is_image(name))
-        yield from _odd_names(folder, names, "two endings, and read like any other", _has_two_endings)
+        for what, odd in (
+            ("no image, and passed over", [name for name in names if not is_image(name)]),
+            ("two endings, and read like any other", [n for n in names if is_image(n) and is_image(Path(n).stem)]),
+        ):
+            if odd:
+                yield f"{folder / odd[0]}: {what}" + (f"; and {len(odd) - 1:,} more" if odd[1:] else "")
     unused = [name for name in ("gt_bbox", "gt_query") if (domain.root / name).exists()]
     if unused:
         yield f"{domain.root}: {' and '.join(unused)}: not needed"
@@ -162,15 +202,133 @@ def oddities(dataset: DataSet, domain: Domain) -> Iterator[str]:
         yield f"{domain.root}: its queries lie in the gallery too; the camera rule leaves each out of its own answers"
 
 
-def _odd_names(folder: Path, names: Sequence[str], what: str, is_odd: Callable[[str], bool]) -> Iterator[str]:
-    odd = [name for name in names if is_odd(name)]
-    if odd:
-        yield f"{folder / odd[0]}: {what}" + (f"; and {len(odd) - 1:,} more" if odd[1:] else "")
+# ---------------------------------------------------------------------------------------------------------------------
+# Labels, splits and images
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+def check_split(domain: Domain) -> list[Problem]:
+    """What is wrong with a domain's labels and splits, found without opening an image; [] if nothing.
+
+    Queries without a right answer are warnings as long as some query has one, since the evaluation skips and reports
+    them; if none has, nothing can be measured, which is an error.
+    """
+    of_queries = f"of {len(domain.query):,} queries"
+    return [
+        *_overlap(domain),
+        *_one_camera(domain),
+        *_capped(_queries_of_nobody(domain), f"{of_queries} are of nobody"),
+        *_capped(_queries_without_positive(domain), f"{of_queries} have no right answer"),
+        *_capped(_lonely_identities(domain), "training identities with a single image"),
+        *_capped(_listed_twice(domain), "files listed more than once"),
+    ]
 
 
-def _has_two_endings(name: str) -> bool:
-    return _is_image(name) and _is_image(Path(name).stem)
+def _capped(found: Iterable[Problem], what: str) -> list[Problem]:
+    """The first few problems of a kind and, where there are more, a line with their total."""
+    problems = list(found)
+    if len(problems) <= _LISTED:
+        return problems
+    rest = f"… and {len(problems) - _LISTED:,} more: {len(problems):,} {what} in all"
+    return [*problems[:_LISTED], Problem(problems[0].severity, None, rest)]
+
+
+def _some(numbers: Sequence[object]) -> str:
+    """Numbers for a message, the first few of them."""
+    more = f" and {len(numbers) - _LISTED:,} more" if len(numbers) > _LISTED else ""
+    return (", ".join(map(str, numbers[:_LISTED])) or "nothing") + more
+
+
+def _overlap(domain: Domain) -> Iterator[Problem]:
+    tested = {sample.pid for sample in (*domain.query, *domain.gallery)}
+    shared = (tested & {sample.pid for sample in domain.train}) - {DISTRACTOR, JUNK}
+    if shared:
+        example = next(sample for sample in domain.train if sample.pid in shared)
+        both = f"both training and test of {domain.name} have identity {_some(sorted(shared))}"
+        yield _error(example.path, f"{both}, so the test would measure memory: give each identity to one side")
+
+
+def _one_camera(domain: Domain) -> Iterator[Problem]:
+    remedy = "write the true camera into the file names, as in 0002_c3_…"
+    if len(domain.train) > 1 and len(cameras(domain.train)) == 1:
+        first = domain.train[0]
+        seen = f"all {len(domain.train):,} training images are from camera {first.camid}"
+        yield _warning(first.path.parent, f"{seen}, so nothing can be learnt across cameras: {remedy}")
+    tested = [*domain.query, *domain.gallery]
+    if domain.query and len(cameras(tested)) == 1:
+        seen = f"all {len(tested):,} query and gallery images are from camera {tested[0].camid}"
+        yield _error(
+            tested[0].path.parent,
+            f"{seen}, and evaluation drops what the query's own camera saw, so no query has a right answer (other "
+            f"tools say: all query identities do not appear in gallery): {remedy}",
+        )
+
+
+def _queries_of_nobody(domain: Domain) -> Iterator[Problem]:
+    for query in domain.query:
+        if query.pid in (DISTRACTOR, JUNK):
+            nobody = f"query of identity {query.pid}, which marks boxes of nobody, so the evaluation refuses it"
+            yield _error(query.path, f"{nobody}: correct its name, or remove it")
+
+
+def _queries_without_positive(domain: Domain) -> list[Problem]:
+    seen_by = cameras_of_each(domain.gallery)
+    asked = [query for query in domain.query if query.pid not in (DISTRACTOR, JUNK)]
+    lost = [query for query in asked if not seen_by[query.pid] - {query.camid}]
+    severity: Literal["error", "warning"] = "error" if len(lost) == len(asked) else "warning"
+    return [
+        Problem(severity, query.path, f"query without a right answer: {_why(query, seen_by[query.pid])}")
+        for query in lost
+    ]
+
+
+def _why(query: Sample, cameras_of_identity: set[int]) -> str:
+    """Why nothing in the gallery can be right for `query` under the protocol."""
+    if not cameras_of_identity:
+        return f"identity {query.pid} is not in the gallery: add its images there, or remove the query"
+    return (
+        f"only camera {query.camid}, the query's own, sees identity {query.pid} in the gallery: add an image from "
+        "another camera, or remove the query"
+    )
+
+
+def _lonely_identities(domain: Domain) -> Iterator[Problem]:
+    images = Counter(sample.pid for sample in domain.train)
+    for sample in domain.train:
+        if images[sample.pid] == 1:
+            yield _warning(sample.path, f"identity {sample.pid} has this one training image only, so it forms no pair")
+
+
+def _listed_twice(domain: Domain) -> Iterator[Problem]:
+    for split, samples in domain.splits().items():
+        for path, times in Counter(sample.path for sample in samples).items():
+            if times > 1:
+                yield _error(path, f"{times} times in {split}: list it once")
+
+
+def check_images(samples: Sequence[Sample]) -> list[Problem]:
+    """Decode every image to its last pixel; what cannot be read is an error, the same file under two names a warning.
+
+    Problems come in the order of `samples`, each with its cause: missing, empty, cut short, not an image at all.
+    """
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads:
+        results = list(threads.map(_try_image, [sample.path for sample in samples]))
+    problems = []
+    first_with: dict[bytes, Sample] = {}
+    for sample, (cause, digest) in zip(samples, results, strict=True):
+        if cause:
+            problems.append(_error(None, cause))
+            continue
+        first = first_with.setdefault(digest, sample)
+        if first.path != sample.path:
+            other = f" under another identity ({first.pid}, here {sample.pid})" if first.pid != sample.pid else ""
+            problems.append(_warning(sample.path, f"same file as {first.path.name}{other}: remove one"))
+    return problems
+
+
+def _try_image(path: Path) -> tuple[str, bytes]:
+    """Why an image cannot be read ("" if it can), and a digest of its file."""
+    try:
+        read_image(path)
+        return "", hashlib.sha256(path.read_bytes()).digest()
+    except NasdaError as error:
+        return str(error), b""

@@ -10,6 +10,9 @@ _HUES, _SATURATIONS, _VALUES = 8, 4, 4
 def colour_histogram(images: Tensor, *, batch_size: int = 256) -> Tensor:
     """Which colours are where, from top to bottom: an HSV histogram for each of six horizontal stripes.
 
+    Of the width the middle three quarters count: what is beside them is mostly background, and counting it lowers the
+    scores on Market-1501.
+
     images: uint8 (N, 3, H, W).
 
     Returns float32 (N, 768), 8 hues × 4 saturations × 4 values for each stripe. Entries are square roots of shares, so
@@ -19,8 +22,8 @@ def colour_histogram(images: Tensor, *, batch_size: int = 256) -> Tensor:
 
 
 def _histograms(images: Tensor) -> Tensor:
-    count, _, height, _ = images.shape
-    hue, saturation, value = hsv(images).unbind(1)
+    count, _, height, width = images.shape
+    hue, saturation, value = hsv(images[..., width // 8 : width - width // 8]).unbind(1)
     bins = _HUES * _SATURATIONS * _VALUES
     bin_of_pixel = (_bin(hue, _HUES) * _SATURATIONS + _bin(saturation, _SATURATIONS)) * _VALUES + _bin(value, _VALUES)
     stripe_of_row = torch.arange(height, device=images.device) * _STRIPES // height
@@ -38,7 +41,8 @@ def _bin(values: Tensor, bins: int) -> Tensor:
 def hsv(images: Tensor) -> Tensor:
     """Hue in [0, 1), saturation and value in [0, 1] of uint8 `images` (N, 3, H, W): float32 (N, 3, H, W).
 
-    As in Python's `colorsys`; greys have hue 0.
+    As in Python's `colorsys`; greys have hue 0. (matplotlib's `rgb_to_hsv` rounds the bounds of the histogram's bins in
+    another way, takes three times as long, and does not compute on a GPU.)
     """
     red, green, blue = images.float().unbind(1)
     value = torch.maximum(torch.maximum(red, green), blue)

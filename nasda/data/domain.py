@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +39,14 @@ class Domain:
 def identities(samples: list[Sample]) -> list[int]:
     """The identities that occur, ascending, without junk."""
     return sorted({sample.pid for sample in samples} - {JUNK})
+
+
+def cameras_of_each(samples: list[Sample]) -> dict[int, set[int]]:
+    """By identity, the cameras that see it; none for an identity that does not occur."""
+    found: dict[int, set[int]] = defaultdict(set)
+    for sample in samples:
+        found[sample.pid].add(sample.camid)
+    return found
 
 
 def cameras(samples: list[Sample]) -> list[int]:

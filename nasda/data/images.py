@@ -9,16 +9,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import log
-from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
 from nasda.data.domain import Sample
+from nasda.data.reading import read_image
 from nasda.devices import available_cores
 from nasda.errors import NasdaError
 
@@ -39,29 +37,12 @@ def decode(samples: Sequence[Sample], height: int, width: int, *, workers: int |
     images = torch.empty((len(samples), height, width, 3), dtype=torch.uint8)
 
     def read_into_place(index: int) -> None:
-        images[index] = torch.from_numpy(_read(samples[index].path, height, width))
+        images[index] = torch.from_numpy(read_image(samples[index].path, (height, width)))
 
     with ThreadPoolExecutor(workers or available_cores()) as pool:  # Pillow lets other threads run while it decodes
         for _ in pool.map(read_into_place, range(len(samples))):
             pass
     return images.permute(0, 3, 1, 2)
-
-
-def _read(path: Path, height: int, width: int) -> np.ndarray:
-    """One image as uint8 (height, width, 3)."""
-    try:
-        with Image.open(path) as image:
-            return np.array(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
-    except FileNotFoundError:
-        cause = "there is no such file: restore it, or prepare the data set again"
-    except PermissionError:
-        cause = "no permission to read it: change the file's permissions"
-    except UnidentifiedImageError:
-        cause = "it is not an image that Pillow can read: delete it, or restore it from the data set's archive"
-    except Exception as error:  # each of Pillow's decoders has its own ways of saying that a file is broken
-        reason = " ".join(str(error).split()) or type(error).__name__
-        cause = f"it cannot be decoded ({reason}): restore it from the data set's archive"
-    raise NasdaError(f"{path}: an image expected here, but {cause}")
 
 
 def normalize(images: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ LAYOUT = Layout(
 )
 
 
-def read(data_root: Path) -> Domain:
+def read_names(data_root: Path) -> Domain:
     """Market-1501 below `data_root`: `bounding_box_train`, `query` and `bounding_box_test` (the gallery).
 
     The gallery keeps its 2,798 distractors (pid 0) and 3,819 junk boxes (pid −1): the evaluation counts the former as

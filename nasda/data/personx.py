@@ -19,7 +19,7 @@ LAYOUT = Layout(
 )
 
 
-def read(data_root: Path) -> Domain:
+def read_names(data_root: Path) -> Domain:
     """PersonX below `data_root`, in whichever of its three forms; identities and cameras as its file names say.
 
     Of the original form all backgrounds that exist are read, in order. Where there is neither `query` nor

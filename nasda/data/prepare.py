@@ -1,44 +1,14 @@
-"""Make a folder that nasda reads from the archives or folders that one has of a real data set.
-
-`python -m nasda.data.prepare market1501 Market-1501-v15.09.15.zip --data-root data/real`, from the repository's root.
-"""
+"""Make a folder that nasda reads from the archives or folders that one has of a real data set."""
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from tyro.conf import Positional
-
 from nasda.data.archives import unpack
-from nasda.data.datasets import DATASETS, GB, DataSet, DataSetName
+from nasda.data.datasets import DATASETS, DataSet
 from nasda.data.domain import Domain
-from nasda.data.task import table_of_counts
 from nasda.errors import NasdaError
 from nasda.files import folder_written_whole
-
-
-@dataclass(frozen=True)
-class Prepare:
-    """Unpack archives (zip, tar, tar.gz) of a data set, or copy its folders, to where nasda finds it."""
-
-    dataset: Positional[DataSetName]
-    """Which of the four."""
-    sources: Positional[tuple[Path, ...]] = ()
-    """Its archives or folders, in any of the layouts that are passed round; several are laid over each other."""
-    data_root: Path = Path("data/real")
-    """Folder that is to hold the data set's own folder."""
-    max_size: float | None = None
-    """Gigabytes that may be written; if not given, several times what the data set's largest release takes."""
-
-    def run(self) -> int:
-        dataset = DATASETS[self.dataset]
-        max_size = dataset.max_size if self.max_size is None else int(self.max_size * GB)
-        domain = prepare(dataset, self.sources, self.data_root, max_size)
-        print(table_of_counts(domain))
-        print(f"prepared: {domain.root}; now: python -m nasda.data.check {self.dataset} {self.data_root}")
-        return 0
 
 
 def prepare(dataset: DataSet, sources: Sequence[Path], data_root: Path, max_size: int) -> Domain:
@@ -65,17 +35,16 @@ def prepare(dataset: DataSet, sources: Sequence[Path], data_root: Path, max_size
 
 def refuse_second(dataset: DataSet, data_root: Path) -> None:
     """Raise `NasdaError` if `data_root` holds the data set, by whatever name: of two, readers would take one."""
-    try:
-        there = dataset.layout.find(data_root)
-    except NasdaError:  # there is none
-        return
-    raise NasdaError(f"{there}: there already, and left as it is: choose another folder, or remove this one first")
+    if data_root.is_dir() and (there := dataset.layout.folders(data_root)):
+        raise NasdaError(
+            f"{there[0]}: there already, and left as it is: choose another folder, or remove this one first"
+        )
 
 
 def _find(dataset: DataSet, unpacked: Path) -> Path:
     """The folder in an unpacked archive that is the data set: by its name, else by what it holds."""
     layout = dataset.layout
-    with suppress(NasdaError):
+    if layout.folders(unpacked):
         return layout.find(unpacked)
     others = [other.layout for other in DATASETS.values() if other is not dataset]
     for folders in _levels(unpacked):

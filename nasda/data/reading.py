@@ -1,4 +1,5 @@
-"""What the four readers share: finding a data set's folder, listing its images, holding names against label files."""
+"""What the four readers share: finding a data set's folder, listing its images, holding names against label files; and
+reading an image."""
 
 import os
 import re
@@ -7,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
+
+import numpy as np
 
 from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample
 from nasda.errors import NasdaError
@@ -39,20 +42,33 @@ class Layout:
         Wrappers are what unpacking and other frameworks leave behind: `market1501/Market-1501-v15.09.15`,
         `AIC20_track2/AIC20_ReID_Simulation`. Only folders with a known name are entered, since Market-1501
         looks like PersonX from inside and VeRi-776 like VehicleX.
-        Raises `NasdaError` if there is no such folder, saying which names were tried.
+        Raises `NasdaError` if there is no such folder, saying which names were tried, or if there is more than one.
         """
         data_root = Path(data_root).expanduser()
         if not data_root.is_dir():
             what = "is a file, not a folder" if data_root.exists() else "no such folder"
             raise NasdaError(f"{data_root}: {what}; {self.dataset} was expected in it; {self.advice}")
-        candidates = list(self._candidates(data_root))
-        for folder in candidates:
-            if any((folder / marker).is_dir() for marker in self.markers):
-                return folder
+        folders = self.folders(data_root)
+        if len(folders) == 1 or folders[:1] == [data_root]:
+            return folders[0]
+        if folders:
+            raise NasdaError(
+                f"{' and '.join(map(str, folders))}: each is {self.dataset}: expected one: "
+                "move the others away, or pass the one's own folder as --data-root"
+            )
+        nearest = next(self._candidates(data_root), data_root)
         raise NasdaError(
-            f"{candidates[0] if candidates else data_root}: no {self.dataset} found: expected a folder named "
-            f"{_any_of(self.folder_names)} that holds {_any_of(self.markers[:3])}; {self.advice}"
+            f"{nearest}: no {self.dataset} found: expected a folder named {_any_of(self.folder_names)} that holds "
+            f"{_any_of(self.markers[:3])}; {self.advice}"
         )
+
+    def folders(self, data_root: Path) -> list[Path]:
+        """Every folder in which the data set lies, `data_root` itself or below it; one that has two names, once."""
+        found: dict[Path, Path] = {}
+        for folder in self._candidates(data_root):
+            if any((folder / marker).is_dir() for marker in self.markers):
+                found.setdefault(folder.resolve(), folder)
+        return list(found.values())
 
     def is_called(self, name: str) -> bool:
         """Whether `name` is one of the names that people give its folder."""
@@ -106,16 +122,17 @@ def read_images(folder: Path) -> list[Sample]:
         raise NasdaError(f"{folder}: no such folder, but images were expected in it: unpack the data set again")
     # A directory entry knows its own kind, so nothing here asks the disk about single files.
     names = [
-        entry.name
-        for entry in _entries(folder)
-        if entry.name.lower().endswith(IMAGE_SUFFIXES)
-        and not entry.name.startswith(".")
-        and not entry.is_dir(follow_symlinks=False)
+        entry.name for entry in _entries(folder) if is_image(entry.name) and not entry.is_dir(follow_symlinks=False)
     ]
     if not names:
         kinds = ", ".join(IMAGE_SUFFIXES)
         raise NasdaError(f"{folder}: no image in this folder (expected {kinds} files): unpack the data set again")
     return [sample_of(folder / name) for name in sorted(names)]
+
+
+def is_image(name: str) -> bool:
+    """Whether a file of this name is taken for an image."""
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
 
 
 def sample_of(path: Path) -> Sample:
@@ -158,12 +175,6 @@ class Lists:
     split: str
     names: str  # the list of the images' names
     labels: tuple[str, ...]  # XML files
-
-
-def check_lists(domain: Domain, lists: Sequence[Lists]) -> None:
-    """Raise `NasdaError` with the first of `contradictions`, if there is any."""
-    for message in contradictions(domain, lists):
-        raise NasdaError(message)
 
 
 def contradictions(domain: Domain, lists: Sequence[Lists]) -> Iterator[str]:
@@ -280,3 +291,26 @@ def _read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise NasdaError(f"{path}: cannot be read: {error.strerror or error}; check its permissions") from error
+
+
+def read_image(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """An image as uint8 (height, width, 3), decoded to its last pixel: RGB, resized to `size`, (height, width), if that
+    is given, bilinearly with antialiasing.
+
+    Raises `NasdaError` naming the file and its cause: missing, unreadable, empty, cut short, not an image at all.
+    """
+    from PIL import Image, UnidentifiedImageError  # here: whoever only asks for help need not wait for it
+
+    try:
+        with Image.open(path) as image:
+            pixels = image.convert("RGB")
+            return np.array(pixels.resize(size[::-1], Image.Resampling.BILINEAR) if size else pixels)
+    except UnidentifiedImageError:
+        with path.open("rb") as file:
+            start = file.read(16)
+        cause = f"it begins with {start!r}" if start else "it is empty (0 bytes)"
+    except OSError as error:
+        cause = f"it cannot be read ({error.strerror or error})"
+    except Exception as error:  # Pillow's decoders raise SyntaxError, ValueError, struct.error, …
+        cause = f"it is damaged ({error})"
+    raise NasdaError(f"{path}: an image expected here, but {cause}: copy or unpack it again, or remove it")

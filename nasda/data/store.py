@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 import torch
+from platformdirs import user_cache_path
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -29,16 +30,15 @@ _FORGOTTEN = 30 * 86400.0  # seconds: a store that nobody has opened for so long
 
 
 def cache_folder() -> Path:
-    """Where stores lie: $NASDA_CACHE, else $XDG_CACHE_HOME/nasda, else ~/.cache/nasda.
+    """Where stores lie: $NASDA_CACHE, else where the system keeps its users' caches, on Linux ~/.cache/nasda (or
+    $XDG_CACHE_HOME/nasda).
 
     Raises `CannotWrite` where none is named and the user has no home folder.
     """
     if named := os.environ.get("NASDA_CACHE"):
         return Path(named)
-    if caches := os.environ.get("XDG_CACHE_HOME"):
-        return Path(caches) / "nasda"
     try:
-        return Path.home() / ".cache" / "nasda"
+        return user_cache_path("nasda", appauthor=False)
     except RuntimeError:
         raise CannotWrite("~/.cache/nasda: cannot be written: this user has no home folder") from None
 

@@ -1,4 +1,4 @@
-"""A smaller data set of the same layout: `python -m nasda.data.subset market1501 data/real data/small`.
+"""A smaller data set of the same layout.
 
 For a weak machine, or a test: its scores are not those of the whole, but every part of the protocol is there.
 """
@@ -7,77 +7,39 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tyro.conf import Positional
 
-from nasda.data.datasets import DATASETS, DataSet, DataSetName
-from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample, identities
+from nasda.data.datasets import SUBSET_MARKER, DataSet
+from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample, cameras_of_each, identities
 from nasda.data.prepare import refuse_second
 from nasda.data.reading import read_xml, xml_bytes
-from nasda.data.task import table_of_counts
 from nasda.data.veri776 import index_lines
 from nasda.errors import NasdaError
-from nasda.files import folder_written_whole
+from nasda.files import folder_written_whole, write_json
 
 
-@dataclass(frozen=True)
-class Subset:
-    """Copy some identities of a data set, and some images of each, into a new data set of the same layout."""
-
-    dataset: Positional[DataSetName]
-    """Which of the four, real or toy."""
-    data_root: Positional[Path]
-    """The data set's own folder, or the one that holds it."""
-    to: Positional[Path]
-    """Folder that is to hold the new data set's own folder."""
-    identities: int = 50
-    """Identities to train on, and as many others to test on; all where there are fewer."""
-    images: int = 4
-    """Images of an identity in each camera that sees it, in each split."""
-    seed: int = 0
-    """Which identities and images."""
-    link: bool = False
-    """Make hard links instead of copies where the file system can: no space, but a file changed in one place changes
-    in both."""
-
-    def run(self) -> int:
-        dataset = DATASETS[self.dataset]
-        whole = dataset.read(self.data_root)
-        chosen = choose(dataset, whole, self.identities, self.images, self.seed)
-        domain = write(dataset, chosen, self.to, _link if self.link else shutil.copyfile)
-        print(table_of_counts(domain))
-        print(f"subset: {domain.root}; check it with --counts none")
-        return 0
-
-
-def choose(dataset: DataSet, whole: Domain, count: int, images: int, seed: int) -> Domain:
-    """The part of `whole` to keep: `count` identities of training and of test, `images` of each a camera.
+def choose(dataset: DataSet, whole: Domain, trained: int, tested: int, images: int, seed: int) -> Domain:
+    """The part of `whole` to keep: `trained` identities of training and `tested` of test, `images` of each a camera.
 
     Each camera that sees an identity keeps an image of it, so a query that has a right answer keeps one; queries that
     have none are left out. Distractors and junk are thinned out as the rest of the gallery is, to one at least.
-    Raises `NasdaError` if either number is below 1.
+    Raises `NasdaError` if no query has a right answer.
     """
-    for option, number in (("--identities", count), ("--images", images)):
-        if number < 1:
-            raise NasdaError(f"{option} is {number}: expected 1 or more")
     random = np.random.default_rng(seed)
-    train = _some_images(_of_some_identities(whole.train, count, random), images, random)
+    train = _some_images(_of_some_identities(whole.train, trained, random), images, random)
     answerable = _answerable(whole)
     if whole.query and not answerable:
         raise NasdaError(f"{whole.root}: no query has a right answer, so a subset could not be tested: check it")
-    query = _some_images(_of_some_identities(answerable, count, random), images, random)
+    query = _some_images(_of_some_identities(answerable, tested, random), images, random)
     gallery = _some_gallery(whole, query, images, dataset.queries_in_gallery, random)
     return Domain(whole.name, whole.root, train, query, gallery)
 
 
 def _answerable(whole: Domain) -> list[Sample]:
     """The queries whose identity the gallery has under another camera."""
-    seen_by: dict[int, set[int]] = defaultdict(set)
-    for sample in whole.gallery:
-        seen_by[sample.pid].add(sample.camid)
+    seen_by = cameras_of_each(whole.gallery)
     people = [query for query in whole.query if query.pid not in (DISTRACTOR, JUNK)]
     return [query for query in people if seen_by[query.pid] - {query.camid}]
 
@@ -120,7 +82,9 @@ def _shuffled(samples: Sequence[Sample], random: np.random.Generator) -> list[Sa
     return [samples[index] for index in random.permutation(len(samples))]
 
 
-def write(dataset: DataSet, chosen: Domain, data_root: Path, copy: Callable[[Path, Path], object]) -> Domain:
+def write(
+    dataset: DataSet, chosen: Domain, data_root: Path, copy: Callable[[Path, Path], object] = shutil.copyfile
+) -> Domain:
     """Put the images of `chosen`, and what its lists and label files say of them, below `data_root`, and read it.
 
     Whole or not at all. Raises `NasdaError` when `data_root` holds the data set already, or cannot be written.
@@ -136,10 +100,13 @@ def write(dataset: DataSet, chosen: Domain, data_root: Path, copy: Callable[[Pat
                 copy(sample.path, target)
         _write_lists(dataset, chosen, root)
         _write_indices(chosen, root)
+        write_json(root / SUBSET_MARKER, {"a subset of": chosen.root.name})
     return dataset.read(data_root)
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
+    """A hard link, or where the file system has none a copy: no space, but a file changed in one place changes in
+    both."""
     try:
         os.link(source, target)
     except OSError:  # another disk, or a file system without hard links

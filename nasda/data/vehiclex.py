@@ -7,7 +7,7 @@ attributes were fitted to VeRi-776 (so that "source only" is not quite free of t
 from pathlib import Path
 
 from nasda.data.domain import Domain
-from nasda.data.reading import Layout, Lists, check_lists, read_train
+from nasda.data.reading import Layout, Lists, read_train
 
 _IMAGE_FOLDERS = ("image_train", "sys_image_train", "VeRi_ReID_Simulation")  # AI City 2020, 2021, the authors' own
 
@@ -29,21 +29,12 @@ LAYOUT = Layout(
 LISTS = (Lists("train", "name_train.txt", ("train_label.xml", "VeRi_label.xml")),)
 
 
-def read(data_root: Path) -> Domain:
+def read_names(data_root: Path) -> Domain:
     """VehicleX below `data_root`; query and gallery are empty, since the data set has none.
 
-    The file names give the labels, with four digits an identity or, from the generator, five; `name_train.txt` and the
-    label file are held against them where they are there.
-    Raises `NasdaError` when the images are missing, a file's name is not understood, or a list or label file
-    contradicts the images.
+    The file names give the labels, with four digits an identity or, from the generator, five.
+    Raises `NasdaError` when the images are missing, or a file's name is not understood.
     """
-    domain = read_names(data_root)
-    check_lists(domain, LISTS)
-    return domain
-
-
-def read_names(data_root: Path) -> Domain:
-    """As `read`, but what the file names say is held against nothing."""
     root = LAYOUT.find(data_root)
     train = read_train(next(root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()))
     return Domain(LAYOUT.dataset, root, train, query=[], gallery=[])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nasda.data.domain import Domain, Sample
-from nasda.data.reading import Layout, Lists, check_lists, read_images, read_train
+from nasda.data.reading import Layout, Lists, read_images, read_train
 
 LAYOUT = Layout(
     dataset="VeRi-776",
@@ -20,22 +20,14 @@ LISTS = (
 )
 
 
-def read(data_root: Path) -> Domain:
+def read_names(data_root: Path) -> Domain:
     """VeRi-776 below `data_root`: `image_train`, `image_query` and `image_test` (the gallery).
 
     All query images lie in the gallery too, and stay there: same identity and same camera, so the evaluation's camera
-    rule drops them. The file names give the labels; `name_*.txt` and `*_label.xml` are held against them where they
-    are there. `gt_index.txt` and `jk_index.txt` say what the camera rule says, and are not needed.
-    Raises `NasdaError` when a folder is missing or empty, a file's name is not understood, or a list or label file
-    contradicts the images.
+    rule drops them. The file names give the labels. `gt_index.txt` and `jk_index.txt` say what the camera rule says,
+    and are not needed.
+    Raises `NasdaError` when a folder is missing or empty, or a file's name is not understood.
     """
-    domain = read_names(data_root)
-    check_lists(domain, LISTS)
-    return domain
-
-
-def read_names(data_root: Path) -> Domain:
-    """As `read`, but what the file names say is held against nothing."""
     root = LAYOUT.find(data_root)
     return Domain(
         LAYOUT.dataset,

@@ -20,6 +20,7 @@ from PIL import Image, ImageChops
 
 from nasda.data.domain import Domain, Sample
 from nasda.data.domain import identities as identities_of
+from nasda.data.reading import read_image
 from nasda.errors import NasdaError
 from nasda.files import written_whole
 from nasda.genotypes import CELL_INPUTS, CELL_KINDS, CellKind, derive, entropy, node_slices, softmax, strengths
@@ -339,7 +340,7 @@ def _domain_sheet(
             samples = seen.get((pid, camera), [])
             picked = sorted(rng.choice(len(samples), min(each, len(samples)), replace=False)) if samples else []
             for position, index in enumerate(picked):
-                sheet.put(row, group * each + position, _load(samples[index].path, size))
+                sheet.put(row, group * each + position, read_image(samples[index].path, size))
     return sheet, pids, cameras
 
 
@@ -388,14 +389,6 @@ class _Sheet:
 def _pixels(image: ArrayLike) -> NDArray[np.uint8]:
     pixels = np.asarray(image)
     return pixels if pixels.dtype == np.uint8 else (np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def _load(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR))
-    except OSError as error:
-        raise NasdaError(f"{path}: an image expected here, but it cannot be read: {error}") from error
 
 
 # --------------------------------------------------------------------------------------------------------- results

@@ -3,7 +3,6 @@
 The ordinary reader reads it, so that training on it is the ordinary training.
 """
 
-import dataclasses
 import hashlib
 import shutil
 from collections.abc import Sequence
@@ -15,16 +14,17 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from nasda.data.datasets import TRANSLATION_MARKER
 from nasda.data.domain import Domain, Sample
 from nasda.data.store import stored
-from nasda.data.task import Task, read_source
+from nasda.data.task import Task, load_task
 from nasda.errors import NasdaError
 from nasda.files import folder_written_whole, make_folder, read_json, write_json
 from nasda.settings import DataSettings
 from nasda.spgan.distances import ImageDistance, image_distance
 from nasda.spgan.networks import Generator, to_bytes, to_range
 
-MARKER = "translation.json"  # says that a folder holds a translation, and by which generator
+MARKER = TRANSLATION_MARKER  # says that a folder holds a translation, and by which generator
 
 _AT_ONCE = 32  # images that are translated and written together
 _LISTS = (".txt", ".xml")  # a layout's name lists and label files, which lie beside the folders of images
@@ -105,13 +105,13 @@ def with_translated_source(task: Task, folder: Path) -> Task:
             f"{translated}: the translated source is expected here, but there is none: run nasda translate with the "
             "same --out first"
         )
-    source = read_source(task.name, folder)
+    source = load_task(task.name, folder).source
     if _names(source) != _names(task.source):
         raise NasdaError(
             f"{translated}: translated from other images than those in {task.source.root}: give the --data-root that "
             "it was translated from, or choose another --out"
         )
-    return dataclasses.replace(task, source=source)
+    return task.with_source(source)
 
 
 def _names(source: Domain) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from nasda.data.task import load_task, require_sound
+from nasda.data.check import load_sound_task
 from nasda.errors import NasdaError
 from nasda.files import write_json, write_text
 from nasda.settings import Profile, TaskName
@@ -46,8 +46,7 @@ def gap_study(
         root = root_of(data_root, gap)
         toy = replace(settings.toy, gap=gap)
         make_toy(root, task, height=settings.data.height, width=settings.data.width, settings=toy, processes=jobs)
-        drawn = load_task(task, root)
-        require_sound(drawn)
+        drawn = load_sound_task(task, root)
         folder = out / f"gap-{gap:g}"
         tables[gap] = make_table(
             folder,

@@ -9,7 +9,7 @@ import json
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -17,11 +17,12 @@ from functools import lru_cache
 from itertools import count, repeat
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
+from nasda.data.datasets import DATASETS, OF_TASK, TOY_MARKER, Side
 from nasda.data.domain import DISTRACTOR, JUNK, Sample
 from nasda.data.veri776 import index_lines
 from nasda.errors import NasdaError
@@ -34,7 +35,7 @@ from nasda.toy.style import Camera, Pixels, compose, draw_camera, draw_condition
 from nasda.toy.vehicles import COLOUR_IDS, TYPE_IDS, Vehicle, draw_vehicle
 from nasda.toy.vehicles import draw_attributes as draw_vehicle_attributes
 
-MARKER = "toy.json"  # says that a folder holds drawn images, and which
+MARKER = TOY_MARKER  # holds what the images of its folder were drawn with
 DRAWING = 1  # counted up whenever the same arguments give other pictures than before
 SMALLEST = 16  # pixels; below that there is nothing to see
 VIEWPOINTS = 36  # PersonX turns its people in steps of ten degrees
@@ -49,6 +50,7 @@ FOLDERS: dict[TaskName, tuple[str, str]] = {
     "person": ("PersonX", "Market-1501-v15.09.15"),
     "vehicle": ("AIC20_ReID_Simulation", "VeRi"),
 }
+SIDES: tuple[Side, Side] = ("source", "target")
 
 
 @dataclass(frozen=True)
@@ -177,13 +179,14 @@ def make_toy(
     height: int,
     width: int,
     settings: ToySettings = ToySettings(),
+    only: Side | None = None,
     processes: int = 1,
 ) -> None:
-    """Draw the source and the target of `task` below `root`: images of `height` × `width` pixels.
+    """Draw the source and the target of `task` below `root`, or `only` one: images of `height` × `width` pixels.
 
     Deterministic: the same arguments give the same bytes, with any number of processes. A second call with the same
     arguments does nothing. Raises `NasdaError`, and leaves nothing behind, when the arguments make no sense, when
-    `root` holds other data of these names, real or drawn, and when it cannot be written.
+    `root` holds other data in the place of what is to be drawn, real or drawn, and when it cannot be written.
     """
     _check(height, width, settings.gap)
     check_settings(settings)
@@ -194,18 +197,20 @@ def make_toy(
         )
     root = Path(root)
     parameters = {"drawing": DRAWING, "task": task, "height": height, "width": width, **dataclasses.asdict(settings)}
-    if _is_there(root, task, parameters):
+    folders = [folder for side, folder in zip(SIDES, FOLDERS[task], strict=True) if only in (None, side)]
+    if _is_there(root, task, folders, parameters):
         return
     is_new = not root.exists()
     make_folder(root)
     temporary = root
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".toy-{task}-", suffix=".tmp", dir=root))
-        _draw_all(Drawing(temporary, task, height, width, settings.gap, settings.world), settings, processes)
-        for folder in FOLDERS[task]:
+        drawing = Drawing(temporary, task, height, width, settings.gap, settings.world)
+        _draw_all(drawing, folders, settings, processes)
+        for folder in folders:
             (temporary / folder / MARKER).write_text(json.dumps(parameters, indent=2) + "\n")
-        if not _is_there(root, task, parameters):  # else somebody has drawn the same in the meantime
-            for folder in FOLDERS[task]:
+        if not _is_there(root, task, folders, parameters):  # else somebody has drawn the same in the meantime
+            for folder in folders:
                 (temporary / folder).rename(root / folder)
     except OSError as error:
         raise explain_os_error(error, root) from error
@@ -220,7 +225,7 @@ def make_toy(
             root.rmdir()
 
 
-def drawn_with(folder: Path, side: Literal["source", "target"]) -> dict[str, object] | None:
+def drawn_with(folder: Path, side: Side) -> dict[str, object] | None:
     """What decides the images of a drawn data set, a task's source or target; None where `folder` was not drawn."""
     if not (folder / MARKER).exists():
         return None
@@ -236,29 +241,44 @@ def _check(height: int, width: int, gap: float) -> None:
         raise NasdaError(f"--gap is {gap}: expected a number from 0 (like the source) to 1 (a street)")
 
 
-def _is_there(root: Path, task: TaskName, parameters: dict[str, object]) -> bool:
-    """Whether both folders hold just this data already. Other data is never touched."""
-    there = [root / folder for folder in FOLDERS[task] if (root / folder).exists()]
-    for folder in there:
-        marker = folder / MARKER
-        if not marker.exists():
-            raise NasdaError(f"{folder}: not drawn by nasda, perhaps real data: draw into another --data-root")
-        found = read_json(marker, "how the toy data was drawn")
-        different = [name for name, value in parameters.items() if found.get(name) != value]
-        if different:
-            name = different[0]
-            raise NasdaError(
-                f"{folder}: drawn with {name} = {found.get(name)}, not {parameters[name]}: "
-                "delete the folder, or draw into another --data-root"
-            )
-    if len(there) == 1:  # killed between the two renames: the one that is there is whole, and is drawn again
-        shutil.rmtree(there[0])
-    return len(there) == 2
+def _is_there(root: Path, task: TaskName, folders: Sequence[str], parameters: dict[str, object]) -> bool:
+    """Whether all `folders` hold just this data already. Other data is never touched, and gets no second beside it."""
+    if not root.is_dir():
+        return False
+    for side, folder in zip(SIDES, FOLDERS[task], strict=True):
+        same = DATASETS[OF_TASK[task][side]].layout.folders(root)  # whatever their names
+        for place in {root / folder, *same} if folder in folders else ():
+            if place.exists():
+                _refuse_other(place, root, task, side, parameters)
+    there = [root / folder for folder in folders if (root / folder).exists()]
+    if len(there) == len(folders):
+        return True
+    for place in there:  # killed between the two renames: the one that is there is whole, and is drawn again
+        shutil.rmtree(place)
+    return False
 
 
-def _draw_all(drawing: Drawing, settings: ToySettings, processes: int) -> None:
+def _refuse_other(there: Path, root: Path, task: TaskName, side: Side, parameters: dict[str, object]) -> None:
+    marker = there / MARKER
+    if not marker.exists():
+        other = SIDES[1 - SIDES.index(side)]
+        raise NasdaError(
+            f"{there}: not drawn by nasda, perhaps real data: draw into another --data-root, or the {other} alone "
+            f"beside it: nasda data make --task {task} --only {other} --data-root {root}"
+        )
+    found = read_json(marker, "how the toy data was drawn")
+    different = [name for name, value in parameters.items() if found.get(name) != value]
+    if different:
+        name = different[0]
+        raise NasdaError(
+            f"{there}: drawn with {name} = {found.get(name)}, not {parameters[name]}: "
+            "delete the folder, or draw into another --data-root"
+        )
+
+
+def _draw_all(drawing: Drawing, folders: Sequence[str], settings: ToySettings, processes: int) -> None:
     writers: dict[TaskName, Callable[[Drawing, ToySettings], list[Shot]]] = {"person": _people, "vehicle": _vehicles}
-    shots = writers[drawing.task](drawing, settings)
+    shots = [shot for shot in writers[drawing.task](drawing, settings) if shot.path.split("/")[0] in folders]
     for folder in {shot.path.rsplit("/", 1)[0] for shot in shots}:
         (drawing.root / folder).mkdir(parents=True, exist_ok=True)
     copies = _first_of_name(shots)

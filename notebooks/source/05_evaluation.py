@@ -88,8 +88,8 @@ print(table_of_counts(target))
 # features.
 #
 # We begin with features that need no training: a histogram of hue, saturation and value in each of six horizontal
-# stripes (`nasda.data.colours.colour_histogram`). It is a good teacher. It is cheap, everyone can guess what it sees,
-# and it is the floor under everything that comes later.
+# stripes of the image's middle (`nasda.data.colours.colour_histogram`). It is a good teacher. It is cheap, everyone can
+# guess what it sees, and it is the floor under everything that comes later.
 
 # %%
 size = course.settings.data.height, course.settings.data.width
@@ -573,9 +573,10 @@ explore(
 # %% [markdown]
 # ### Exercise 05.4 ●○○ (5 minutes)
 #
-# These are real numbers. On the real Market-1501 the six-stripe histogram was measured, in percent, at **mAP 7.80,
-# rank-1 22.12** with the official rules. (They were measured when this course was made; the images may not be passed
-# on, and are not part of it.) Then one rule at a time was broken:
+# These are real numbers. On the real Market-1501 a six-stripe histogram was measured, in percent, at **mAP 7.80,
+# rank-1 22.12** with the official rules. (They were measured with another program when this course was made; the
+# histogram here reaches 7.8 and 22.5 on images of 64×32. The images may not be passed on, and are not part of the
+# course.) Then one rule at a time was broken:
 #
 # | | mAP | rank-1 |
 # |---|---:|---:|

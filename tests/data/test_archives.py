@@ -1,10 +1,15 @@
 """nasda.data.archives: only plain files come out, only inside the folder, only so many bytes."""
 
+import bz2
+import gzip
+import lzma
 import os
 import stat
+import subprocess
+import sys
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -46,6 +51,9 @@ def test_zips_tars_and_folders_come_out_as_they_went_in(folder: Path, tmp_path: 
         tarred(folder, tmp_path / "a.tar.gz"),
         tarred(folder, tmp_path / "a.tar.bz2", mode="w:bz2"),
         tarred(folder, tmp_path / "a.tar.xz", mode="w:xz"),
+        zipped(folder, tmp_path / "b.zip", method=zipfile.ZIP_STORED),
+        zipped(folder, tmp_path / "c.zip", method=zipfile.ZIP_BZIP2),
+        zipped(folder, tmp_path / "d.zip", method=zipfile.ZIP_LZMA),
     ]
     for number, source in enumerate(sources):
         unpack([source], tmp_path / f"out{number}", SIZE)
@@ -145,6 +153,133 @@ def test_a_damaged_archive_is_named(folder: Path, tmp_path: Path) -> None:
         message = message_of(lambda cut=cut: unpack([cut], tmp_path / f"{cut.name}-out", SIZE))
         assert message.startswith(f"{cut}: ")
         assert "damaged archive" in message or "not an archive" in message
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_large_files_come_out_whole_and_a_wrong_checksum_is_named(method: int, tmp_path: Path) -> None:
+    content = os.urandom(700_001) + bytes(700_001)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as file:
+        file.writestr("a", content)
+    unpack([tmp_path / "a.zip"], tmp_path / "out", 2 * SIZE)
+    assert (tmp_path / "out" / "a").read_bytes() == content
+    data = (tmp_path / "a.zip").read_bytes()
+    checksum = zipfile.ZipFile(tmp_path / "a.zip").getinfo("a").CRC.to_bytes(4, "little")
+    (tmp_path / "b.zip").write_bytes(data.replace(checksum, b"oops"))
+    assert "damaged archive" in refused(tmp_path / "b.zip", 2 * SIZE)
+
+
+def test_streams_one_after_the_other_are_one_tar(folder: Path, tmp_path: Path) -> None:
+    data = tarred(folder, tmp_path / "a.tar", mode="w").read_bytes()
+    for pack in (gzip.compress, bz2.compress, lzma.compress):
+        archive = tmp_path / f"{pack.__module__}.tar"
+        archive.write_bytes(pack(data[:700]) + pack(data[700:]))
+        unpack([archive], tmp_path / f"out-{archive.name}", SIZE)
+        assert contents(tmp_path / f"out-{archive.name}") == FILES
+    archive.write_bytes(archive.read_bytes() + bytes(8))  # xz files may be padded
+    unpack([archive], tmp_path / "padded", SIZE)
+
+
+# What a few bytes may do to the memory
+
+LARGE = 480  # MiB
+ZEROS = bytes(2**20)
+
+
+def packed(path: Path, pieces: Iterable[bytes], method: int) -> Path:
+    """A zip of one file."""
+    with zipfile.ZipFile(path, "w", method) as archive, archive.open("a", "w") as file:
+        for piece in pieces:
+            file.write(piece)
+    return path
+
+
+def header(kind: bytes, size: int, name: str = "h") -> bytes:
+    """A tar's header, with the type and the size that it claims."""
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+def extended(record: bytes) -> bytes:
+    """The content of a pax header, whole blocks."""
+    length = len(record) + 1
+    while len(b"%d %s" % (length, record)) != length:
+        length += 1
+    content = b"%d %s" % (length, record)
+    return content + bytes(-len(content) % 512)
+
+
+def global_headers() -> Iterator[bytes]:
+    """Many small files, each after a global header of 200 kB with a keyword of its own."""
+    for number in range(LARGE * 3):
+        content = extended(b"key%d=" % number + b"x" * 200_000 + b"\n")
+        yield header(tarfile.XGLTYPE, len(content)) + content + header(tarfile.REGTYPE, 0, f"{number}")
+
+
+def sparse_map() -> Iterator[bytes]:
+    """A file that says it has holes, millions of them."""
+    content = extended(b"GNU.sparse.major=1\n") + extended(b"GNU.sparse.minor=0\n")
+    pax = b"".join(part.rstrip(b"\0") for part in (content[:512], content[512:]))
+    yield header(tarfile.XHDTYPE, len(pax)) + pax + bytes(-len(pax) % 512)
+    yield header(tarfile.REGTYPE, LARGE * 2**20, "holes") + b"99999999\n"
+    for _ in range(LARGE // 4):
+        yield b"0\n" * 2**19
+
+
+def gzipped(path: Path, pieces: Iterable[bytes]) -> Path:
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for piece in pieces:
+            file.write(piece)
+    return path
+
+
+BOMBS: dict[str, Callable[[Path], Path]] = {
+    "deflate": lambda path: packed(path, [ZEROS] * LARGE, zipfile.ZIP_DEFLATED),
+    "bzip2": lambda path: packed(path, [ZEROS] * LARGE, zipfile.ZIP_BZIP2),
+    "lzma": lambda path: packed(path, [ZEROS] * LARGE, zipfile.ZIP_LZMA),
+    "pax": lambda path: gzipped(path, [header(tarfile.XHDTYPE, LARGE * 2**20), *[ZEROS] * LARGE]),
+    "global pax": lambda path: gzipped(path, global_headers()),
+    "long name": lambda path: gzipped(path, [header(tarfile.GNUTYPE_LONGNAME, LARGE * 2**20), *[ZEROS] * LARGE]),
+    "holes": lambda path: gzipped(path, sparse_map()),
+}
+UNPACK = """
+import resource, sys
+from pathlib import Path
+from nasda.data.archives import unpack
+from nasda.errors import NasdaError
+
+def memory(name):
+    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status[name].split()[0]) * 1024
+
+limit = memory("VmSize") + 1500 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+before = memory("VmRSS")
+try:
+    unpack([Path(sys.argv[1])], Path(sys.argv[2]), 10**7)
+except NasdaError as error:
+    print(error)
+print(memory("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what a process needs as Linux tells it")
+@pytest.mark.parametrize("kind", list(BOMBS))
+def test_a_bomb_does_not_fill_the_memory(kind: str, tmp_path: Path) -> None:
+    bomb = BOMBS[kind](tmp_path / "bomb")
+    words = [sys.executable, "-c", UNPACK, str(bomb), str(tmp_path / "out")]
+    *refused, growth = subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()
+    if kind != "global pax":  # its headers mean nothing, and its files are small
+        (line,) = refused
+        assert line.startswith(f"{bomb}: ")
+        assert "grows beyond 0.01 GB" in line or "has a header of more than 256 KiB" in line
+    assert int(growth) <= 300 * 2**20
+
+
+def test_an_xz_file_may_not_ask_for_a_huge_dictionary(tmp_path: Path) -> None:
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**29}]
+    (tmp_path / "a.tar.xz").write_bytes(lzma.compress(bytes(10_240), filters=filters))
+    assert "damaged archive (Memory usage limit exceeded)" in refused(tmp_path / "a.tar.xz")
 
 
 def test_a_zip_with_changed_content_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """nasda.data.reading: what holds for all four readers, mostly shown on Market-1501."""
 
 import os
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -8,39 +9,40 @@ from typing import Any
 
 import pytest
 
-from nasda.data import market1501, personx, vehiclex, veri776
+from nasda.data.datasets import DATASETS
 from nasda.data.domain import Domain, Sample
 from nasda.data.reading import read_name_list, sample_of
 from nasda.errors import NasdaError
 from tests.data import layouts
 
+MARKET = DATASETS["market1501"]
 Maker = Callable[[Path], Path]
 
 ALL: list[tuple[Any, Maker, str, str]] = [
-    (market1501, layouts.market1501, "person", "Market-1501"),
-    (personx, layouts.personx, "person", "PersonX"),
-    (veri776, layouts.veri776, "vehicle", "VeRi-776"),
-    (vehiclex, layouts.vehiclex, "vehicle", "VehicleX"),
+    (DATASETS["market1501"], layouts.market1501, "person", "Market-1501"),
+    (DATASETS["personx"], layouts.personx, "person", "PersonX"),
+    (DATASETS["veri776"], layouts.veri776, "vehicle", "VeRi-776"),
+    (DATASETS["vehiclex"], layouts.vehiclex, "vehicle", "VehicleX"),
 ]
 PLACES: list[tuple[Any, Maker, str]] = [
-    (market1501, layouts.market1501, "Market-1501-v15.09.15"),
-    (market1501, layouts.market1501, "market1501"),
-    (market1501, layouts.market1501, "Market1501"),
-    (market1501, layouts.market1501, "MARKET_1501"),
-    (market1501, layouts.market1501, "market1501/Market-1501-v15.09.15"),
-    (market1501, layouts.market1501, "Market-1501-v15.09.15/Market-1501-v15.09.15"),
-    (personx, layouts.personx, "PersonX"),
-    (personx, layouts.personx, "personx/subset1"),
-    (personx, layouts.personx_backgrounds, "PersonX_v1"),
-    (personx, layouts.personx_visda, "challenge_datasets/personX"),
-    (veri776, layouts.veri776, "VeRi"),
-    (veri776, layouts.veri776, "veri-776"),
-    (veri776, layouts.veri776, "VeRi776"),
-    (veri776, layouts.veri776, "veri/VeRi_with_plate"),
-    (vehiclex, layouts.vehiclex, "AIC20_ReID_Simulation"),
-    (vehiclex, layouts.vehiclex, "VehicleX"),
-    (vehiclex, layouts.vehiclex, "AIC20_track2/AIC20_ReID_Simulation"),
-    (vehiclex, layouts.vehiclex, "AIC20_track2_reid_simulation/AIC20_track2/AIC20_ReID_Simulation"),
+    (DATASETS["market1501"], layouts.market1501, "Market-1501-v15.09.15"),
+    (DATASETS["market1501"], layouts.market1501, "market1501"),
+    (DATASETS["market1501"], layouts.market1501, "Market1501"),
+    (DATASETS["market1501"], layouts.market1501, "MARKET_1501"),
+    (DATASETS["market1501"], layouts.market1501, "market1501/Market-1501-v15.09.15"),
+    (DATASETS["market1501"], layouts.market1501, "Market-1501-v15.09.15/Market-1501-v15.09.15"),
+    (DATASETS["personx"], layouts.personx, "PersonX"),
+    (DATASETS["personx"], layouts.personx, "personx/subset1"),
+    (DATASETS["personx"], layouts.personx_backgrounds, "PersonX_v1"),
+    (DATASETS["personx"], layouts.personx_visda, "challenge_datasets/personX"),
+    (DATASETS["veri776"], layouts.veri776, "VeRi"),
+    (DATASETS["veri776"], layouts.veri776, "veri-776"),
+    (DATASETS["veri776"], layouts.veri776, "VeRi776"),
+    (DATASETS["veri776"], layouts.veri776, "veri/VeRi_with_plate"),
+    (DATASETS["vehiclex"], layouts.vehiclex, "AIC20_ReID_Simulation"),
+    (DATASETS["vehiclex"], layouts.vehiclex, "VehicleX"),
+    (DATASETS["vehiclex"], layouts.vehiclex, "AIC20_track2/AIC20_ReID_Simulation"),
+    (DATASETS["vehiclex"], layouts.vehiclex, "AIC20_track2_reid_simulation/AIC20_track2/AIC20_ReID_Simulation"),
 ]
 
 
@@ -86,18 +88,18 @@ def test_a_missing_data_set_is_explained(reader: Any, make: Maker, task: str, da
         assert dataset in message
         assert f"nasda data make --task {task}" in message
         assert "--data-root" in message
-    assert reader.LAYOUT.folder_names[0] in message
-    assert reader.LAYOUT.markers[0] in message
+    assert reader.layout.folder_names[0] in message
+    assert reader.layout.markers[0] in message
 
 
 def test_a_data_root_that_is_a_file_is_explained(tmp_path: Path) -> None:
     (tmp_path / "data.zip").write_bytes(b"")
-    assert "is a file" in message_of(lambda: market1501.read(tmp_path / "data.zip"))
+    assert "is a file" in message_of(lambda: MARKET.read(tmp_path / "data.zip"))
 
 
 def test_an_empty_folder_of_the_right_name_is_named(tmp_path: Path) -> None:
     (tmp_path / "Market-1501").mkdir()
-    message = message_of(lambda: market1501.read(tmp_path))
+    message = message_of(lambda: MARKET.read(tmp_path))
     assert str(tmp_path / "Market-1501") in message
     assert "bounding_box_train" in message
 
@@ -105,21 +107,33 @@ def test_an_empty_folder_of_the_right_name_is_named(tmp_path: Path) -> None:
 def test_a_complete_folder_wins_over_an_empty_one(tmp_path: Path) -> None:
     (tmp_path / "Market-1501-v15.09.15").mkdir()
     layouts.market1501(tmp_path / "market1501")
-    assert market1501.read(tmp_path).root == tmp_path / "market1501"
+    assert MARKET.read(tmp_path).root == tmp_path / "market1501"
+
+
+def test_two_of_one_data_set_are_refused(tmp_path: Path) -> None:
+    first, second = layouts.market1501(tmp_path / "Market"), layouts.market1501(tmp_path / "x" / "Market-1501")
+    assert MARKET.read(tmp_path).root == first  # the other lies in a folder of another name
+    second = second.rename(tmp_path / "Market-1501-v15.09.15")
+    message = message_of(lambda: MARKET.read(tmp_path))
+    assert message.startswith(f"{second} and {first}: each is Market-1501: expected one")
+    assert MARKET.read(first).root == first
+    shutil.rmtree(second)
+    second.symlink_to(first)  # the same one by two names
+    assert len(MARKET.read(tmp_path).train) == 6
 
 
 def test_links_are_followed(tmp_path: Path) -> None:
     layouts.market1501(tmp_path / "store" / "x17")
     (tmp_path / "data").mkdir()
     os.symlink(tmp_path / "store" / "x17", tmp_path / "data" / "Market-1501")
-    assert len(market1501.read(tmp_path / "data").train) == 6
-    assert len(market1501.read(tmp_path / "data" / "Market-1501").train) == 6
+    assert len(MARKET.read(tmp_path / "data").train) == 6
+    assert len(MARKET.read(tmp_path / "data" / "Market-1501").train) == 6
 
 
 def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     layouts.market1501(tmp_path / "data" / "Market-1501")
-    assert market1501.read(Path("~/data")).train
+    assert MARKET.read(Path("~/data")).train
 
 
 @pytest.mark.parametrize("split", ["bounding_box_train", "query", "bounding_box_test"])
@@ -128,10 +142,10 @@ def test_a_missing_or_empty_image_folder_is_named(split: str, tmp_path: Path) ->
     for file in folder.iterdir():
         if file.is_file() and file.name.endswith(".jpg") and not file.name.startswith("."):
             file.unlink()
-    message = message_of(lambda: market1501.read(tmp_path))
+    message = message_of(lambda: MARKET.read(tmp_path))
     assert f"{folder}: no image in this folder" in message
     folder.rename(folder.with_name("elsewhere"))
-    message = message_of(lambda: market1501.read(tmp_path))
+    message = message_of(lambda: MARKET.read(tmp_path))
     assert f"{folder}: no such folder" in message
 
 
@@ -139,7 +153,7 @@ def test_a_missing_or_empty_image_folder_is_named(split: str, tmp_path: Path) ->
 def test_an_image_whose_name_carries_no_labels_is_named(name: str, tmp_path: Path) -> None:
     folder = layouts.market1501(tmp_path / "Market-1501")
     (folder / "query" / name).write_bytes(layouts.jpeg())
-    message = message_of(lambda: market1501.read(tmp_path))
+    message = message_of(lambda: MARKET.read(tmp_path))
     assert str(folder / "query" / name) in message
     assert "<identity>_c<camera>" in message
 
@@ -148,14 +162,14 @@ def test_all_image_kinds_are_read_in_any_case(tmp_path: Path) -> None:
     folder = layouts.market1501(tmp_path / "Market-1501")
     for name in ("0001_c1.JPG", "0001_c2.jpeg", "0001_c3.png", "0001_c4.bmp"):
         (folder / "query" / name).write_bytes(layouts.jpeg())
-    assert len(market1501.read(tmp_path).query) == 2 + 4
+    assert len(MARKET.read(tmp_path).query) == 2 + 4
 
 
 def test_the_order_is_that_of_the_names(tmp_path: Path) -> None:
     folder = layouts.market1501(tmp_path / "Market-1501")
     for pid in (30, 4, 100, 21):
         (folder / "bounding_box_train" / f"{pid:04}_c1s1_0_0.jpg").write_bytes(layouts.jpeg())
-    names = [sample.path.name for sample in market1501.read(tmp_path).train]
+    names = [sample.path.name for sample in MARKET.read(tmp_path).train]
     assert names == sorted(names)
 
 
@@ -169,7 +183,7 @@ def test_a_folder_that_may_not_be_listed_is_named(tmp_path: Path, monkeypatch: p
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refusing)
-    assert f"{folder}: cannot be listed: Permission denied" in message_of(lambda: market1501.read(tmp_path))
+    assert f"{folder}: cannot be listed: Permission denied" in message_of(lambda: MARKET.read(tmp_path))
 
 
 def test_names_are_read_without_a_look_at_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,13 +199,13 @@ def test_names_are_read_without_a_look_at_each_file(tmp_path: Path, monkeypatch:
         return stat(*arguments, **options)
 
     monkeypatch.setattr(os, "stat", counting)
-    assert len(vehiclex.read(tmp_path).train) == 500
+    assert len(DATASETS["vehiclex"].read(tmp_path).train) == 500
     assert 0 < len(asked) < 20  # a look at each of 192,150 files takes minutes on a network disk
 
 
 def test_a_layout_knows_its_names_however_they_are_written() -> None:
-    assert all(market1501.LAYOUT.is_called(name) for name in ("Market-1501-v15.09.15", "market1501", "MARKET"))
-    assert not market1501.LAYOUT.is_called("PersonX")
+    assert all(MARKET.layout.is_called(name) for name in ("Market-1501-v15.09.15", "market1501", "MARKET"))
+    assert not MARKET.layout.is_called("PersonX")
 
 
 def test_the_labels_of_a_file_need_no_file() -> None:

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from data_scripts.command import main
-from nasda.data.check import examine
+from nasda.cli import main
+from nasda.data.check import examine, load_sound_task
 from nasda.data.datasets import DATASETS, DataSetName
 from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample, identities
 from nasda.data.reading import read_labels
-from nasda.data.subset import Subset, choose, write
-from nasda.data.task import load_task, require_sound
+from nasda.data.subset import choose, write
 from nasda.settings import TaskName, ToySettings
 from nasda.toy.make import make_toy
 from tests.data import layouts
@@ -39,9 +38,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def made(name: DataSetName, data_root: Path, to: Path, *options: str) -> Domain:
     """The subset that the command makes."""
-    with pytest.raises(SystemExit) as caught:
-        main(Subset, [name, str(data_root), str(to), *options])
-    assert caught.value.code == 0
+    main(["data", "subset", name, str(to), "--data-root", str(data_root), *options])
     return DATASETS[name].read(to)
 
 
@@ -63,9 +60,10 @@ def test_subsets_of_toy_data_are_tasks_and_pass_the_check(
 ) -> None:
     for name in OF_TASK[task]:
         assert errors(name, made(name, toy, tmp_path, *options)) == []
-    loaded = load_task(task, tmp_path)
-    require_sound(loaded, images=True)
+    loaded = load_sound_task(task, tmp_path)
+    assert loaded.source.train
     assert not lost_queries(loaded.target)
+    main(["data", "check", "--task", task, "--data-root", str(tmp_path)])  # which asks for no official counts
 
 
 @pytest.mark.parametrize("name", list(DATASETS))
@@ -82,14 +80,14 @@ def test_subsets_of_the_real_layouts_are_tasks(tmp_path: Path) -> None:
         for name in names:
             tree(name, tmp_path / "real")
             made(name, tmp_path / "real", tmp_path / "small")
-        require_sound(load_task(task, tmp_path / "small"), images=True)
+        main(["data", "check", "--task", task, "--data-root", str(tmp_path / "small")])
 
 
 @pytest.mark.parametrize("name", list(DATASETS))
 @pytest.mark.parametrize(("count", "images"), [(1, 1), (4, 2), (9, 100), (1000, 1)])
 def test_the_numbers_are_those_asked_for(name: DataSetName, count: int, images: int, toy: Path) -> None:
     whole = DATASETS[name].read(toy)
-    part = choose(DATASETS[name], whole, count, images, seed=1)
+    part = choose(DATASETS[name], whole, count, count, images, seed=1)
     for split, samples in part.splits().items():
         all_of = whole.splits()[split]
         assert set(samples) <= set(all_of)
@@ -117,7 +115,9 @@ def test_distractors_and_junk_are_kept_in_proportion() -> None:
     query = [Sample(Path(f"q/{pid:04}_c1_0.jpg"), pid, 1) for pid in range(1, 101)]
     whole = Domain("mine", Path(), people, query, people + nobody)
     for count, images, distractors, junk in ((50, 2, 100, 20), (10, 1, 10, 2), (1, 1, 1, 1), (100, 2, 200, 40)):
-        of_pid = Counter(sample.pid for sample in choose(DATASETS["market1501"], whole, count, images, 0).gallery)
+        of_pid = Counter(
+            sample.pid for sample in choose(DATASETS["market1501"], whole, count, count, images, 0).gallery
+        )
         assert (of_pid[DISTRACTOR], of_pid[JUNK]) == (distractors, junk)
 
 
@@ -130,7 +130,7 @@ def test_queries_without_a_right_answer_are_left_out(tmp_path: Path) -> None:
     for path in (folder / "bounding_box_test").glob("000[13]*.jpg"):
         path.unlink()
     whole = DATASETS["market1501"].read(folder)
-    assert "no query has a right answer" in message_of(lambda: choose(DATASETS["market1501"], whole, 1, 1, 0))
+    assert "no query has a right answer" in message_of(lambda: choose(DATASETS["market1501"], whole, 1, 1, 1, 0))
 
 
 def test_the_seed_decides_and_nothing_else(toy: Path, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_the_seed_decides_and_nothing_else(toy: Path, tmp_path: Path) -> None:
 def test_the_same_folders_and_files_are_there(toy: Path, tmp_path: Path) -> None:
     for name, dataset in DATASETS.items():
         whole, part = dataset.read(toy).root, made(name, toy, tmp_path, "--identities", "3").root
-        tops = [{path.name for path in root.iterdir()} - {"toy.json"} for root in (whole, part)]
+        tops = [{path.name for path in root.iterdir()} - {"toy.json", "subset.json"} for root in (whole, part)]
         assert tops[0] == tops[1]
         images = list(part.rglob("*.jpg"))
         assert images
@@ -184,7 +184,7 @@ def test_what_the_whole_lacks_the_subset_lacks(tmp_path: Path) -> None:
     for file in folder.glob("*_*.*"):
         file.unlink()
     root = made("veri776", tmp_path, tmp_path / "small").root
-    assert sorted(os.listdir(root)) == ["image_query", "image_test", "image_train"]
+    assert sorted(os.listdir(root)) == ["image_query", "image_test", "image_train", "subset.json"]
 
 
 def test_copies_are_copies_and_links_are_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,9 +232,21 @@ def test_a_run_that_ends_early_leaves_nothing(error: BaseException, words: str |
     assert os.listdir(tmp_path) == ["VeRi"]
 
 
-@pytest.mark.parametrize("options", [("--identities", "0"), ("--images", "-1")])
-def test_numbers_below_one_are_refused(options: tuple[str, str], toy: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [("--identities", "0"), ("--images", "-1"), ("--test-identities", "0")])
+def test_numbers_below_one_are_refused(
+    options: tuple[str, str], toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(Subset, ["personx", str(toy), str(tmp_path / "small"), *options])
-    assert caught.value.code == f"subset: {options[0]} is {options[1]}: expected 1 or more"
+        made("personx", toy, tmp_path / "small", *options)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith(f"nasda: {options[0]} is {options[1]}: expected a number above 0")
     assert not (tmp_path / "small").exists()
+
+
+@pytest.mark.parametrize("name", ["market1501", "veri776"])
+def test_training_and_test_may_have_different_numbers_of_identities(
+    name: DataSetName, toy: Path, tmp_path: Path
+) -> None:
+    domain = made(name, toy, tmp_path, "--identities", "7", "--test-identities", "3")
+    assert len(identities(domain.train)) == 7
+    assert len(identities(domain.query)) == 3

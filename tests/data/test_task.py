@@ -1,5 +1,6 @@
 """nasda.data.task: reading a task, counting it, checking it, and drawing samples from it."""
 
+import pickle
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -10,17 +11,12 @@ import pytest
 from nasda.data.domain import Domain, Sample
 from nasda.data.task import (
     Counts,
-    Problem,
     Task,
     TaskName,
-    check_images,
-    check_split,
-    check_task,
     class_labels,
     count,
     hold_out,
     load_task,
-    require_sound,
     table_of_counts,
     target_sample,
 )
@@ -60,13 +56,6 @@ def domain(
 SOUND = domain(train=[(1, 1), (1, 2), (2, 1), (2, 3)], query=[(7, 1)], gallery=[(7, 2), (0, 1), (-1, 1)])
 
 
-def lines(problems: list[Problem]) -> list[str]:
-    """The problems as a person sees them."""
-    text = [str(problem) for problem in problems]
-    assert not any("\n" in line for line in text)
-    return text
-
-
 # Reading
 
 
@@ -83,9 +72,24 @@ def test_another_task_name_is_an_error(data_root: Path) -> None:
     assert "person, vehicle" in message
 
 
-def test_the_real_layouts_are_sound(data_root: Path) -> None:
-    assert check_task(load_task("vehicle", data_root)) == []
-    assert check_task(load_task("person", data_root)) == []
+@pytest.mark.parametrize("lacking", ["PersonX", "Market-1501-v15.09.15"])
+def test_each_side_is_read_when_it_is_asked_for_and_once(lacking: str, data_root: Path) -> None:
+    (data_root / lacking).rename(data_root / "elsewhere")
+    task = pickle.loads(pickle.dumps(load_task("person", data_root)))  # as it goes to a process that works beside
+    there, gone = ("target", "source") if lacking == "PersonX" else ("source", "target")
+    assert getattr(task, there).train
+    assert getattr(task, there) is getattr(task, there)
+    assert f"no {lacking[:7].removesuffix('-')}" in message_of(lambda: getattr(task, gone))
+
+
+def test_a_task_may_have_another_source() -> None:
+    def no_target() -> Domain:
+        raise AssertionError
+
+    task = Task("person", SOUND, no_target)
+    other = domain(train=[(3, 1), (3, 2)], query=[], gallery=[], name="other")
+    assert task.with_source(other).source is other
+    assert task.source is SOUND
 
 
 def test_counts_is_an_aligned_table(data_root: Path) -> None:
@@ -124,167 +128,6 @@ def test_counts_group_thousands() -> None:
 def test_nothing_here_imports_torch() -> None:
     code = "import sys, nasda.data.task; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-# Checking splits
-
-
-def test_a_sound_split_has_no_problems() -> None:
-    assert check_split(SOUND) == []
-
-
-def test_an_identity_in_training_and_test_is_an_error() -> None:
-    leaky = domain(train=[(1, 1), (1, 2), (7, 1), (7, 2)], query=[(7, 1)], gallery=[(7, 2)])
-    (problem,) = check_split(leaky)
-    assert problem.severity == "error"
-    assert problem.file == leaky.train[2].path
-    assert "both training and test of mine have identity 7, so" in problem.message
-
-
-def test_junk_and_distractors_on_both_sides_are_no_overlap() -> None:
-    assert check_split(domain([(0, 1), (0, 2), (-1, 1), (-1, 2)], [(7, 1)], [(7, 2), (0, 1), (-1, 1)])) == []
-
-
-def test_each_query_without_a_right_answer_is_named_with_its_cause() -> None:
-    lost = domain(
-        train=[(1, 1), (1, 2)],
-        query=[(7, 3), (8, 1), (9, 1), (0, 1)],
-        gallery=[(7, 3), (7, 3), (9, 1), (9, 2), (0, 1), (0, 2)],
-    )
-    text = lines(check_split(lost))
-    assert len(text) == 3
-    assert text[0].startswith(f"warning: {lost.query[0].path}: ")  # the evaluation skips and reports them
-    assert "only camera 3, the query's own, sees identity 7" in text[0]
-    assert str(lost.query[1].path) in text[1]
-    assert "identity 8 is not in the gallery" in text[1]
-    assert str(lost.query[3].path) in text[2]
-    assert "identity 0 marks boxes of nobody" in text[2]
-
-
-def test_if_no_query_has_a_right_answer_it_is_an_error() -> None:
-    problems = check_split(domain([(1, 1), (1, 2)], query=[(7, 3), (8, 1)], gallery=[(7, 3), (9, 1)]))
-    assert [problem.severity for problem in problems] == ["error", "error"]
-
-
-def test_long_lists_are_capped_with_their_total() -> None:
-    many = domain([(1, 1), (1, 2)], query=[(pid, 1) for pid in range(100, 130)] + [(7, 1)], gallery=[(7, 2)])
-    text = lines(check_split(many))
-    assert len(text) == 11
-    assert text[-1] == "warning: … and 20 more: 30 of 31 queries have no right answer in all"
-
-
-def test_one_camera_names_cause_and_remedy() -> None:
-    single = domain(train=[(1, 1), (1, 1), (2, 1), (2, 1)], query=[(7, 1)], gallery=[(7, 1), (8, 1)])
-    problems = check_split(single)
-    assert [problem.severity for problem in problems] == ["warning", "error", "error"]
-    train, test, query = lines(problems)
-    assert "all 4 training images are from camera 1" in train
-    assert "all 3 query and gallery images are from camera 1" in test
-    assert "all query identities do not appear in gallery" in test  # what people search for
-    assert "write the true camera into the file names" in test
-    assert "only camera 1, the query's own" in query
-
-
-def test_an_identity_with_one_training_image_is_a_warning() -> None:
-    lonely = domain(train=[(1, 1), (1, 2), (2, 1)], query=[(7, 1)], gallery=[(7, 2)])
-    (problem,) = check_split(lonely)
-    assert (problem.severity, problem.file) == ("warning", lonely.train[2].path)
-    assert "identity 2 has this one training image" in problem.message
-
-
-def test_a_file_listed_twice_is_an_error() -> None:
-    twice = Domain("mine", Path("root"), SOUND.train + SOUND.train[:1], SOUND.query, SOUND.gallery)
-    (problem,) = check_split(twice)
-    assert (problem.severity, problem.file) == ("error", SOUND.train[0].path)
-    assert "2 times in train" in problem.message
-
-
-def test_a_source_without_test_is_sound() -> None:
-    assert check_split(domain(train=[(1, 1), (1, 2)], query=[], gallery=[])) == []
-
-
-# Checking images
-
-
-@pytest.mark.parametrize(
-    ("content", "cause"),
-    [
-        (b"", "empty file (0 bytes)"),
-        (b"<html>404 Not Found\n</html>", "not an image: it begins with b'<html>404 Not F"),
-        (layouts.jpeg()[:100], "damaged image"),  # cut in its head
-        (layouts.jpeg(size=(64, 64))[:-200], "damaged image"),  # cut in its pixels: only decoding shows it
-        (b"BM" + bytes(3), "image"),
-    ],
-)
-def test_a_bad_image_is_named_with_its_cause(content: bytes, cause: str, tmp_path: Path) -> None:
-    layouts.images(tmp_path, ["0001_c1_0.jpg", "0001_c2_0.jpg"])
-    bad = Sample(tmp_path / "0001_c1_0.jpg", 1, 1)
-    bad.path.write_bytes(content)
-    (problem,) = check_images([bad, Sample(tmp_path / "0001_c2_0.jpg", 1, 2)])
-    assert (problem.severity, problem.file) == ("error", bad.path)
-    assert cause in problem.message
-    assert "unpack it again" in problem.message
-    lines([problem])
-
-
-def test_a_missing_image_is_named(tmp_path: Path) -> None:
-    (problem,) = check_images([Sample(tmp_path / "0001_c1_0.jpg", 1, 1)])
-    assert "cannot be read (No such file or directory)" in problem.message
-
-
-def test_the_same_file_under_two_names_is_a_warning(tmp_path: Path) -> None:
-    names = ["0001_c1_0.jpg", "0001_c1_1.jpg", "0001_c1_1.jpg.jpg", "0002_c1_1.jpg"]
-    layouts.images(tmp_path, names)
-    for copy in names[2:]:
-        (tmp_path / copy).write_bytes((tmp_path / names[1]).read_bytes())
-    problems = check_images([Sample(tmp_path / name, int(name[:4]), 1) for name in names])
-    assert [(problem.severity, problem.file) for problem in problems] == [
-        ("warning", tmp_path / names[2]),
-        ("warning", tmp_path / names[3]),
-    ]
-    assert "same file as 0001_c1_1.jpg: " in problems[0].message
-    assert "under another identity (1, here 2)" in problems[1].message
-
-
-def test_problems_come_in_the_order_of_the_samples(tmp_path: Path) -> None:
-    paths = [tmp_path / f"{n:04}_c1_0.jpg" for n in range(1, 40)]
-    for path in paths:
-        path.write_bytes(b"")
-    problems = check_images([Sample(path, 1, 1) for path in paths])
-    assert [problem.file for problem in problems] == paths
-
-
-# Checking tasks
-
-
-def test_check_task_opens_the_images_unless_told_not_to(data_root: Path) -> None:
-    bad = data_root / "Market-1501-v15.09.15" / "query" / layouts.MARKET_QUERY[0]
-    bad.write_bytes(b"")
-    task = load_task("person", data_root)
-    assert [problem.file for problem in check_task(task)] == [bad]
-    assert check_task(task, images=False) == []
-
-
-def test_the_target_needs_a_test_and_the_source_none() -> None:
-    trained = domain(train=[(1, 1), (1, 2)], query=[], gallery=[])
-    assert check_task(Task("person", trained, SOUND), images=False) == []
-    text = lines(check_task(Task("person", trained, trained), images=False))
-    assert len(text) == 2
-    assert "no query images, but the target needs them" in text[0]
-
-
-def test_sound_tasks_pass_and_warnings_do_not_matter() -> None:
-    lonely = domain(train=[(1, 1), (1, 2), (2, 1)], query=[(7, 1)], gallery=[(7, 2)])
-    assert check_split(lonely)
-    require_sound(Task("person", lonely, lonely))
-
-
-def test_errors_stop_with_the_first_in_full_and_the_number_of_others() -> None:
-    broken = domain(train=[(7, 1), (7, 2)], query=[(7, 1), (8, 1)], gallery=[(7, 1)])
-    message = message_of(lambda: require_sound(Task("person", SOUND, broken)))
-    assert message.startswith(str(broken.train[0].path))
-    assert "both training and test" in message
-    assert "and 3 more" in message
 
 
 # Drawing samples
@@ -345,7 +188,14 @@ def test_samples_of_nothing_are_errors(n: int) -> None:
         target_sample(domain([], [], []), 1, seed=0)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 8, 9])
+def test_hold_out_says_how_many_images_an_identity_needs_and_has() -> None:
+    for n in (9, 10, 12):
+        message = message_of(lambda n=n: hold_out(TARGET.train, n, seed=0))
+        assert message.startswith(f"--sample-images {n}: ")
+        assert f"it needs {n + 2}, but none has more than 10" in message
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 8])
 def test_hold_out_parts_the_images_and_keeps_pairs(n: int) -> None:
     kept, held = hold_out(TARGET.train, n, seed=0)
     assert sorted(kept + held) == sorted(TARGET.train)

@@ -5,12 +5,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from nasda.data import veri776
+from nasda.data.datasets import DATASETS
 from nasda.data.domain import Sample, cameras
 from nasda.data.reading import Label, contradictions, read_labels, read_xml, xml_bytes
 from nasda.data.veri776 import index_lines
 from tests.data import layouts
 from tests.data.test_reading import message_of
+
+VERI = DATASETS["veri776"]
 
 
 @pytest.fixture
@@ -19,7 +21,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_every_split_is_read(root: Path) -> None:
-    domain = veri776.read(root)
+    domain = VERI.read(root)
     assert domain.name == "VeRi-776"
     assert domain.query[0] == Sample(root / "image_query" / "0002_c002_00030600_0.jpg", 2, 2)
     assert [len(split) for split in (domain.train, domain.query, domain.gallery)] == [4, 2, 4]
@@ -27,7 +29,7 @@ def test_every_split_is_read(root: Path) -> None:
 
 
 def test_the_query_images_stay_in_the_gallery(root: Path) -> None:
-    domain = veri776.read(root)
+    domain = VERI.read(root)
     gallery = {sample.path.name: sample for sample in domain.gallery}
     for query in domain.query:
         twin = gallery[query.path.name]
@@ -38,21 +40,21 @@ def test_the_query_images_stay_in_the_gallery(root: Path) -> None:
 def test_label_files_declare_an_encoding_that_elementtree_refuses(root: Path) -> None:
     with pytest.raises(ValueError, match="multi-byte"):
         ElementTree.parse(root / "train_label.xml")
-    assert veri776.read(root).train
+    assert VERI.read(root).train
 
 
 @pytest.mark.parametrize("encoding", ["gb2312", "GB2312", "gbk", "utf-8"])
 def test_label_files_are_read_in_any_encoding(encoding: str, root: Path) -> None:
     name = layouts.VERI_TRAIN[0]
     layouts.label_file(root / "train_label.xml", [layouts.item(name, vehicleID="9", brand="奥迪")], encoding)
-    assert "vehicleID" in message_of(lambda: veri776.read(root))  # so it was read
+    assert "vehicleID" in message_of(lambda: VERI.read(root))  # so it was read
 
 
 def test_a_byte_order_mark_is_no_obstacle(root: Path) -> None:
     labels = root / "train_label.xml"
     layouts.label_file(labels, [layouts.item(layouts.VERI_TRAIN[0], vehicleID="9")], "utf-8")
     labels.write_bytes(b"\xef\xbb\xbf" + labels.read_bytes())
-    assert "vehicleID" in message_of(lambda: veri776.read(root))
+    assert "vehicleID" in message_of(lambda: VERI.read(root))
 
 
 def test_characters_beyond_gb2312_are_no_obstacle(root: Path) -> None:
@@ -60,7 +62,7 @@ def test_characters_beyond_gb2312_are_no_obstacle(root: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         text.encode("gb2312")
     (root / "train_label.xml").write_bytes(text.encode("gbk"))
-    assert veri776.read(root).train
+    assert VERI.read(root).train
 
 
 @pytest.mark.parametrize(("attribute", "value", "named"), [("vehicleID", "9", "1"), ("cameraID", "c008", "20")])
@@ -73,7 +75,7 @@ def test_a_label_that_contradicts_the_name_is_an_error(
     named = named if split == "train" else {"vehicleID": "5", "cameraID": "3"}[attribute]
     items = [layouts.item(name, **({attribute: value} if name == wrong else {})) for name in names]
     layouts.label_file(root / labels, items)
-    message = message_of(lambda: veri776.read(root))
+    message = message_of(lambda: VERI.read(root))
     assert wrong in message
     assert str(root / labels) in message
     assert f"{attribute} {named}," in message
@@ -81,15 +83,15 @@ def test_a_label_that_contradicts_the_name_is_an_error(
 
 
 def test_without_label_files_and_lists_the_names_are_enough(root: Path) -> None:
-    domain = veri776.read(root)
+    domain = VERI.read(root)
     for file in (*root.glob("*.xml"), *root.glob("*.txt")):
         file.unlink()
-    assert veri776.read(root) == domain
+    assert VERI.read(root) == domain
 
 
 def test_images_that_the_label_file_leaves_out_are_kept(root: Path) -> None:
     layouts.label_file(root / "train_label.xml", [layouts.item(layouts.VERI_TRAIN[0])])
-    assert len(veri776.read(root).train) == 4
+    assert len(VERI.read(root).train) == 4
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_images_that_the_label_file_leaves_out_are_kept(root: Path) -> None:
 )
 def test_a_broken_label_file_is_named_with_its_cause(content: bytes, cause: str, root: Path) -> None:
     (root / "train_label.xml").write_bytes(content)
-    message = message_of(lambda: veri776.read(root))
+    message = message_of(lambda: VERI.read(root))
     assert str(root / "train_label.xml") in message
     assert cause in message
 
@@ -116,7 +118,7 @@ def test_a_broken_label_file_is_named_with_its_cause(content: bytes, cause: str,
 def test_a_listed_image_that_is_missing_is_named(split: str, name: str, total: int, root: Path) -> None:
     missing = root / f"image_{split}" / name
     missing.unlink()
-    message = message_of(lambda: veri776.read(root))
+    message = message_of(lambda: VERI.read(root))
     assert f"{missing}: no such file" in message
     assert f"name_{split}.txt" in message
     assert f"1 of {total} are missing" in message
@@ -125,7 +127,7 @@ def test_a_listed_image_that_is_missing_is_named(split: str, name: str, total: i
 def test_an_image_that_is_not_listed_is_named(root: Path) -> None:
     extra = root / "image_train" / "0009_c001_00000001_0.jpg"
     extra.write_bytes(layouts.jpeg())
-    message = message_of(lambda: veri776.read(root))
+    message = message_of(lambda: VERI.read(root))
     assert f"{extra}: not listed" in message
     assert "name_train.txt" in message
 
@@ -133,7 +135,7 @@ def test_an_image_that_is_not_listed_is_named(root: Path) -> None:
 @pytest.mark.parametrize("lacking", ["image_train", "image_query", "image_test"])
 def test_all_three_splits_are_needed(lacking: str, root: Path) -> None:
     (root / lacking).rename(root / "away")
-    assert f"{root / lacking}: no such folder" in message_of(lambda: veri776.read(root))
+    assert f"{root / lacking}: no such folder" in message_of(lambda: VERI.read(root))
 
 
 def test_every_contradiction_can_be_had_and_reading_stops_at_the_first(root: Path) -> None:
@@ -141,16 +143,16 @@ def test_every_contradiction_can_be_had_and_reading_stops_at_the_first(root: Pat
     (root / "image_train" / layouts.VERI_TRAIN[3]).unlink()
     wrong = layouts.item(layouts.VERI_GALLERY[0], cameraID="c009")
     layouts.label_file(root / "test_label.xml", [wrong])
-    messages = list(contradictions(veri776.read_names(root), veri776.LISTS))
+    messages = list(contradictions(VERI.read_names(root), VERI.lists))
     named = [layouts.VERI_TRAIN[0], layouts.VERI_TRAIN[3], layouts.VERI_GALLERY[0], layouts.VERI_GALLERY[0]]
     assert [Path(message.split(": ")[0]).name for message in messages] == named  # the last one is query and gallery
-    assert message_of(lambda: veri776.read(root)) == messages[0]
+    assert message_of(lambda: VERI.read(root)) == messages[0]
 
 
 def test_a_file_that_cannot_be_read_contradicts_and_the_others_are_still_compared(root: Path) -> None:
     (root / "train_label.xml").write_bytes(b"<Items")
     (root / "image_test" / layouts.VERI_GALLERY[2]).unlink()
-    messages = list(contradictions(veri776.read_names(root), veri776.LISTS))
+    messages = list(contradictions(VERI.read_names(root), VERI.lists))
     assert len(messages) == 2
     assert messages[0].startswith(f"{root / 'train_label.xml'}: cannot be read as XML")
     assert messages[1].startswith(f"{root / 'image_test' / layouts.VERI_GALLERY[2]}: no such file")
@@ -174,7 +176,7 @@ def test_a_label_may_say_half(root: Path) -> None:
 
 
 def test_the_indices_are_those_that_come_with_the_data_set(root: Path) -> None:
-    domain = veri776.read(root)
+    domain = VERI.read(root)
     lines = index_lines(domain.query, domain.gallery)
     for file in ("gt_index.txt", "jk_index.txt"):  # which count in the order of name_test.txt, not of the names
         in_order = [str(domain.gallery[number - 1].path.name) for line in lines[file] for number in line]

@@ -29,9 +29,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def zipped(folder: Path, archive: Path, top: str = "") -> Path:
+def zipped(folder: Path, archive: Path, top: str = "", method: int = zipfile.ZIP_DEFLATED) -> Path:
     """A zip of what is below `folder`, in a folder `top` inside."""
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+    with zipfile.ZipFile(archive, "w", method) as file:
         for path in sorted(folder.rglob("*")):
             file.write(path, Path(top) / path.relative_to(folder))
     return archive

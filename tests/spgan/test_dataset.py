@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nasda.data import personx, vehiclex
+from nasda.data.datasets import DATASETS
 from nasda.data.domain import Domain, Sample
 from nasda.data.store import stored
 from nasda.data.task import Task, load_task
@@ -78,10 +78,10 @@ def test_the_ordinary_reader_finds_the_same_samples(root: Path, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("make", "reader", "folder"),
     [
-        (layouts.personx, personx, "PersonX"),
-        (layouts.personx_backgrounds, personx, "PersonX_v1"),
-        (layouts.personx_visda, personx, "challenge_datasets/personX"),
-        (layouts.vehiclex, vehiclex, "AIC20_ReID_Simulation"),
+        (layouts.personx, DATASETS["personx"], "PersonX"),
+        (layouts.personx_backgrounds, DATASETS["personx"], "PersonX_v1"),
+        (layouts.personx_visda, DATASETS["personx"], "challenge_datasets/personX"),
+        (layouts.vehiclex, DATASETS["vehiclex"], "AIC20_ReID_Simulation"),
     ],
 )
 def test_every_form_of_a_source_keeps_its_layout(
@@ -161,7 +161,7 @@ def test_another_translation_is_not_overwritten(task: Task, tmp_path: Path) -> N
 
 def test_another_sources_translation_is_refused(task: Task, tmp_path: Path) -> None:
     write(tmp_path, task.source)
-    fewer = dataclasses.replace(task, source=dataclasses.replace(task.source, train=task.source.train[1:]))
+    fewer = task.with_source(dataclasses.replace(task.source, train=task.source.train[1:]))
     with pytest.raises(NasdaError, match="translated from other images than those in"):
         with_translated_source(fewer, tmp_path)
 

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nasda.data.datasets import Side
 from nasda.data.domain import DISTRACTOR, JUNK, Sample, cameras, identities
 from nasda.data.task import load_task
 from nasda.errors import NasdaError
 from nasda.settings import TASK_NAMES, TaskName, ToySettings
 from nasda.toy import make as toy
+from tests.data import layouts
 
 SMALL = ToySettings(source_identities=6, target_identities=5, test_identities=4, images_per_camera=2)
 TINY = ToySettings(source_identities=2, target_identities=2, test_identities=2, images_per_camera=1)
@@ -259,6 +261,31 @@ def test_a_folder_that_may_hold_real_data_is_left_alone(tmp_path: Path) -> None:
         make(tmp_path, "person", TINY)
     assert list(contents(tmp_path).values()) == [b"real"]
     assert names(tmp_path) == ["Market-1501-v15.09.15"]
+
+
+@pytest.mark.parametrize("name", ["Market-1501-v15.09.15", "Market"])
+def test_the_source_alone_is_drawn_beside_a_real_target(name: str, root: Path, tmp_path: Path) -> None:
+    target = layouts.market1501(tmp_path / name)
+    before = contents(target)
+    with pytest.raises(NasdaError, match="not drawn by nasda") as error:
+        make(tmp_path, "person", TINY)
+    assert str(error.value).startswith(f"{target}: ")
+    assert f"nasda data make --task person --only source --data-root {tmp_path}" in str(error.value)
+    assert names(tmp_path) == [name]
+    for _ in range(2):
+        toy.make_toy(tmp_path, "person", height=32, width=16, settings=SMALL, only="source")
+        assert names(tmp_path) == sorted([name, "PersonX"])
+        assert contents(tmp_path / "PersonX") == contents(root / "PersonX")
+        assert contents(target) == before
+    assert len(load_task("person", tmp_path).target.query) == len(layouts.MARKET_QUERY)
+
+
+def test_the_target_alone_and_then_the_source_are_the_whole(root: Path, tmp_path: Path) -> None:
+    sides: tuple[Side, Side] = ("target", "source")
+    for only in sides:
+        toy.make_toy(tmp_path, "vehicle", height=32, width=32, settings=SMALL, only=only)
+    for folder in toy.FOLDERS["vehicle"]:
+        assert contents(tmp_path / folder) == contents(root / folder)
 
 
 def test_the_marker_tells_how_it_was_drawn(root: Path) -> None:
