@@ -1,7 +1,7 @@
 """One step of the bilevel problem (eqs. 3 and 4): ω by the source's loss, then α by the target's.
 
-The gradients know nothing of networks: they take parameters and functions that compute a loss, so that they can be
-held against problems whose hypergradient is known. Nothing here knows of epochs or files.
+The gradients take parameters and functions that compute a loss, and know of no network, so that tests can compare them
+with problems whose hypergradient is known.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -137,9 +137,9 @@ def second_order_gradient(
 def frozen_statistics(network: nn.Module) -> Iterator[None]:
     """Let batch norm use the batch's statistics in the block, but remember nothing of them.
 
-    Only the ω step on the source may shape the running statistics: the target's images, and the images under the
-    second-order step's displaced weights, would leak into them otherwise. They are put back rather than kept from
-    changing: so the computation within is the same as without, and need not be recorded a second time.
+    Only the ω step on the source may shape the running statistics, not the target's images or the second order's
+    displaced weights. They are put back rather than kept from changing, so that the computation is the same as
+    without, and need not be recorded a second time.
     """
     buffers = list(network.buffers())
     values = [buffer for buffer in buffers if buffer.is_floating_point()]

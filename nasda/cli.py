@@ -51,6 +51,9 @@ DESCRIPTION = (
 )
 
 
+_RESUMABLE = "what is on disk is whole, and the same command goes on from there"
+
+
 @dataclass(frozen=True)
 class Common:
     """What all subcommands share."""
@@ -241,8 +244,7 @@ class Search(OnDevice):
 
         folder = self.experiment.search
         genotype = run_search(folder, self.load_task(), self.settings, seed=self.seed, device=self.chosen_device)
-        print(f"found: {genotype.to_json()}")
-        print(f"run: {folder.path}")
+        print(f"found: {genotype.to_json()}\nrun: {folder.path}")
 
 
 @dataclass(frozen=True)
@@ -611,9 +613,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if command is not None:  # of a help text, the rest is not missed
                 print(f"nasda: nobody reads the output any more, so it stops here; {_RESUMABLE}", file=sys.stderr)
         raise SystemExit(141) from None
-
-
-_RESUMABLE = "what is on disk is whole, and the same command goes on from there"
 
 
 if __name__ == "__main__":

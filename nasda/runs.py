@@ -59,12 +59,10 @@ class RunFolder:
             return
         if difference := first_difference(self.read_config(), as_config(**config)):
             name, found, asked = difference
-            setting, kept = "settings", f"begun with {name} = {found}, not {asked}"
-            if name.startswith("seen"):
-                setting, kept = "--data-root", f"begun on other data: {name} = {found}, not {asked}"
+            how, setting = ("on other data:", "--data-root") if name.startswith("seen") else ("with", "settings")
             raise NasdaError(
-                f"{self.config}: the run here was {kept}: give the same {setting} to go on with it, "
-                "or choose another --out"
+                f"{self.config}: the run here was begun {how} {name} = {found}, not {asked}: "
+                f"give the same {setting} to go on with it, or choose another --out"
             )
         with self.held():
             pass

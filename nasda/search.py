@@ -126,20 +126,14 @@ class Search(Run):
     def alpha_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """L_val of eq. 3. The identities are not the source's, so the source's logits mean nothing here: the triplet
         loss alone, on f as it is or at unit length, or the retrieval loss with a head of its own."""
-        settings = self.settings
-        features = self.features(images)
+        settings, features = self.settings, self.features(images)
         if settings.alpha_loss == "unit-triplet":
             features = functional.normalize(features)
+        margin, balance, literal = settings.margin, settings.balance, settings.literal
         if self.alpha_head is None:
-            return triplet_loss(features, labels, settings.margin, literal=settings.literal)
-        return retrieval_loss(
-            features,
-            self.alpha_head(features),
-            labels,
-            margin=settings.margin,
-            balance=settings.balance,
-            literal=settings.literal,
-        )
+            return triplet_loss(features, labels, margin, literal=literal)
+        logits = self.alpha_head(features)
+        return retrieval_loss(features, logits, labels, margin=margin, balance=balance, literal=literal)
 
     def step(self, epoch: int, index: int) -> Losses:
         """One bilevel step; every call of a loss within it sees the same batch and the same dropout."""

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
-from nasda.cli import main
+from nasda.cli import WithRows, main
 from nasda.genotypes import Genotype
 from nasda.search import Search
 from tests.data.trees import tree
@@ -479,6 +480,28 @@ def test_a_search_whose_reader_has_gone_is_no_success_and_goes_on(data: Path, tm
     process = nasda(*search)
     assert "epoch   2" in process.communicate()[0].decode()
     assert process.returncode == 0
+
+
+def test_two_searches_in_one_folder_are_one_search_and_one_line(data: Path, tmp_path: Path) -> None:
+    search = ["search", *SMALL, *SPACE, *BATCH, "--sample-images", "2", "--data-root", data, "--out", tmp_path]
+    processes = [nasda(*search, "--epochs", 20) for _ in range(2)]
+    said = [process.communicate() for process in processes]
+    codes = [process.returncode for process in processes]
+    assert sorted(codes) == [0, 2], said
+    loser = said[codes.index(2)][1].decode()
+    assert f"nasda: {tmp_path / 'search'}: another process works in this folder" in loser
+    assert "Traceback" not in loser
+    assert len((tmp_path / "search" / "log.jsonl").read_text().splitlines()) == 20
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
+def test_one_job_is_the_default_on_any_accelerator(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr("nasda.devices.available_cores", lambda: 6)
+    assert WithRows(device=device).all_jobs == (6 if device == "cpu" else 1)
+    assert WithRows(device=device, jobs=3).all_jobs == 3
 
 
 def test_a_help_text_whose_reader_has_gone_leaves_no_traceback() -> None:
