@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from nasda.devices import without_tf32
 from nasda.settings import Order
 
 Loss = Callable[[], Tensor]
@@ -99,6 +100,7 @@ def second_order_gradient(
     alphas: Sequence[Tensor],
     step: VirtualStep,
     *,
+    exact_loss: Loss | None = None,
     radius: float = 0.01,
     differentiate: Differentiate = differentiate,
 ) -> tuple[Tensor, Gradients]:
@@ -107,8 +109,10 @@ def second_order_gradient(
 
     It is ∇α L_val(ω', α) − lr · ∇²αω L_train(ω, α) · v with v = ∇ω' L_val(ω', α). The product with the mixed second
     derivative is a central difference, (∇α L_train(ω + εv) − ∇α L_train(ω − εv)) / (2ε) with ε = radius / ‖v‖; mind
-    the parentheses around 2ε, which several public implementations lack. `weight_loss` is called three times and has
-    to be the same function each time: same batch, same dropout. `weights` are changed in place and restored to the bit.
+    the parentheses around 2ε, which several public implementations lack. `exact_loss` is L_train in float32, for that
+    difference, where `weight_loss` is computed in fewer bits: their rounding is larger than the difference. The two
+    are called three times in all and have to be the same function each time: same batch, same dropout. `weights` are
+    changed in place and restored to the bit.
     """
     with restored(weights) as saved:
         direction = step.direction(weights, differentiate(weight_loss, weights)[1])
@@ -123,7 +127,8 @@ def second_order_gradient(
         for sign in (1.0, -1.0):
             _set(weights, saved)
             _move(weights, ahead, sign * epsilon)
-            sides.append(differentiate(weight_loss, alphas)[1])
+            with without_tf32():
+                sides.append(differentiate(exact_loss or weight_loss, alphas)[1])
     curvature = [(plus - minus) / (2 * epsilon) for plus, minus in zip(*sides, strict=True)]
     return loss, tuple(g - step.lr * h for g, h in zip(direct, curvature, strict=True))
 
@@ -180,8 +185,9 @@ class Bilevel:
         self.alphas = _parameters(alphas_optimizer)
         self.extra = [] if extra_optimizer is None else _parameters(extra_optimizer)
 
-    def step(self, weight_loss: Loss, alpha_loss: Loss) -> Losses:
-        """ω by one step down `weight_loss`, then α (and `extra`) by one step down `alpha_loss`."""
+    def step(self, weight_loss: Loss, alpha_loss: Loss, exact_loss: Loss | None = None) -> Losses:
+        """ω by one step down `weight_loss`, then α (and `extra`) by one step down `alpha_loss`. The second order takes
+        its difference of `exact_loss`, if given (see `second_order_gradient`)."""
         seen_by_weights, found = self.differentiate(weight_loss, self.weights)
         _assign(self.weights, found)
         self.optimizers["weights"].step()
@@ -190,13 +196,9 @@ class Bilevel:
             if self.order == "first":
                 seen_by_alphas, found = first_order_gradient(alpha_loss, learners, differentiate=self.differentiate)
             else:
+                problem = weight_loss, alpha_loss, self.weights, learners, self._virtual_step()
                 seen_by_alphas, found = second_order_gradient(
-                    weight_loss,
-                    alpha_loss,
-                    self.weights,
-                    learners,
-                    self._virtual_step(),
-                    differentiate=self.differentiate,
+                    *problem, exact_loss=exact_loss, differentiate=self.differentiate
                 )
         _assign(learners, found)
         for name, optimizer in self.optimizers.items():

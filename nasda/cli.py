@@ -1,7 +1,7 @@
 """The `nasda` command. Its options are the fields of the settings dataclasses; tyro makes them into a command line.
 
-Every subcommand takes --task, --profile, --data-root, --out and --seed, and means the same by them. A profile fills in
-the defaults of everything else, which --help shows.
+Every subcommand but `convert` takes --task, --profile, --data-root, --out and --seed, and means the same by them. A
+profile fills in the defaults of everything else, which --help shows.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -110,11 +111,12 @@ class DataMake(Common):
     toy: ToySettings = ToySettings()
     only: Side | None = None
     """Draw the source or the target only, beside real data in the place of the other."""
-    processes: int = os.cpu_count() or 1
-    """Processes that draw; the images do not depend on their number."""
+    processes: int | None = None
+    """Processes that draw, one for each core if not given; the images do not depend on their number."""
 
     def run(self) -> None:
         from nasda.data.task import load_task, table_of_counts
+        from nasda.devices import available_cores
         from nasda.toy.make import make_toy
 
         check_settings(self.data, self.toy)
@@ -125,7 +127,7 @@ class DataMake(Common):
             width=self.data.width,
             settings=self.toy,
             only=self.only,
-            processes=self.processes,
+            processes=self.processes or available_cores(),
         )
         task = load_task(self.task, self.data_root)
         print(table_of_counts(getattr(task, self.only)) if self.only else task.counts())
@@ -252,20 +254,38 @@ class Derive(Common):
     """Derive from this epoch's α; the last one's if not given."""
 
     def run(self) -> None:
-        from nasda.genotypes import CELL_KINDS, PRIMITIVES, derive
+        from nasda.genotypes import CELL_KINDS, derive
 
         folder = self.experiment.search
-        history, primitives = folder.read_log("alphas"), PRIMITIVES[folder.read_config("space")["space"]["space"]]
+        history, space = folder.read_log("alphas"), SpaceSettings(**folder.read_config("space")["space"])
         epoch = len(history) if self.epoch is None else self.epoch
         if not 1 <= epoch <= len(history):
             raise NasdaError(f"--epoch {epoch}: the search in {folder.path} has epochs 1 to {len(history)}")
-        genotype = derive(history[epoch - 1]["alphas"], primitives)
+        genotype = derive(history[epoch - 1]["alphas"], space.primitives)
         genotype.save(folder.genotype)
         for kind in CELL_KINDS:
             print(f"{kind} cell")
             for index, node in enumerate(genotype.cell(kind)):
                 print(f"  node {index} = " + " + ".join(f"{edge.operation}(state {edge.input})" for edge in node))
         print(f"genotype: {folder.genotype}")
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Read a genotype as DARTS, Auto-ReID and what descends from them publish it, and write it as ours."""
+
+    file: Annotated[Path, Positional]
+    """Python with Genotype(normal=[...], reduce=[...]), such as DARTS' genotypes.py, or the same fields as JSON."""
+    out: Path
+    """The genotype's new file, for nasda train --architecture."""
+    name: str | None = None
+    """Which genotype to take where the file has several, such as DARTS_V2."""
+
+    def run(self) -> None:
+        from nasda.study.published import read_published
+
+        read_published(self.file, self.name).save(self.out)
+        print(f"genotype: {self.out}")
 
 
 @dataclass(frozen=True)
@@ -410,7 +430,9 @@ class WithRows(OverSeeds):
 
     @property
     def all_jobs(self) -> int:
-        return self.jobs or (1 if self.chosen_device.type == "cuda" else os.cpu_count() or 1)
+        from nasda.devices import available_cores
+
+        return self.jobs or (available_cores() if self.chosen_device.type == "cpu" else 1)
 
 
 @dataclass(frozen=True)
@@ -537,6 +559,7 @@ def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
         data
         | flat("search", Search)
         | flat("derive", Derive)
+        | Annotated[Convert, subcommand("convert")]
         | flat("translate", Translate)
         | flat("train", Train)
         | flat("evaluate", Evaluate)
@@ -564,23 +587,33 @@ def read_ahead(arguments: Sequence[str]) -> tuple[TaskName, ProfileName, int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the `nasda` command. Exits with 2 and one line on anything the user can put right."""
+    """Run the `nasda` command. Exits with 2 and one line on anything the user can put right, with 130 after Ctrl-C, and
+    with 141, as the shell calls it, when nobody reads on what it prints."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that temporary folders go
     arguments = sys.argv[1:] if arguments is None else arguments
-    command = tyro.cli(commands(*read_ahead(arguments)), prog="nasda", description=DESCRIPTION, args=arguments)
+    command = None
     try:
-        check_settings(command)
-        command.run()
+        try:
+            command = tyro.cli(commands(*read_ahead(arguments)), prog="nasda", description=DESCRIPTION, args=arguments)
+            check_settings(command)
+            command.run()
+        finally:
+            sys.stdout.flush()  # else a pipe that is broken is found when Python ends, too late for a word
     except NasdaError as error:
         print(f"nasda: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print(
-            "\nnasda: interrupted; what is on disk is whole, and the same command goes on from there", file=sys.stderr
-        )
+        print(f"\nnasda: interrupted; {_RESUMABLE}", file=sys.stderr)
         raise SystemExit(130) from None
-    except BrokenPipeError:  # `nasda … | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        with suppress(BrokenPipeError):
+            if command is not None:  # of a help text, the rest is not missed
+                print(f"nasda: nobody reads the output any more, so it stops here; {_RESUMABLE}", file=sys.stderr)
+        raise SystemExit(141) from None
+
+
+_RESUMABLE = "what is on disk is whole, and the same command goes on from there"
 
 
 if __name__ == "__main__":

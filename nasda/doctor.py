@@ -1,7 +1,6 @@
 """Is this machine ready, and what is to be done if not? Every check answers in one line and never raises."""
 
 import importlib.metadata
-import os
 import platform
 import shutil
 import sys
@@ -9,6 +8,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+import psutil
 
 from nasda.errors import NasdaError
 from nasda.settings import TASK_NAMES
@@ -65,7 +66,7 @@ def check_device() -> Finding:
     """The device that `--device auto` takes, and its memory."""
     import torch
 
-    from nasda.devices import choose_device
+    from nasda.devices import available_cores, choose_device
 
     device = choose_device("auto")
     if device.type == "cuda":
@@ -76,9 +77,8 @@ def check_device() -> Finding:
         )
     if device.type == "mps":
         return Finding("device", "Apple GPU (MPS)")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else 0.0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found = f"CPU, {cores} cores, {memory:.1f} GiB: enough for the profiles tiny and laptop"
+    memory = psutil.virtual_memory().total / 2**30
+    found = f"CPU, {available_cores()} cores, {memory:.1f} GiB: enough for the profiles tiny and laptop"
     return Finding("device", found, "" if memory > 2 else "less than 2 GiB of memory: use a larger machine")
 
 

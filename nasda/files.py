@@ -64,42 +64,37 @@ def written_whole(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
     except OSError as error:
-        _remove(temporary)
         raise explain_os_error(error, path) from error
-    except BaseException:
-        _remove(temporary)
-        raise
+    finally:
+        with suppress(FileNotFoundError):  # it has been renamed, or was never made
+            os.unlink(temporary)
 
 
 @contextmanager
 def folder_written_whole(path: Path) -> Iterator[Path]:
-    """Open an empty workshop beside `path`; what the block builds there under `path`'s name appears at `path` at last.
+    """Make a temporary folder beside `path`. What the block builds there under `path`'s name is moved to `path` at the
+    end, so that `path` is the whole folder or does not exist.
 
-    `path` is the whole folder or is not there at all. When the block raises, or is interrupted, the workshop goes, and
-    so do the parents that were made for it; a process that is killed outright leaves a hidden `.<name>.….tmp` behind.
-    Raises `CannotWrite` when `path` is there already, which is left as it is, and when the disk is full or read-only.
+    When the block raises, the temporary folder and the parents that were made for it are removed; a process that is
+    killed leaves a hidden `.<name>.….tmp`. Raises `CannotWrite` when `path` exists already, which is left as it is, and
+    when the disk is full or read-only.
     """
     if os.path.lexists(path):
         raise CannotWrite(f"{path}: there already, and left as it is: choose another folder, or remove this one first")
     made = [parent for parent in path.parents if not parent.exists()]
-    workshop = ""
+    temporary = ""
     try:
         make_folder(path.parent)
-        workshop = tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        yield Path(workshop)
-        os.rename(Path(workshop) / path.name, path)
+        temporary = tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        yield Path(temporary)
+        os.rename(Path(temporary) / path.name, path)
     except OSError as error:
         raise explain_os_error(error, path) from error
     finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         with suppress(OSError):  # the first that is not empty ends it
             for parent in made:
                 parent.rmdir()
-
-
-def _remove(temporary: str) -> None:
-    if temporary and os.path.exists(temporary):
-        os.unlink(temporary)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -113,24 +108,27 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path, what: str) -> Any:
-    """Read a JSON file; `what` names its content in the `NasdaError` raised when it is missing or broken."""
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Let the block read `what` from `path`; whatever is wrong with the file becomes one `NasdaError` line."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        yield
     except FileNotFoundError:
         raise NasdaError(f"{path}: {what} expected here, but there is no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise NasdaError(f"{path}: {what} expected here, but it cannot be read as JSON: {error}") from error
+    except Exception as error:  # JSON, pickle, zip and torch each raise their own kinds on a broken file
+        reason = str(error).split("\n", 1)[0]
+        raise NasdaError(f"{path}: {what} expected here, but the file cannot be read: {reason}") from error
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Read a JSON file; `what` names its content in the `NasdaError` raised when it is missing or broken."""
+    with reading(path, what):
+        return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def load_tensors(path: Path, what: str) -> dict:
-    """`torch.load` with `weights_only=True`; raises `NasdaError` naming `path` when it is missing or no such file."""
+    """`torch.load` with `weights_only=True`, onto the CPU; raises `NasdaError` as `read_json` does."""
     import torch  # here: whoever only asks for help need not wait for it
 
-    try:
+    with reading(path, what):
         return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise NasdaError(f"{path}: {what} expected here, but there is no such file") from None
-    except Exception as error:  # pickle, zip and torch each raise their own kinds on a broken file
-        first_line = str(error).split("\n", 1)[0]
-        raise NasdaError(f"{path}: {what} expected here, but the file cannot be read: {first_line}") from error

@@ -1,7 +1,8 @@
 """The search as a whole run (Algorithm 1): ω learns on the source while α learns on a little of the target."""
 
-import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from nasda.fast.graphs import BatchLoss, CudaGraphs, Recorded
 from nasda.genotypes import CELL_KINDS, Genotype, entropy, skip_count
 from nasda.losses import retrieval_loss, triplet_loss
 from nasda.networks import EmbeddingHead, Supernet, count_cost
-from nasda.runs import RunFolder, as_config, finite, run_epochs
+from nasda.runs import Run, RunFolder, as_config, finite, run_epochs, run_steps, seen
 from nasda.settings import ComputeSettings, Profile, SearchSettings, check_settings
 
 
@@ -47,7 +48,7 @@ def differentiation(network: Supernet, settings: ComputeSettings, device: torch.
     return differentiate
 
 
-class Search:
+class Search(Run):
     """The state of a running search: supernet, optimizers, batches. `run_epochs` drives it."""
 
     def __init__(
@@ -88,27 +89,20 @@ class Search:
                 self.alpha_head = EmbeddingHead(width, space.embedding, classes, space.dropout).to(device)
 
         fused = device.type == "cuda"  # one kernel for many tensors
-
-        def sgd(parameters: Sequence[Tensor]) -> torch.optim.SGD:
-            return torch.optim.SGD(
-                parameters,
-                settings.weights_lr,
-                momentum=settings.momentum,
-                weight_decay=settings.weights_decay,
-                fused=fused,
-            )
-
+        sgd = partial(
+            torch.optim.SGD,
+            lr=settings.weights_lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weights_decay,
+            fused=fused,
+        )
+        alphas = self.network.architecture_parameters()
         self.bilevel = Bilevel(
             self.network,
             sgd(self.network.weight_parameters()),
-            torch.optim.Adam(
-                self.network.architecture_parameters(),
-                settings.alphas_lr,
-                weight_decay=settings.alphas_decay,
-                fused=fused,
-            ),
+            torch.optim.Adam(alphas, settings.alphas_lr, weight_decay=settings.alphas_decay, fused=fused),
             order=settings.order,
-            extra_optimizer=None if self.alpha_head is None else sgd(list(self.alpha_head.parameters())),
+            extra_optimizer=None if self.alpha_head is None else sgd(self.alpha_head.parameters()),
             differentiate=differentiation(self.network, profile.compute, device),
         )
 
@@ -119,9 +113,15 @@ class Search:
 
     def weight_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """L_train of eq. 4: the retrieval loss on the source."""
-        features = self.features(images)
-        logits = self.network.head(features)
-        return retrieval_loss(features, logits, labels, margin=self.settings.margin, balance=self.settings.balance)
+        return self._weight_loss(self.features(images), labels)
+
+    def exact_weight_loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """L_train with its features in float32 throughout, for the second order's finite difference."""
+        return self._weight_loss(self.network.features(images), labels)
+
+    def _weight_loss(self, features: Tensor, labels: Tensor) -> Tensor:
+        logits, settings = self.network.head(features), self.settings
+        return retrieval_loss(features, logits, labels, margin=settings.margin, balance=settings.balance)
 
     def alpha_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """L_val of eq. 3. The identities are not the source's, so the source's logits mean nothing here: the triplet
@@ -143,52 +143,45 @@ class Search:
 
     def step(self, epoch: int, index: int) -> Losses:
         """One bilevel step; every call of a loss within it sees the same batch and the same dropout."""
-        return self.bilevel.step(
-            BatchLoss(self.weight_loss, self.weight_batches.next(), (self.seed, epoch, index, 0)),
-            BatchLoss(self.alpha_loss, self.alpha_batches.next(), (self.seed, epoch, index, 1)),
-        )
+        for_weights = BatchLoss(self.weight_loss, self.weight_batches.next(), (self.seed, epoch, index, 0))
+        for_alphas = BatchLoss(self.alpha_loss, self.alpha_batches.next(), (self.seed, epoch, index, 1))
+        return self.bilevel.step(for_weights, for_alphas, replace(for_weights, function=self.exact_weight_loss))
 
     def epoch(self, index: int) -> dict[str, Any]:
         """One pass over the source; returns the log's row."""
         self.network.train()
         steps = min(len(self.weight_batches), self.settings.steps or len(self.weight_batches))
-        start, losses = time.perf_counter(), torch.zeros(2, device=self.weight_batches.device)
-        for step in tqdm(range(steps), desc=f"search, epoch {index + 1}/{self.settings.epochs}", leave=False):
-            losses += torch.stack(self.step(index, step))  # stays on the device: no waiting within an epoch
-        seconds = time.perf_counter() - start
+        losses, times = run_steps(
+            lambda step: torch.stack(self.step(index, step)),
+            steps,
+            images=self.weight_batches.batch_size + self.alpha_batches.batch_size,
+            device=self.device,
+            name=f"search, epoch {index + 1}/{self.settings.epochs}",
+        )
         advice = "lower --weights-lr or --alphas-lr"
-        of_weights = finite(losses[0] / steps, "the loss of ω", advice)
-        of_alphas = finite(losses[1] / steps, "the loss of α", advice)
+        means = {
+            "loss_weights": finite(losses[0], "the loss of ω", advice),
+            "loss_alphas": finite(losses[1], "the loss of α", advice),
+        }
         alphas, genotype = self.network.alpha_values(), self.network.genotype()
         return {
             "epoch": index + 1,
-            "loss_weights": of_weights,
-            "loss_alphas": of_alphas,
+            **means,
             "entropy": {kind: float(np.mean(entropy(alphas[kind]))) for kind in CELL_KINDS},
             "skips": skip_count(genotype),
             "genotype": genotype.to_dict(),
             "alphas": alphas,
-            "images_per_second": steps * (self.weight_batches.batch_size + self.alpha_batches.batch_size) / seconds,
-            "seconds": seconds,
+            **times,
         }
 
-    def state_dict(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, Any]:
         return {
-            "network": self.network.state_dict(),
-            "alpha_head": None if self.alpha_head is None else self.alpha_head.state_dict(),
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.bilevel.optimizers.items()},
-            "weight_batches": self.weight_batches.state_dict(),
-            "alpha_batches": self.alpha_batches.state_dict(),
+            "network": self.network,
+            **({} if self.alpha_head is None else {"alpha_head": self.alpha_head}),
+            **{f"optimizer of {name}": optimizer for name, optimizer in self.bilevel.optimizers.items()},
+            "weight_batches": self.weight_batches,
+            "alpha_batches": self.alpha_batches,
         }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        if self.alpha_head is not None:
-            self.alpha_head.load_state_dict(state["alpha_head"])
-        for name, optimizer in self.bilevel.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        self.weight_batches.load_state_dict(state["weight_batches"])
-        self.alpha_batches.load_state_dict(state["alpha_batches"])
 
 
 def describe(row: dict[str, Any]) -> str:
@@ -202,20 +195,29 @@ def describe(row: dict[str, Any]) -> str:
     )
 
 
+def search_config(task: Task, profile: Profile, *, seed: int) -> dict[str, Any]:
+    """What decides a search, for its folder's config.json: mode S has seen nothing of the target."""
+    parts = {"space": profile.space, "search": profile.search, "data": profile.data, "compute": profile.compute}
+    check_settings(*parts.values())
+    sides = seen(task, "source") if profile.search.mode == "S" else seen(task, "source", "target")
+    return as_config(kind="search", task=task.name, seed=seed, **parts, seen=sides)
+
+
 def run_search(folder: RunFolder, task: Task, profile: Profile, *, seed: int, device: torch.device) -> Genotype:
     """Search for the cells of `task` in `folder`, from the start or from where an earlier call was cut off.
 
     Leaves config.json, log.jsonl, checkpoint.pt and genotype.json there; returns the genotype. Raises `NasdaError` on
-    settings that make no sense, and when the folder was begun with others.
+    settings that make no sense, and when the folder was begun with others, or on other data.
     """
-    parts = {"space": profile.space, "search": profile.search, "data": profile.data, "compute": profile.compute}
-    check_settings(*parts.values())
-    search = Search(*split_for_search(task, profile.search, seed), profile, seed=seed, device=device)
+    config = search_config(task, profile, seed=seed)
+    shares = split_for_search(task, profile.search, seed)
+    folder.check(config)  # before images are decoded
+    search = Search(*shares, profile, seed=seed, device=device)
     for notice in (search.weight_batches.sampler.notice, search.alpha_batches.sampler.notice):
         if notice:
             tqdm.write(notice)
     tqdm.write(f"supernet: {count_cost(search.network, profile.data.height, profile.data.width)}")
-    folder.begin(as_config(kind="search", task=task.name, seed=seed, **parts))
+    folder.begin(config)
     run_epochs(folder, search, profile.search.epochs, describe)
     genotype = search.network.genotype()
     genotype.save(folder.genotype)

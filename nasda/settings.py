@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from nasda.errors import NasdaError
-from nasda.genotypes import Space
+from nasda.genotypes import PRIMITIVES, Space, check_primitives
 
 TaskName = Literal["person", "vehicle"]
 ProfileName = Literal["tiny", "laptop", "gpu", "paper"]
@@ -31,6 +31,8 @@ class SpaceSettings:
 
     space: Space = "reid"
     """Operations to choose from: plain (the six of §2.1) or reid (seven, with the part-aware module of §2.3)."""
+    operations: tuple[str, ...] = ()
+    """In the place of --space, the operations themselves, such as none,skip_connect,sep_conv_3x3."""
     channels: int = 32
     """Channels C of the first block's nodes; each block doubles them."""
     nodes: int = 4
@@ -45,6 +47,17 @@ class SpaceSettings:
     """Length of the embedding g between the feature f and the logits h."""
     dropout: float = 0.5
     """Drop probability between f and g, and between g and h."""
+
+    def __post_init__(self) -> None:
+        """A shell takes names more easily with commas between them, and a file has a list: both become a tuple."""
+        names = tuple(name for word in self.operations for name in word.split(",") if name)
+        object.__setattr__(self, "operations", names)
+
+    @property
+    def primitives(self) -> tuple[str, ...]:
+        """The operations to choose from, in the order of α's columns. Raises `NasdaError` where one is unknown or
+        stands twice, and where there is none besides `none`."""
+        return check_primitives(self.operations or PRIMITIVES[self.space])
 
 
 @dataclass(frozen=True)
@@ -265,12 +278,15 @@ def profile(name: ProfileName, task: TaskName) -> Profile:
 
 _MAY_BE_ZERO = {"momentum", "weights_decay", "alphas_decay", "decay", "margin", "balance", "dropout", "warmup"}
 _MAY_BE_ZERO |= {"padding", "flip", "erasing", "gap", "world", "seed", "cycle", "identity", "similarity", "pool"}
-_AT_MOST_ONE = {"balance", "dropout", "warmup", "flip", "erasing", "gap", "momentum"}
+_AT_MOST = dict.fromkeys(("balance", "dropout", "warmup", "flip", "erasing", "gap", "momentum"), 1)
+_AT_MOST |= {"seed": 2**63 - 1, "world": 2**63 - 1}  # what torch takes as a seed
 
 
 def check_settings(*parts: Any) -> None:
-    """Raise `NasdaError` naming the first number in these settings that makes no sense."""
+    """Raise `NasdaError` naming the first value in these settings that makes no sense."""
     for part in parts:
+        if isinstance(part, SpaceSettings):
+            _ = part.primitives
         for field in dataclasses.fields(part):
             _check_number(field.name, getattr(part, field.name))
 
@@ -282,5 +298,5 @@ def _check_number(name: str, value: Any) -> None:
     least = "0 or more" if name in _MAY_BE_ZERO else "above 0"
     if not math.isfinite(value) or value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
         raise NasdaError(f"{option} is {value}: expected a number {least}")
-    if name in _AT_MOST_ONE and value > 1:
-        raise NasdaError(f"{option} is {value}: expected at most 1")
+    if value > _AT_MOST.get(name, math.inf):
+        raise NasdaError(f"{option} is {value}: expected at most {_AT_MOST[name]}")

@@ -1,7 +1,6 @@
 """Training a derived network, or the ResNet-50 baseline, as a whole run: the same recipe for both."""
 
 import math
-import time
 from typing import Any
 
 import torch
@@ -9,17 +8,22 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from nasda.data.batches import Batches
+from nasda.data.datasets import Side
 from nasda.data.domain import Sample
 from nasda.data.task import Task, target_sample
 from nasda.devices import autocast, seeded
-from nasda.errors import NasdaError
 from nasda.genotypes import Genotype
 from nasda.losses import retrieval_loss
 from nasda.networks import RESNET50, DerivedNetwork, ReIDNetwork, ResNet50, count_cost
-from nasda.runs import RunFolder, as_config, finite, run_epochs, taking_back
-from nasda.settings import Profile, SpaceSettings, TrainSettings, check_settings
+from nasda.runs import Run, RunFolder, as_config, finite, run_epochs, run_steps, seen
+from nasda.settings import Profile, SpaceSettings, TrainOn, TrainSettings, check_settings
 
 Architecture = Genotype | None  # None is the ResNet-50 baseline
+SIDES: dict[TrainOn, tuple[Side, ...]] = {  # whose training splits each choice of images sees
+    "source": ("source",),
+    "target": ("target",),
+    "source+sample": ("source", "target"),
+}
 
 
 def split_for_training(task: Task, settings: TrainSettings, seed: int) -> list[Sample]:
@@ -51,7 +55,7 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, steps - rise)))
 
 
-class Training:
+class Training(Run):
     """The state of a running training: network, optimizer, batches. `run_epochs` drives it."""
 
     def __init__(
@@ -95,28 +99,17 @@ class Training:
     def epoch(self, index: int) -> dict[str, Any]:
         """One pass over the training images; returns the log's row."""
         self.network.train()
-        start, loss = time.perf_counter(), torch.zeros((), device=self.batches.device)
-        for step in tqdm(range(self.steps), desc=f"train, epoch {index + 1}/{self.settings.epochs}", leave=False):
-            loss += self.step(index, step)
-        seconds = time.perf_counter() - start
-        return {
-            "epoch": index + 1,
-            "loss": finite(loss / self.steps, "the training loss", "lower --lr"),
-            "images_per_second": self.steps * self.batches.batch_size / seconds,
-            "seconds": seconds,
-        }
+        loss, times = run_steps(
+            lambda step: self.step(index, step),
+            self.steps,
+            images=self.batches.batch_size,
+            device=self.device,
+            name=f"train, epoch {index + 1}/{self.settings.epochs}",
+        )
+        return {"epoch": index + 1, "loss": finite(loss, "the training loss", "lower --lr"), **times}
 
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "batches": self.batches.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.batches.load_state_dict(state["batches"])
+    def parts(self) -> dict[str, Any]:
+        return {"network": self.network, "optimizer": self.optimizer, "batches": self.batches}
 
 
 def describe(row: dict[str, Any]) -> str:
@@ -148,12 +141,14 @@ def run_training(
         seed=seed,
         architecture=RESNET50 if architecture is None else architecture.to_dict(),
         weights=weights,
-        classes=len({sample.pid for sample in samples}),
         space=space,
         train=settings,
         data=data,
         precision=profile.compute.precision,
+        seen=seen(task, *SIDES[settings.train_on]),
+        classes=len({sample.pid for sample in samples}),
     )
+    folder.check(config)  # before images are decoded
     batches = Batches(samples, data, settings.identities, settings.images, seed=seed, device=device, augmented=True)
     if batches.sampler.notice:
         tqdm.write(batches.sampler.notice)
@@ -171,12 +166,7 @@ def load_trained(folder: RunFolder, device: torch.device) -> ReIDNetwork:
     """The network that `run_training` left in `folder`, as far as it got. Raises `NasdaError` when there is none."""
     config = folder.read_config("architecture", "space", "classes")
     architecture = None if config["architecture"] == RESNET50 else Genotype.from_dict(config["architecture"])
-    network = make_network(architecture, SpaceSettings(**config["space"]), config["classes"], seed=0)
-    state = folder.load_checkpoint()
-    if state is None:
-        raise NasdaError(
-            f"{folder.checkpoint}: a trained network expected here, but there is none: run nasda train first"
-        )
-    with taking_back(folder.checkpoint):
-        network.load_state_dict(state["run"]["network"])
+    space = folder.read_settings("space", SpaceSettings)
+    network = make_network(architecture, space, config["classes"], seed=0)
+    folder.restore("network", network, "run nasda train first")
     return network.to(device)

@@ -1,5 +1,7 @@
 """The doctor: each check in one line, each trouble with what to do, and no trouble that stops the examination."""
 
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -7,8 +9,6 @@ import torch
 import torchvision
 
 from nasda import doctor
-from nasda.devices import choose_device
-from nasda.errors import NasdaError
 
 NAMES = ["Python", "torch", "torchvision", "device", "Graphviz", "JupyterLab", "data", "writing"]
 
@@ -53,8 +53,12 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     assert with_file_in_its_way.remedy
 
 
-def test_a_device_that_is_not_there_is_refused_by_name() -> None:
-    assert choose_device("cpu") == torch.device("cpu")
-    assert choose_device("auto").type in ("cpu", "cuda", "mps")
-    with pytest.raises(NasdaError, match=r"--device abacus: not on this machine; expected auto or one of .*cpu"):
-        choose_device("abacus")
+def test_memory_is_told_where_the_system_has_no_sysconf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delattr(os, "sysconf")
+    found = finding("device", tmp_path)
+    said = re.search(r"CPU, (\d+) cores, (\d+\.\d) GiB", found.found)
+    assert said is not None
+    assert float(said[2]) > 0.1
+    assert not found.remedy

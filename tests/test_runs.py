@@ -5,13 +5,18 @@ import errno
 import json
 import math
 import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 import torch
 
-from nasda.runs import RunFolder, as_config, finite, first_difference, run_epochs
+from nasda.errors import NasdaError
+from nasda.runs import RunFolder, as_config, finite, first_difference, run_epochs, run_steps
 from nasda.settings import SearchSettings, SpaceSettings
 from tests.data.test_reading import message_of
 
@@ -111,7 +116,7 @@ def test_a_folder_that_cannot_be_written_is_explained_and_keeps_what_it_holds(
     monkeypatch.undo()
     assert folder.load_checkpoint() == {"run": 1}
     assert folder.read_log() == [{"epoch": 1}]
-    assert sorted(os.listdir(folder.path)) == ["checkpoint.pt", "config.json", "log.jsonl"]
+    assert sorted(os.listdir(folder.path)) == [".lock", "checkpoint.pt", "config.json", "log.jsonl"]
 
 
 @pytest.mark.parametrize(
@@ -135,8 +140,104 @@ def test_settings_become_plain_values() -> None:
     config = as_config(kind="search", seed=1, space=SpaceSettings(), search=SearchSettings(epochs=2))
     assert config["kind"] == "search"
     assert config["search"]["epochs"] == 2
-    assert config["space"] == {field.name: field.default for field in dataclasses.fields(SpaceSettings)}
+    defaults = {field.name: field.default for field in dataclasses.fields(SpaceSettings)}
+    assert config["space"] == {name: value for name, value in defaults.items() if name != "operations"}
+    chosen = SpaceSettings(operations=("none", "skip_connect"))
+    assert SpaceSettings(**json.loads(json.dumps(as_config(space=chosen)))["space"]) == chosen
     assert json.loads(json.dumps(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        (
+            {"source": "PersonX, 3 images, a"},
+            "on other data: seen.source = PersonX, 3 images, a, not PersonX, 4 images",
+        ),
+        ({"source": "PersonX, 4 images, b", "target": "c"}, "on other data: seen.target = c, not (nothing)"),
+        (None, "on other data: seen = (nothing), not {"),
+    ],
+    ids=["other", "fewer sides", "not recorded"],
+)
+def test_beginning_on_other_data_says_so_once_the_settings_are_the_same(kept: Any, said: str, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.begin({"seed": 1} if kept is None else {"seed": 1, "seen": kept})
+    asked = {"seen": {"source": "PersonX, 4 images, b"}}
+    message = message_of(lambda: folder.begin({"seed": 1, **asked}))
+    assert said in message
+    assert "give the same --data-root to go on with it, or choose another --out" in message
+    assert "begun with seed = 1, not 2" in message_of(lambda: folder.begin({"seed": 2, **asked}))
+
+
+@dataclasses.dataclass
+class Wings:
+    wings: int = 2
+    tail: bool = True
+
+
+def test_a_group_of_the_settings_comes_back_as_a_dataclass(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.begin(as_config(bird=Wings(3)))
+    assert folder.read_settings("bird", Wings) == Wings(3)
+    folder.config.write_text('{"bird": {"wings": 2, "beak": 1}}')
+    message = message_of(lambda: folder.read_settings("bird", Wings))
+    assert message.startswith(f"{folder.config}: bird does not fit this version of nasda (got an unexpected keyword")
+    assert "'beak'" in message
+
+
+# One process at a time
+
+
+def in_a_process(folder: RunFolder, block: str) -> subprocess.Popen[str]:
+    """Another process that holds `folder` while it runs `block`; it has begun that when this returns."""
+    code = (
+        "import sys, time; from pathlib import Path; from nasda.runs import RunFolder\n"
+        f"with RunFolder(Path(sys.argv[1])).held(): print('held', flush=True); {block}"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, folder.path], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_folder_that_another_process_holds_is_refused_at_once_and_freed_when_that_is_killed(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    process = in_a_process(folder, "time.sleep(60)")
+    try:
+        for call in (lambda: folder.check(CONFIG), lambda: run_epochs(folder, Walk(), 1, describe)):
+            message = message_of(call)
+            assert message == (
+                f"{folder.path}: another process works in this folder: wait for it, or choose another --out"
+            )
+        assert not folder.log.exists()
+    finally:
+        process.kill()
+        process.communicate()
+    assert len(run_epochs(folder, Walk(), 1, describe)) == 1
+
+
+def test_a_folder_can_be_waited_for(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    process = in_a_process(folder, "time.sleep(0.5); Path(sys.argv[1], 'done').touch()")
+    with folder.held(wait=True):
+        assert (folder.path / "done").exists()
+    process.communicate()
+
+
+def test_who_holds_a_folder_may_work_in_it(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    with folder.held(wait=True):
+        run_epochs(RunFolder(folder.path), Walk(), 2, describe)
+        with pytest.raises(NasdaError, match="another process works in this folder"):
+            ThreadPoolExecutor().submit(RunFolder(folder.path).check, CONFIG).result()
+    ThreadPoolExecutor().submit(RunFolder(folder.path).check, CONFIG).result()
+
+
+def test_what_a_killed_process_has_half_written_goes(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    (folder.path / ".checkpoint.pt.abc.tmp").write_text("half")
+    run_epochs(folder, Walk(), 1, describe)
+    assert not list(folder.path.glob(".*.tmp"))
 
 
 # Checkpoint and log
@@ -321,6 +422,17 @@ def test_another_runs_checkpoint_is_named(state: dict[str, Any], tmp_path: Path)
     folder.save_checkpoint(state)
     message = message_of(lambda: run_epochs(folder, Walk(), 3, describe))
     assert message.startswith(f"{folder.checkpoint}: this checkpoint belongs to another run")
+
+
+def test_an_epoch_is_timed_to_the_end_of_what_the_device_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that takes a tenth of a second more than the host that gives it its work."""
+    monkeypatch.setattr("nasda.runs.synchronize", lambda device: time.sleep(0.1))
+    mean, times = run_steps(
+        lambda index: torch.tensor([index, 1.0]), 3, images=8, device=torch.device("cpu"), name="steps"
+    )
+    assert mean.tolist() == [1.0, 1.0]
+    assert 0.1 < times["seconds"] < 1
+    assert times["images_per_second"] == pytest.approx(24 / times["seconds"])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -16,8 +16,8 @@ from nasda.bilevel import frozen_statistics
 from nasda.data.task import Task
 from nasda.errors import NasdaError
 from nasda.genotypes import Genotype
-from nasda.runs import RunFolder
-from nasda.search import Search, run_search, split_for_search
+from nasda.runs import RunFolder, run_epochs
+from nasda.search import Search, run_search, search_config, split_for_search
 from nasda.settings import SearchSettings
 from tests.tasks import SEARCH, make_task, profile_with
 
@@ -84,6 +84,7 @@ def test_every_kind_of_search_moves_alpha_and_leaves_a_whole_run(task: Task, tmp
     first, *_, last = alphas(folder)
     assert not np.allclose(first["normal"], last["normal"])
     assert {path.name for path in folder.path.iterdir()} == {
+        ".lock",
         "config.json",
         "log.jsonl",
         "checkpoint.pt",
@@ -200,6 +201,18 @@ def test_a_finished_run_is_not_repeated(task: Task, tmp_path: Path, monkeypatch:
     log = folder.log.read_text()
     monkeypatch.setattr(Search, "step", lambda *_: pytest.fail("a step was taken"))
     assert search(tmp_path / "run", task).log.read_text() == log
+
+
+def test_a_search_run_by_hand_is_found_by_its_config(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As notebook 04 does, to watch it."""
+    folder, profile = RunFolder(tmp_path / "run"), profile_with()
+    folder.begin(search_config(task, profile, seed=0))
+    one = Search(*split_for_search(task, SEARCH, 0), profile, seed=0, device=CPU)
+    run_epochs(folder, one, SEARCH.epochs, str)
+    monkeypatch.setattr(Search, "step", lambda *_: pytest.fail("a step was taken"))
+    assert search(tmp_path / "run", task).genotype.exists()
 
 
 def test_a_checkpoint_of_another_network_is_refused_by_name(task: Task, tmp_path: Path) -> None:

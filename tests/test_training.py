@@ -11,8 +11,8 @@ from nasda.data.task import Task
 from nasda.errors import NasdaError
 from nasda.evaluation import extract
 from nasda.genotypes import PRIMITIVES, random_genotype
-from nasda.runs import RunFolder
-from nasda.settings import TrainSettings
+from nasda.runs import RunFolder, Side, seen
+from nasda.settings import TrainOn, TrainSettings
 from nasda.training import Architecture, Training, learning_rate, load_trained, run_training, split_for_training
 from tests.tasks import DATA, SPACE, TRAIN, make_task, profile_with
 
@@ -93,6 +93,27 @@ def test_another_architecture_in_the_same_folder_is_refused(task: Task, tmp_path
     other = random_genotype(SPACE.nodes, PRIMITIVES["reid"], seed=1)
     with pytest.raises(NasdaError, match=r"config\.json: the run here was begun with architecture"):
         train(tmp_path / "run", task, architecture=other)
+
+
+@pytest.mark.parametrize(
+    ("train_on", "sides"),
+    [("source", ("source",)), ("target", ("target",)), ("source+sample", ("source", "target"))],
+)
+def test_a_training_says_which_data_it_saw_and_refuses_other_data(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, train_on: TrainOn, sides: tuple[Side, ...]
+) -> None:
+    settings = dataclasses.replace(TRAIN, train_on=train_on, epochs=1, steps=1)
+    train(tmp_path / "run", task, settings)
+    assert RunFolder(tmp_path / "run").read_config()["seen"] == seen(task, *sides)
+    monkeypatch.setattr("nasda.data.batches.stored", lambda *_: pytest.fail("an image was decoded"))
+    for side in ("source", "target"):
+        domain = getattr(task, side)
+        other = dataclasses.replace(task, **{side: dataclasses.replace(domain, train=domain.train[:-1])})
+        if side in sides:
+            with pytest.raises(NasdaError, match=rf"begun on other data: seen\.{side} = {domain.name}, 36 images"):
+                train(tmp_path / "run", other, settings)
+        else:
+            assert seen(other, *sides) == seen(task, *sides)
 
 
 def test_a_folder_without_a_trained_network_says_what_to_do(task: Task, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 The built-in data and the runs are those of the `nasda` command: what one of them has made, the other finds.
 """
 
-import os
+import hashlib
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import torch
 
 from nasda.data.check import load_sound_task
+from nasda.data.domain import fingerprint
 from nasda.data.task import Task
-from nasda.devices import choose_device
+from nasda.devices import available_cores, choose_device
 from nasda.errors import NasdaError
 from nasda.files import read_json
 from nasda.settings import PROFILE_NAMES, TASK_NAMES, Profile, ProfileName, profile
@@ -37,7 +39,8 @@ def open_course(profile_name: str = "tiny", task_name: str = "person", data_root
     """The data of a task and the settings of a profile; the parameters are those of every notebook.
 
     Without `data_root`, the built-in data of the profile, which is drawn where it is missing; else the folder that
-    holds the real data sets. Raises `NasdaError` on an unknown name and on data that cannot be used.
+    holds the real data sets. Runs on other data lie in another folder, whose name ends with the data's fingerprint.
+    Raises `NasdaError` on an unknown name and on data that cannot be used.
     """
     if profile_name not in PROFILE_NAMES:
         raise NasdaError(f"PROFILE is {profile_name!r}: expected one of {', '.join(PROFILE_NAMES)}")
@@ -49,8 +52,15 @@ def open_course(profile_name: str = "tiny", task_name: str = "person", data_root
     if not data_root:
         make_toy(root, task_name, height=settings.data.height, width=settings.data.width, settings=settings.toy)
     task = load_sound_task(task_name, root)
-    experiment = Experiment(home / "runs" / f"{task_name}-{profile_name}-seed{seed}")
+    name = f"{task_name}-{profile_name}-seed{seed}" + (f"-data-{_data_hash(task)}" if data_root else "")
+    experiment = Experiment(home / "runs" / name)
     return Course(task, settings, profile_name, root, experiment, seed, choose_device("auto"))
+
+
+def _data_hash(task: Task) -> str:
+    """Eight letters that stand for all images of both domains."""
+    prints = [fingerprint(domain, *domain.splits()) for domain in (task.source, task.target)]
+    return hashlib.sha256("\n".join(prints).encode()).hexdigest()[:8]
 
 
 def project_folder() -> Path:
@@ -90,13 +100,5 @@ def shipped(name: str) -> Shipped:
 
 def this_machine() -> str:
     """What results and times are labelled with: processor, cores, GPU where there is one."""
-    names = [line.split(":", 1)[1].strip() for line in _cpu_info() if line.startswith("model name")]
-    cores = f"{names[0] if names else 'unknown processor'}, {os.cpu_count()} cores"
+    cores = f"{platform.processor() or platform.machine()}, {available_cores()} cores"
     return f"{torch.cuda.get_device_name()}, {cores}" if torch.cuda.is_available() else cores
-
-
-def _cpu_info() -> list[str]:
-    try:
-        return Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return []

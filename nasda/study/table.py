@@ -31,14 +31,14 @@ from tqdm.auto import tqdm
 from nasda.data.task import Task
 from nasda.errors import NasdaError
 from nasda.files import read_json, write_json, write_text
-from nasda.genotypes import PRIMITIVES, random_genotype
+from nasda.genotypes import random_genotype
 from nasda.networks import RESNET50
 from nasda.runs import RunFolder, as_config
 from nasda.search import run_search
 from nasda.settings import Mode, Profile, changed
 from nasda.spgan.dataset import with_translated_source, write_translation
 from nasda.spgan.training import run_spgan
-from nasda.study.experiments import evaluate_runs
+from nasda.study.experiments import score_runs
 from nasda.study.paper import NOTES, paper_row
 from nasda.toy.make import drawn_with
 from nasda.training import Architecture, run_training
@@ -263,7 +263,7 @@ def run_row(
         architecture = run_search(folder, task, searching, seed=seed, device=device)
         search_seconds = _seconds(folder)
     elif row.architecture == "random":
-        architecture = random_genotype(space.nodes, PRIMITIVES[space.space], seed=seed + 1000 * draw)
+        architecture = random_genotype(space.nodes, space.primitives, seed=seed + 1000 * draw)
     if row.translated:
         folder = _folder(runs, "spgan", source | target, seed=seed, spgan=settings.spgan, data=data)
         generator = run_spgan(folder, task, settings, seed=seed, device=device)
@@ -287,8 +287,8 @@ def run_row(
     if not tested.metrics.exists():
         begin_with = weights if row.pretrained else None
         run_training(folder, task, architecture, settings, seed=seed, device=device, weights=begin_with)
-        evaluate_runs([folder], task, settings.evaluate, seed=seed, device=device)
-        write_json(tested.metrics, read_json(folder.metrics, "a run's scores"))
+        scores = score_runs([folder], task, settings.evaluate, seed=seed, device=device)
+        write_json(tested.metrics, scores[folder.path.name])
     metrics = read_json(tested.metrics, "a run's scores")
     floors = metrics.pop("floors")
     times = {"search_seconds": search_seconds, "train_seconds": _seconds(folder)}

@@ -320,6 +320,18 @@ def test_a_run_stopped_within_an_epoch_resumes_to_the_bit(
     same(*(state["run"] for state in states if state is not None))
 
 
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_other_data_is_refused_before_an_image_is_decoded(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: str
+) -> None:
+    run(tmp_path / "run", task)
+    monkeypatch.setattr("nasda.spgan.training.stored", lambda *_: pytest.fail("an image was decoded"))
+    domain = getattr(task, side)
+    other = dataclasses.replace(task, **{side: dataclasses.replace(domain, train=domain.train[:-1])})
+    with pytest.raises(NasdaError, match=rf"begun on other data: seen\.{side} = {domain.name}"):
+        run(tmp_path / "run", other)
+
+
 def same(found: Any, expected: Any) -> None:
     """Equal to the bit, all the way down: networks, optimizers, pools, random states."""
     assert type(found) is type(expected)
