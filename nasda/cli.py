@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, subcommand
 
-from nasda.data.datasets import DATASETS, GB, OF_TASK, DataSetName, Side, describe
+from nasda.data.datasets import DATASETS, GB, OF_TASK, Counting, DataSetName, Side, describe
 from nasda.errors import NasdaError
 from nasda.settings import (
     PROFILE_NAMES,
@@ -182,18 +182,18 @@ class DataCheck(Common):
     """Check one data set, or both of a task: counts, splits, lists and label files, and that every image decodes. Exits
     with 2 when something is wrong."""
 
-    dataset: Positional[DataSetName | None] = None
-    """Which of the four; both of --task if not given."""
-    counts: Literal["official", "none"] | None = None
-    """Whether counts and names have to be the official ones. If not given: not those of data that nasda has made itself
-    (built-in data, translations, subsets)."""
+    datasets: Positional[tuple[DataSetName, ...]] = ()
+    """Which of the four; both of --task if none is given."""
+    counts: Counting = "auto"
+    """Hold counts and names against the official ones; auto: unless nasda has made the data itself (built-in data,
+    translations, subsets)."""
     images: bool = True
     """Decode every image: minutes, for the large ones."""
 
     def run(self) -> None:
         from nasda.data.check import report
 
-        names = [self.dataset] if self.dataset else OF_TASK[self.task].values()
+        names = self.datasets or OF_TASK[self.task].values()
         errors = sum(report(DATASETS[name], self.data_root, self.counts, self.images) for name in names)
         if errors:
             raise NasdaError(f"{self.data_root}: {errors:,} errors in the data, listed above: mend them first")

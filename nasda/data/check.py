@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from nasda.data.datasets import MARKERS, DataSet, Release
+from nasda.data.datasets import MARKERS, Counting, DataSet, Release
 from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample, cameras, cameras_of_each
 from nasda.data.reading import contradictions, is_image, read_image, read_labels, read_name_list, sample_of
 from nasda.data.task import Task, count, load_task, table_of_counts
@@ -55,11 +55,11 @@ def require_sound(domain: Domain) -> None:
         raise NasdaError(str(errors[0]).removeprefix("error: ") + others)
 
 
-def report(dataset: DataSet, data_root: Path, counts: Literal["official", "none"] | None, images: bool) -> int:
+def report(dataset: DataSet, data_root: Path, counts: Counting, images: bool) -> int:
     """Print what there is of a data set and a line for each finding; returns the number of errors.
 
-    counts: whether they have to be the official ones. None: only where nasda has not made the data set itself, by
-        drawing, translating or leaving some out.
+    counts: whether they have to be the official ones; auto: unless nasda has made the data set itself, by drawing,
+        translating or leaving some out.
     images: whether to decode every image, which takes minutes for the large ones.
     """
     domain = dataset.read_names(data_root)
@@ -67,7 +67,7 @@ def report(dataset: DataSet, data_root: Path, counts: Literal["official", "none"
     for line in oddities(dataset, domain):
         print(one_line(f"known: {line}"))
     made_by_nasda = any((domain.root / file).exists() for file in MARKERS)
-    official = not made_by_nasda if counts is None else counts == "official"
+    official = counts == "official" or (counts == "auto" and not made_by_nasda)
     errors = 0
     for problem in examine(dataset, domain, dataset.releases if official else (), images):
         print(problem)

@@ -13,6 +13,7 @@ from nasda.settings import TaskName
 
 DataSetName = Literal["market1501", "veri776", "personx", "vehiclex"]
 Side = Literal["source", "target"]
+Counting = Literal["auto", "official", "none"]
 
 OF_TASK: dict[TaskName, dict[Side, DataSetName]] = {  # §3.1
     "person": {"source": "personx", "target": "market1501"},

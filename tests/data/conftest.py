@@ -1,4 +1,4 @@
-"""What the tests of the scripts share."""
+"""What the tests of commands on data share."""
 
 import signal
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """The scripts' commands turn SIGTERM into an exit; the test session goes on with its own handler."""
+    """The command turns SIGTERM into an exit; the test session goes on with its own handler."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
