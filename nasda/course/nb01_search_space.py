@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from nasda.course.check import Exercise, NotAttempted, difference, like
+from nasda.course.check import like
 from nasda.networks import BLOCKS
 from nasda.operations import rows_to_parts
 from nasda.pictures.graphs import BLUE, GREY, INK, ORANGE, operation_label
@@ -191,43 +191,40 @@ def _same(x: Tensor) -> Tensor:
     return x
 
 
-_NODES = {
+_INPUTS = [torch.full((1, 1, 1, 2), 1.0), torch.full((1, 1, 1, 2), 10.0)]
+_CELLS = {
     "one node, double(I₀) + negate(I₁)": [((_double, 0), (_negate, 1))],
     "two nodes, the second double(node 0) + same(I₁)": [((_same, 0), (_same, 1)), ((_double, 2), (_same, 1))],
 }
 
 
 def _cell(inputs: list[Tensor], nodes: list[Any]) -> Tensor:
+    return torch.cat(_states(inputs, nodes)[2:], dim=1)
+
+
+def _states(inputs: list[Tensor], nodes: list[Any]) -> list[Tensor]:
     states = list(inputs)
     for (first, i), (second, j) in nodes:
         states.append(first(states[i]) + second(states[j]))
-    return torch.cat(states[2:], dim=1)
+    return states
 
 
-def _judge_cell(answer: Any) -> str | None:
-    if not callable(answer):
-        return f"expected a function, found {answer!r}"
-    inputs = [torch.full((1, 1, 1, 2), 1.0), torch.full((1, 1, 1, 2), 10.0)]
-    for words, nodes in _NODES.items():
-        expected, found = _cell(inputs, nodes), answer([x.clone() for x in inputs], nodes)
-        if found is None or found is ...:
-            raise NotAttempted
-        shape = tuple(getattr(found, "shape", ()))
-        if shape != tuple(expected.shape) and len(shape) == 4:
-            return f"for {words}: {_shape_advice(shape, len(nodes), tuple(expected.shape))}"
-        wrong = difference(expected, found)
-        if wrong:
-            return f"for {words}, where I₀ is 1 and I₁ is 10 everywhere: {wrong}"
-    return None
-
-
-def _shape_advice(found: tuple[int, ...], nodes: int, expected: tuple[int, ...]) -> str:
-    said = f"expected the shape {expected}, yours gave {found}"
-    if found[1] == nodes + 2:
-        return f"{said}. The two inputs are states, but only nodes go into the output"
-    if found[1] == 1:
-        return f"{said}. The output is the concatenation of all nodes, not their sum and not the last one"
-    return f"{said}. Concatenate along the channels, which are dimension 1"
+_NOT_ONE = "The output is the concatenation of all nodes, not their sum and not the last one"
+_CELL_MISTAKES: list[tuple[Callable[..., Any], str]] = [
+    (
+        lambda inputs, nodes: torch.cat(_states(inputs, nodes), dim=1),
+        "The two inputs are states, but only nodes go into the output",
+    ),
+    (lambda inputs, nodes: sum(_states(inputs, nodes)[2:]), _NOT_ONE),
+    (lambda inputs, nodes: _states(inputs, nodes)[-1], _NOT_ONE),
+    *(
+        (
+            lambda inputs, nodes, dim=dim: torch.cat(_states(inputs, nodes)[2:], dim=dim),
+            "Concatenate along the channels, which are dimension 1",
+        )
+        for dim in (0, 2, 3)
+    ),
+]
 
 
 # 01.4
@@ -300,7 +297,12 @@ EXERCISES = {
         _POOLING_MISTAKES,
         praise="The library does the same with one matrix product (PartAware.pool), without a loop over parts",
     ),
-    "01.3": Exercise(_judge_cell, praise="These are the last lines of nasda.cells.Cell.forward"),
+    "01.3": like(
+        _cell,
+        {f"{name}, where I₀ is 1 and I₁ is 10": {"inputs": _INPUTS, "nodes": nodes} for name, nodes in _CELLS.items()},
+        _CELL_MISTAKES,
+        praise="These are the last lines of nasda.cells.Cell.forward",
+    ),
     "01.4": like(
         _count_cells,
         [{"nodes": 1, "operations": 6}, {"nodes": 2, "operations": 6}, {"nodes": 4, "operations": 7}],
