@@ -16,7 +16,7 @@ from nasda.course.check import like
 from nasda.networks import BLOCKS
 from nasda.operations import rows_to_parts
 from nasda.pictures.graphs import BLUE, GREY, INK, ORANGE, operation_label
-from nasda.pictures.plots import Plot
+from nasda.pictures.plots import SMALL, Plot, dress
 
 _PART_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 
@@ -48,8 +48,8 @@ def operations_picture(rows: Mapping[str, Mapping[str, ArrayLike]]) -> Plot:
             panel.set_xticks([])
             panel.set_yticks([])
             if panel in axes[0]:
-                panel.set_title(operation_label(name), fontsize=10)
-        line[0].set_ylabel(title, fontsize=10)
+                panel.set_title(operation_label(name))
+        line[0].set_ylabel(title)
     return figure
 
 
@@ -61,7 +61,7 @@ def _receptive_field(panel: Axes, field: NDArray[np.float64]) -> None:
     panel.set_yticks(np.arange(field.shape[0] + 1) - 0.5, minor=True)
     panel.grid(which="minor", color="white", linewidth=0.5)
     panel.tick_params(which="minor", length=0)
-    panel.set_xlabel(f"{seen} of {field.size} pixels" if seen < field.size else f"all {seen} pixels", fontsize=9)
+    panel.set_xlabel(f"{seen} of {field.size} pixels" if seen < field.size else f"all {seen} pixels", fontsize=SMALL)
 
 
 def attention_links(images: Sequence[ArrayLike], attentions: Sequence[ArrayLike], titles: Sequence[str]) -> Plot:
@@ -75,7 +75,7 @@ def attention_links(images: Sequence[ArrayLike], attentions: Sequence[ArrayLike]
     panels = figure.subplots(1, len(images), squeeze=False)[0]
     for panel, image, attention, title in zip(panels, images, attentions, titles, strict=True):
         _links(panel, np.asarray(image), np.asarray(attention), gap)
-        panel.set_title(title, fontsize=10, color=INK)
+        panel.set_title(title, color=INK)
     return figure
 
 
@@ -100,8 +100,8 @@ def _links(panel: Axes, image: NDArray, attention: NDArray[np.float64], gap: flo
     panel.set_xlim(0, right + width)
     panel.set_ylim(height, 0)
     panel.set_aspect("equal")
-    panel.set_xticks([width / 2, right + width / 2], ["looks", "is looked at"], fontsize=9)
-    panel.set_yticks(middle, [f"part {part}" for part in range(parts)], fontsize=9)
+    panel.set_xticks([width / 2, right + width / 2], ["looks", "is looked at"], fontsize=SMALL)
+    panel.set_yticks(middle, [f"part {part}" for part in range(parts)], fontsize=SMALL)
     panel.tick_params(length=0)
     panel.spines[:].set_visible(False)
 
@@ -117,13 +117,9 @@ def costs_picture(costs: Mapping[str, Sequence[tuple[int, int]]]) -> Plot:
             x, y, s=30 if cloud else 80, color=colour, alpha=0.6 if cloud else 1, label=name if cloud else None
         )
         if not cloud:
-            axes.annotate(name, (x[0], y[0]), (0, 9), textcoords="offset points", fontsize=10, color=INK, ha="center")
+            axes.annotate(name, (x[0], y[0]), (0, 9), textcoords="offset points", color=INK, ha="center")
     axes.margins(x=0.2, y=0.12)
-    axes.set_xlabel("parameters (thousands)", fontsize=11)
-    axes.set_ylabel("multiply-adds an image (thousands)", fontsize=11)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=10, frameon=False, loc="upper left")
+    dress(axes, "parameters (thousands)", "multiply-adds an image (thousands)", grid="both", legend="upper left")
     return figure
 
 

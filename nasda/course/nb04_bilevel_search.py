@@ -10,10 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import TwoSlopeNorm
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor
@@ -37,7 +35,7 @@ from nasda.pictures.graphs import (
     state_label,
     tint,
 )
-from nasda.pictures.plots import Plot
+from nasda.pictures.plots import SMALL, Plot, dress, weight_scale, whole_numbers
 
 History: TypeAlias = Sequence[Mapping[str, Any]]
 Gradient: TypeAlias = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
@@ -54,10 +52,9 @@ def hypergradient_field(panels: Mapping[str, tuple[Gradient, ArrayLike]]) -> Plo
     row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for panel, (title, (gradient, path)) in zip(row, panels.items(), strict=True):
         _field(panel, gradient, np.asarray(path, dtype=np.float64))
-        panel.set_title(title, fontsize=12)
-    row[0].set_ylabel("weight ω", fontsize=11)
-    handles, labels = row[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+        panel.set(title=title, xlabel="architecture α")
+    row[0].set_ylabel("weight ω")
+    figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
@@ -78,7 +75,6 @@ def _field(panel: Axes, gradient: Gradient, path: NDArray[np.float64]) -> None:
     panel.plot(*path[-1], "o", color=VERMILLION, markersize=9, markeredgecolor="white", label="end")
     panel.plot(1, 1, "*", color=GREEN, markersize=17, markeredgecolor="white", label="solution (1, 1)")
     panel.set(xlim=(_LOW, _HIGH), ylim=(_LOW, _HIGH), aspect="equal")
-    panel.set_xlabel("architecture α", fontsize=11)
 
 
 def what_a_difference_sees(
@@ -95,23 +91,15 @@ def what_a_difference_sees(
     for (name, values), marker in zip(errors.items(), "so^", strict=False):
         left.loglog(radii, values, color=colours[name], marker=marker, label=name)
     left.axhline(1, color=GREY, linestyle=":")
-    left.text(min(radii), 1.5, "as wrong as leaving it out", fontsize=9, color=INK)
+    left.text(min(radii), 1.5, "as wrong as leaving it out", fontsize=SMALL)
     left.axvline(0.01, color=INK, linestyle="--", linewidth=1)
-    low = left.get_ylim()[0]
-    left.text(0.008, low * 3, "usual radius", fontsize=9, color=INK, ha="right")
-    left.set_xlabel("radius = ε · ‖v‖ (length in ω)", fontsize=11)
-    left.set_ylabel("relative error of the curvature term", fontsize=11)
+    left.text(0.008, left.get_ylim()[0] * 3, "usual radius", fontsize=SMALL, ha="right")
     for name, values in slopes.items():
         centred = np.asarray(values) - np.mean(values)
         right.plot(distances, centred / np.abs(centred).max(), color=colours[name], marker=".", markersize=3)
-    right.set_xlabel("distance from ω along v (length in ω)", fontsize=11)
-    right.set_ylabel("∇α of the training loss, one entry\n(centred, scaled)", fontsize=11)
-    figure.legend(
-        *left.get_legend_handles_labels(), loc="outside upper center", ncols=len(errors), fontsize=9, frameon=False
-    )
-    for panel in (left, right):
-        panel.grid(alpha=0.25)
-        panel.spines[["top", "right"]].set_visible(False)
+    dress(left, "radius = ε · ‖v‖ (length in ω)", "relative error of the curvature term", grid="both")
+    dress(right, "distance from ω along v (length in ω)", "∇α L_train, one entry (centred, scaled)", grid="both")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=len(errors), frameon=False)
     return figure
 
 
@@ -128,19 +116,18 @@ def search_at(history: History, primitives: Sequence[str], kind: CellKind, epoch
     _curves(curves, history, kind, epoch)
     cell = below.subplots()
     cell.set_axis_off()
-    cell.set_title(f"the {kind} cell derived at epoch {epoch}", fontsize=12)
+    cell.set_title(f"the {kind} cell derived at epoch {epoch}")
     try:
         graph = cell_graph(derive(alphas, primitives), kind, alphas, primitives)
         cell.imshow(Image.open(BytesIO(render(graph, "png"))), interpolation="lanczos")
     except NasdaError as error:  # no Graphviz: the rest of the picture still stands
-        cell.text(0.5, 0.5, str(error)[:120], ha="center", fontsize=9)
+        cell.text(0.5, 0.5, str(error)[:120], ha="center", fontsize=SMALL)
     return figure
 
 
 def _heat_map(panel: Axes, history: History, primitives: Sequence[str], kind: CellKind, epoch: int) -> None:
     every = softmax([row["alphas"][kind] for row in history])
-    weights, undecided = every[epoch - 1], 1 / len(primitives)
-    norm = TwoSlopeNorm(undecided, vmin=0, vmax=max(2 * undecided, float(every.max())))
+    weights, norm = every[epoch - 1], weight_scale(every)
     panel.imshow(weights, cmap="PuOr_r", norm=norm, aspect="auto")
     cell = derive(history[epoch - 1]["alphas"], primitives).cell(kind)
     names = []
@@ -154,12 +141,11 @@ def _heat_map(panel: Axes, history: History, primitives: Sequence[str], kind: Ce
     for (edge, operation), weight in np.ndenumerate(weights):
         dark = abs(float(norm(weight)) - 0.5) > 0.3
         text = f"{weight:.2f}"[1:] if weight < 0.995 else "1"
-        panel.text(operation, edge, text, ha="center", va="center", fontsize=9, color="white" if dark else INK)
-    panel.set_yticks(range(len(names)), names, fontsize=9)
+        panel.text(operation, edge, text, ha="center", va="center", fontsize=SMALL, color="white" if dark else INK)
+    panel.set_yticks(range(len(names)), names, fontsize=SMALL)
     labels = [operation_label(name).replace(" ", "\n").replace("-", "-\n") for name in primitives]
-    panel.set_xticks(range(len(primitives)), labels, fontsize=9)
-    panel.set_ylabel("edge (into node)", fontsize=11)
-    panel.set_title(f"softmax of α, {kind} cell (framed: derived)", fontsize=12)
+    panel.set_xticks(range(len(primitives)), labels, fontsize=SMALL)
+    panel.set(ylabel="edge (into node)", title=f"softmax of α, {kind} cell (framed: derived)")
 
 
 def _curves(panel: Axes, history: History, kind: CellKind, epoch: int) -> None:
@@ -174,11 +160,8 @@ def _curves(panel: Axes, history: History, kind: CellKind, epoch: int) -> None:
     panel.step(epochs, skips, where="mid", color=INK, linestyle=":", label="skips, normal cell (share of edges)")
     panel.axvline(epoch, color=VERMILLION, linewidth=2)
     panel.set_ylim(-0.03, 1.06)
-    panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    panel.set_xlabel("epoch", fontsize=11)
-    panel.set_ylabel("share", fontsize=11)
-    panel.legend(fontsize=9, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
-    panel.spines[["top", "right"]].set_visible(False)
+    whole_numbers(panel)
+    dress(panel, "epoch", "share", grid="", legend="above")
 
 
 def alpha_paths(histories: Mapping[str, History], primitives: Sequence[str], *, edges: bool = True) -> Plot:
@@ -199,15 +182,10 @@ def alpha_paths(histories: Mapping[str, History], primitives: Sequence[str], *, 
                 mean = weights[:, :, index].mean(axis=1)
                 panel.plot(epochs, mean, color=colour, linewidth=2.6, label=operation_label(name))
             panel.axhline(1 / len(primitives), color=INK, linestyle=":", linewidth=1)
-            panel.set_title(f"{title}, {kind} cell", fontsize=11)
-            panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-            panel.spines[["top", "right"]].set_visible(False)
-            if row == 1:
-                panel.set_xlabel("epoch", fontsize=11)
-            if column == 0:
-                panel.set_ylabel("softmax weight", fontsize=11)
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+            whole_numbers(panel)
+            names = "epoch" if row == 1 else "", "softmax weight" if column == 0 else ""
+            dress(panel, *names, f"{title}, {kind} cell", grid="")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 
@@ -219,15 +197,11 @@ def losses_over_none(steps: ArrayLike, found: Sequence[Mapping[str, float]], her
     left.plot(steps, [row["loss"] for row in found], color=VERMILLION, label="of f")
     left.plot(steps, [row["of f/‖f‖"] for row in found], color=BLUE, linestyle="--", label="of f/‖f‖")
     left.axhline(margin, color=GREEN, linestyle=":", label="margin")
-    left.set_ylabel("triplet loss", fontsize=11)
-    left.legend(fontsize=9, frameon=False)
     right.plot(steps, [row["length"] for row in found], color=VERMILLION)
-    right.set_ylabel("mean ‖f‖", fontsize=11)
-    for panel in (left, right):
+    for panel, height, legend in ((left, "triplet loss", "best"), (right, "mean ‖f‖", "")):
         panel.axvline(here, color=INK, linewidth=1)
-        panel.set_xlabel("added to the logits of none", fontsize=11)
         panel.set_ylim(bottom=0)
-        panel.spines[["top", "right"]].set_visible(False)
+        dress(panel, "added to the logits of none", height, grid="", legend=legend)
     return figure
 
 
