@@ -14,8 +14,8 @@ from torch import Tensor
 
 from nasda.course.check import like
 from nasda.networks import BLOCKS
-from nasda.operations import rows_to_parts
-from nasda.pictures.graphs import BLUE, GREY, INK, ORANGE, operation_label
+from nasda.operations import operation_label, rows_to_parts
+from nasda.pictures.palette import BLUE, GREY, INK, ORANGE
 from nasda.pictures.plots import SMALL, Plot, dress
 
 _PART_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")

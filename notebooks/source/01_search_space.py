@@ -45,9 +45,9 @@ from nasda.devices import seeded
 from nasda.errors import NasdaError
 from nasda.genotypes import NAMED, NONE, PRIMITIVES, Edge, Genotype, edge_count, random_genotype
 from nasda.networks import DerivedNetwork, ResNet50, Stem, Supernet, count_cost
-from nasda.operations import PartAware, make_operation, rows_to_parts
+from nasda.operations import PartAware, make_operation, operation_label, rows_to_parts
 from nasda.pictures import graphs
-from nasda.pictures.graphs import operation_label, state_label
+from nasda.pictures.graphs import state_label
 from nasda.pictures.plots import Plot
 from nasda.pictures.widgets import explore
 from nasda.runs import RunFolder
@@ -603,7 +603,7 @@ short = changed(settings, search={"epochs": 2, "steps": 8})
 with contextlib.redirect_stdout(io.StringIO()):
     found = run_search(searching, course.task, short, seed=course.seed, device=course.device)
 alphas = searching.read_log("alphas")[-1]["alphas"]
-graphs.show(upright(graphs.cell_graph(found, "normal", alphas, PRIMITIVES[settings.space.space])))
+graphs.show(upright(graphs.cell_graph(found, "normal", alphas, settings.space.primitives)))
 
 # %% [markdown]
 # ## Build one yourself
@@ -789,11 +789,10 @@ print(f"global average pooling → f {tuple(f.shape[1:])}")
 # %%
 def stack(channels, cells_per_block, stem_stride):
     size = {"channels": channels, "cells_per_block": cells_per_block, "stem_stride": stem_stride}
-    space = dataclasses.replace(settings.space, **size)
+    space = dataclasses.replace(settings.space, **size, nodes=GENOTYPE.nodes)
     height, width = settings.data.height, settings.data.width
     cost = count_cost(DerivedNetwork(GENOTYPE, space, classes, seed=0).to("meta"), height, width)
-    graph = graphs.macro_graph(**size, height=height, width=width, embedding=space.embedding)
-    return graph, str(cost)
+    return graphs.macro_graph(space, height, width), str(cost)
 
 
 explore(
