@@ -126,13 +126,12 @@ def _strip(task: TaskName, who: int, gap: float) -> NDArray[np.uint8]:
     width = 48 if task == "person" else 96
     cameras = CAMERAS[task][TARGET]
     shots = [render(task, who, camid, domain=TARGET, gap=gap, height=96, width=width) for camid in cameras]
-    return np.concatenate([np.pad(shot, ((0, 0), (2, 2), (0, 0)), constant_values=255) for shot in shots], axis=1)
+    return np.concatenate([np.pad(shot, ((3, 3), (2, 2), (0, 0)), constant_values=255) for shot in shots], axis=1)
 
 
 def _show_rows(axes: Axes, strips: Sequence[NDArray[np.uint8]], labels: Sequence[str]) -> None:
-    height = strips[0].shape[0] + 6
-    axes.imshow(np.concatenate([np.pad(s, ((3, 3), (0, 0), (0, 0)), constant_values=255) for s in strips]))
-    axes.set_yticks([(row + 0.5) * height for row in range(len(strips))], labels)
+    axes.imshow(np.concatenate(strips))
+    axes.set_yticks([(row + 0.5) * len(strip) for row, strip in enumerate(strips)], labels)
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
