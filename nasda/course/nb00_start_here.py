@@ -39,7 +39,7 @@ class Pictures(NamedTuple):
 
 
 def draw_pictures(task: TaskName, domain: int, gap: float, people: Iterable[int], shots: int = 2) -> Pictures:
-    """Each of `people` (or vehicles) before each camera of a domain, `shots` times, in the style that `gap` says.
+    """Draw each of `people` (or vehicles) before each camera of a domain, `shots` times, in the style that `gap` sets.
 
     `domain` is SOURCE or TARGET and decides who there is, and which cameras. The same arguments give the same poses,
     places and cameras at every gap.
@@ -59,7 +59,7 @@ def score(features: Tensor, pictures: Pictures) -> Metrics:
 
 
 def own_camera_first(features: Tensor, pictures: Pictures) -> float:
-    """The share of pictures that find, first of all others that count, one that their own camera took of another."""
+    """The share of pictures whose nearest neighbour that counts is another identity before their own camera."""
     own_camera = torch.from_numpy(pictures.camids[:, None] == pictures.camids)
     dropped = own_camera & torch.from_numpy(pictures.pids[:, None] == pictures.pids)
     nearest = torch.cdist(features, features).masked_fill(dropped, torch.inf).argmin(dim=1)

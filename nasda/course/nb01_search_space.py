@@ -65,7 +65,7 @@ def _receptive_field(panel: Axes, field: NDArray[np.float64]) -> None:
 
 
 def attention_links(images: Sequence[ArrayLike], attentions: Sequence[ArrayLike], titles: Sequence[str]) -> Plot:
-    """Each image twice; from each part of the left copy lines to the parts it attends to, the wider the more.
+    """Each image twice; lines run from each part of the left copy to the parts it attends to, wider for a larger share.
 
     `images` are (H, W, 3), bytes or floats in 0…1; `attentions` are (parts, parts), each row summing to 1.
     """

@@ -48,13 +48,13 @@ class SmallNetwork(ReIDNetwork):
 
 
 def printed_triplet_loss(features: Tensor, labels: Tensor, margin: float) -> Tensor:
-    """Eq. 8 to the letter, but for the mean and for a hardest negative: mean over anchors of max(margin, d_p − d_n)."""
+    """Eq. 8 as printed, except for the mean and the hardest negative: mean over anchors of max(margin, d_p − d_n)."""
     mined = mine_hardest(pairwise_distances(features), labels)
     return (mined.positive - mined.negative).clamp(min=margin).mean()
 
 
 class _Told(Training):
-    """`Training`, which may also be told eq. 8 as it is printed; without a bar for each of many short epochs."""
+    """`Training` that can also take eq. 8 as it is printed, and shows no progress bar for its many short epochs."""
 
     printed = False
 

@@ -1,5 +1,5 @@
 """Notebook 04: the toy problem's field, what a finite difference sees, a search at one epoch, α's paths; and a small
-run to be killed and taken up again."""
+run to save and to resume."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -92,8 +92,8 @@ def what_a_difference_sees(
 
 
 def search_at(history: History, primitives: Sequence[str], kind: CellKind, epoch: int) -> Plot:
-    """A search at one epoch (counted from 1): its softmax weights, what they derive to, and where entropy, skips and
-    the share of `none` stand on their way. Raises `NasdaError` for an epoch that the history does not have."""
+    """A search at one epoch (counted from 1): its softmax weights, what they derive to, and entropy, skips and the
+    share of `none` over all epochs. Raises `NasdaError` for an epoch that the history does not have."""
     if not 1 <= epoch <= len(history):
         raise NasdaError(f"epoch {epoch}: the search has epochs 1 to {len(history)}")
     alphas = history[epoch - 1]["alphas"]

@@ -446,8 +446,7 @@ print(f"largest standard deviation of a learner over its three seeds: {100 * spr
 
 # %% [markdown]
 # The third line is the gap. Hold it against the last line before you believe it. And look at the fourth: a gap has a
-# direction. A learner from the mess of a street may have less trouble in a tidy world than the other one has in the
-# street.
+# direction. A learner from the mess of a street may have less trouble in a tidy world than the reverse.
 #
 # ## Why?
 #
@@ -476,7 +475,7 @@ explore(
 # %% [markdown]
 # For the source's learner the heaps slide together from both sides: one person's pictures drift apart, and pictures
 # of different people come nearer. For the target's learner they hardly move. Why would they move? Training asked the
-# source's learner one thing: *tell these 40 apart, as they look here*. It never saw one person in two styles. So
+# source's learner to *tell these 40 apart, as they look here*. It never saw one person in two styles. So
 # nothing ever told it that style does not matter.
 #
 # We can measure that. Every test picture exists twice, at gap 0 and at gap 1, alike but for the style. How far apart
