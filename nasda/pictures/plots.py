@@ -172,8 +172,7 @@ def search_curves(history: Sequence[Mapping[str, Any]], primitives: Sequence[str
     `history` is a search's log, each entry with "epoch", "alphas" {kind: (edges, operations)}, "loss_weights",
     "loss_alphas" and "skips". Raises `NasdaError` when it is empty.
     """
-    epochs = _epochs(history)
-    figure = Plot(12, 3.6)
+    epochs, figure = _epochs(history), Plot(12, 3.6)
     losses, undecided, skips = panels = figure.subplots(1, 3)
     losses.plot(epochs, _column(history, "loss_weights"), **_line(BLUE, "o", "-"), label="ω")
     losses.plot(epochs, _column(history, "loss_alphas"), **_line(VERMILLION, "s", "--"), label="α")
@@ -186,10 +185,10 @@ def search_curves(history: Sequence[Mapping[str, Any]], primitives: Sequence[str
     skips.step(epochs, _column(history, "skips"), where="mid", **_line(INK, "o", "-"), label="derived normal cell")
     _limit(skips, 2 * nodes, "collapse: nothing but skips")
     skips.yaxis.set_major_locator(MaxNLocator(integer=True))
-    heights = "loss", "mean entropy per edge (nats)", "number of edges"
-    titles = "losses", "how undecided is α?", "skip connections"
-    for panel, height, title in zip(panels, heights, titles, strict=True):
-        dress(panel, "epoch", height, title, grid="both", legend="best")
+    dress(losses, "epoch", "loss", "losses", grid="both", legend="best")
+    dress(undecided, "epoch", "mean entropy per edge (nats)", "how undecided is α?", grid="both", legend="best")
+    dress(skips, "epoch", "number of edges", "skip connections", grid="both", legend="best")
+    for panel in panels:
         whole_numbers(panel)
     return figure
 
@@ -273,8 +272,6 @@ def contact_sheet(
     split, is shown at `height` × `width` pixels. Where a camera never saw an identity the place stays empty.
     Raises `NasdaError` for a domain without training images and for an image that cannot be read.
     """
-    if not domains:
-        raise NasdaError("contact sheet: expected at least one domain")
     sheets = [_domain_sheet(domain, identities, images, (height, width), seed) for domain in domains]
     figure, row = _side_by_side([sheet for sheet, _, _ in sheets], 13)
     for axes, domain, (sheet, pids, cameras) in zip(row, domains, sheets, strict=True):
@@ -292,7 +289,8 @@ def translation_sheet(directions: Mapping[str, Mapping[str, ArrayLike]]) -> Figu
     sheets = [_Sheet(list(zip(*each, strict=True)), gap=max(3, each[0].shape[2] // 16)) for each in batches]
     figure, row = _side_by_side(sheets, 9)
     for axes, sheet, (title, columns) in zip(row, sheets, directions.items(), strict=True):
-        sheet.show(axes, "image, translated, and back", list(columns), "each row shows one image", None, title)
+        nameless = [""] * len(sheet.tops)
+        sheet.show(axes, "image, translated, and back", list(columns), "each row shows one image", nameless, title)
     return figure
 
 
@@ -357,9 +355,7 @@ class _Sheet:
         scale = min((width - beside) / columns, (7 - above) / rows)
         return columns * scale + beside, rows * scale + above
 
-    def show(
-        self, axes: Axes, x: str, columns: Sequence[Any], y: str, rows: Sequence[Any] | None, title: str = ""
-    ) -> None:
+    def show(self, axes: Axes, x: str, columns: Sequence[Any], y: str, rows: Sequence[Any], title: str = "") -> None:
         """The sheet with the names of its columns above (each may stand over several), and of its rows beside it."""
         axes.imshow(self.pixels, interpolation="lanczos", extent=(0, self.pixels.shape[1], self.pixels.shape[0], 0))
         axes.spines[:].set_visible(False)
@@ -367,8 +363,7 @@ class _Sheet:
         axes.xaxis.set_label_position("top")
         centres = np.array(self.lefts).reshape(len(columns), -1).mean(axis=1) + self.width / 2
         axes.set_xticks(centres, list(map(str, columns)))
-        heights = np.array(self.tops) + self.height / 2
-        axes.set_yticks(heights if rows is not None else [], list(map(str, rows or [])))
+        axes.set_yticks(np.array(self.tops) + self.height / 2, list(map(str, rows)))
         axes.set(xlabel=x, ylabel=y)
         axes.set_title(title, pad=10)
 
