@@ -86,7 +86,12 @@ def what_a_difference_sees(
         centred = np.asarray(values) - np.mean(values)
         right.plot(distances, centred / np.abs(centred).max(), color=colours[name], marker=".", markersize=3)
     dress(left, "radius = ε · ‖v‖ (length in ω)", "relative error of the curvature term", grid="both")
-    dress(right, "distance from ω along v (length in ω)", "∇α L_train, one entry (centred, scaled)", grid="both")
+    dress(
+        right,
+        "distance from ω along v (length in ω)",
+        "∇α of the training loss,\none entry (centred, scaled)",
+        grid="both",
+    )
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=len(errors), frameon=False)
     return figure
 
