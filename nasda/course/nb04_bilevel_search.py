@@ -86,12 +86,8 @@ def what_a_difference_sees(
         centred = np.asarray(values) - np.mean(values)
         right.plot(distances, centred / np.abs(centred).max(), color=colours[name], marker=".", markersize=3)
     dress(left, "radius = ε · ‖v‖ (length in ω)", "relative error of the curvature term", grid="both")
-    dress(
-        right,
-        "distance from ω along v (length in ω)",
-        "∇α of the training loss,\none entry (centred, scaled)",
-        grid="both",
-    )
+    slope = "∇α of the training loss,\none entry (centred, scaled)"
+    dress(right, "distance from ω along v (length in ω)", slope, grid="both")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=len(errors), frameon=False)
     return figure
 
