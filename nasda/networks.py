@@ -3,7 +3,8 @@
 All of them map images (B, 3, H, W) to the feature f and the logits h of §2.2, and are called the same way.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,6 @@ from nasda.files import load_tensors
 from nasda.genotypes import CELL_KINDS, PRIMITIVES, CellKind, Genotype, derive, edge_count
 from nasda.settings import Form, SpaceSettings
 
-BLOCKS = 4  # ResNet's macro structure (§3.3)
 RESNET50 = "resnet50"
 
 
@@ -83,12 +83,12 @@ class Place(NamedTuple):
     after_reduction: bool
 
 
-def macro_structure(channels: int, nodes: int, cells_per_block: int) -> list[Place]:
+def macro_structure(channels: int, nodes: int, cells_per_block: int, blocks: int = 4) -> list[Place]:
     """The cells of ResNet's macro structure: four blocks, channels doubling, each block after the first opened by a
     reduction cell (§3.3)."""
     places: list[Place] = []
     inputs, after_reduction = (channels, channels), False
-    for block in range(BLOCKS):
+    for block in range(blocks):
         for position in range(cells_per_block):
             kind: CellKind = "reduce" if block > 0 and position == 0 else "normal"
             places.append(Place(kind, channels * 2**block, inputs, after_reduction))
@@ -101,7 +101,7 @@ class CellNetwork(ReIDNetwork):
 
     def __init__(self, settings: SpaceSettings, nodes: int, classes: int) -> None:
         super().__init__()
-        self.places = macro_structure(settings.channels, nodes, settings.cells_per_block)
+        self.places = macro_structure(settings.channels, nodes, settings.cells_per_block, settings.blocks)
         self.stem = Stem(settings.channels, settings.stem_stride)
         self.cells = nn.ModuleList()
         self.head = EmbeddingHead(nodes * self.places[-1].channels, settings.embedding, classes, settings.dropout)
@@ -122,6 +122,8 @@ class Supernet(CellNetwork):
     α are parameters like any other (`alphas["normal"]` and `alphas["reduce"]`, each edges × operations, shared by all
     cells of that kind), so that `state_dict` and checkpoints hold them.
     """
+
+    replaced: Mapping[CellKind, Tensor] | None = None  # what `mixed_by` puts in the place of α's softmax
 
     def __init__(self, settings: SpaceSettings, classes: int, *, seed: int, form: Form = "fast") -> None:
         """`form` chooses how the cells compute: `SearchCell` (clear) or `FastSearchCell`, with the same parameters."""
@@ -146,7 +148,20 @@ class Supernet(CellNetwork):
             self.alphas = nn.ParameterDict({kind: nn.Parameter(1e-3 * torch.randn(shape)) for kind in CELL_KINDS})
 
     def run_cell(self, cell: nn.Module, kind: CellKind, before_last: Tensor, last: Tensor) -> Tensor:
-        return cell(before_last, last, torch.softmax(self.alphas[kind], dim=1))
+        return cell(before_last, last, self.mixture(kind) if self.replaced is None else self.replaced[kind])
+
+    def mixture(self, kind: CellKind) -> Tensor:
+        """The weight of every operation on every edge (edges, operations): the softmax of α."""
+        return torch.softmax(self.alphas[kind], dim=1)
+
+    @contextmanager
+    def mixed_by(self, weights: Mapping[CellKind, Tensor]) -> Iterator[None]:
+        """Within the block the cells are mixed by `weights`, each (edges, operations), not by `mixture`."""
+        self.replaced = weights
+        try:
+            yield
+        finally:
+            self.replaced = None
 
     def architecture_parameters(self) -> list[nn.Parameter]:
         """α."""

@@ -1,5 +1,6 @@
 """The search as a whole run (Algorithm 1): ω learns on the source while α learns on a little of the target."""
 
+import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -20,8 +21,10 @@ from nasda.fast.graphs import BatchLoss, CudaGraphs, Recorded
 from nasda.genotypes import CELL_KINDS, Genotype, entropy, skip_count
 from nasda.losses import retrieval_loss, triplet_loss
 from nasda.networks import EmbeddingHead, Supernet, count_cost
-from nasda.runs import RunFolder, as_config, finite, run_epochs
-from nasda.settings import ComputeSettings, Profile, SearchSettings, check_settings
+from nasda.runs import RunFolder, as_config, finite, run_epochs, taking_back
+from nasda.settings import ComputeSettings, DataSettings, Profile, SearchSettings, SpaceSettings, check_settings
+
+PARTS = {"space": SpaceSettings, "search": SearchSettings, "data": DataSettings, "compute": ComputeSettings}
 
 
 def split_for_search(task: Task, settings: SearchSettings, seed: int) -> tuple[list[Sample], list[Sample]]:
@@ -202,20 +205,48 @@ def describe(row: dict[str, Any]) -> str:
     )
 
 
+def open_search(folder: RunFolder, task: Task, profile: Profile, *, seed: int, device: torch.device) -> Search:
+    """The search of `task` that `folder` is for, at its start; the folder is begun, or checked to be of this search."""
+    parts = {name: getattr(profile, name) for name in PARTS}
+    check_settings(*parts.values())
+    search = Search(*split_for_search(task, profile.search, seed), profile, seed=seed, device=device)
+    folder.begin(as_config(kind="search", task=task.name, seed=seed, **parts))
+    return search
+
+
+def finished_search(folder: RunFolder, task: Task, device: torch.device) -> Search:
+    """The search in `folder` as its last epoch left it, with the settings that it was begun with.
+
+    Raises `NasdaError` when it has not been finished, or was begun on another task.
+    """
+    config = folder.read_config("seed", *PARTS)
+    with taking_back(folder.config):
+        profile = Profile(**{name: kind(**config[name]) for name, kind in PARTS.items()})
+    search = open_search(folder, task, profile, seed=config["seed"], device=device)
+    state = folder.load_checkpoint()
+    epochs = 0 if state is None else len(json.loads(state["history"]))
+    if state is None or epochs < profile.search.epochs:
+        raise NasdaError(
+            f"{folder.path}: the search has run {epochs} of its {profile.search.epochs} epochs: "
+            "finish it by the same nasda search that began it"
+        )
+    with taking_back(folder.checkpoint):
+        search.load_state_dict(state["run"])
+    search.bilevel.differentiate = differentiate  # what was recorded would not see a mixture that changes
+    return search
+
+
 def run_search(folder: RunFolder, task: Task, profile: Profile, *, seed: int, device: torch.device) -> Genotype:
     """Search for the cells of `task` in `folder`, from the start or from where an earlier call was cut off.
 
     Leaves config.json, log.jsonl, checkpoint.pt and genotype.json there; returns the genotype. Raises `NasdaError` on
     settings that make no sense, and when the folder was begun with others.
     """
-    parts = {"space": profile.space, "search": profile.search, "data": profile.data, "compute": profile.compute}
-    check_settings(*parts.values())
-    search = Search(*split_for_search(task, profile.search, seed), profile, seed=seed, device=device)
+    search = open_search(folder, task, profile, seed=seed, device=device)
     for notice in (search.weight_batches.sampler.notice, search.alpha_batches.sampler.notice):
         if notice:
             tqdm.write(notice)
     tqdm.write(f"supernet: {count_cost(search.network, profile.data.height, profile.data.width)}")
-    folder.begin(as_config(kind="search", task=task.name, seed=seed, **parts))
     run_epochs(folder, search, profile.search.epochs, describe)
     genotype = search.network.genotype()
     genotype.save(folder.genotype)

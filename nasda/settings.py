@@ -20,6 +20,7 @@ AlphaLoss = Literal["triplet", "retrieval", "unit-triplet"]
 Form = Literal["fast", "clear"]
 Precision = Literal["float32", "bfloat16"]
 TrainOn = Literal["source", "target", "source+sample"]
+Selection = Literal["alpha", "perturbation"]
 
 TASK_NAMES: tuple[TaskName, ...] = get_args(TaskName)
 PROFILE_NAMES: tuple[ProfileName, ...] = get_args(ProfileName)
@@ -35,8 +36,10 @@ class SpaceSettings:
     """Channels C of the first block's nodes; each block doubles them."""
     nodes: int = 4
     """Intermediate nodes a cell."""
+    blocks: int = 4
+    """Blocks of cells; the first cell of each block but the first halves height and width."""
     cells_per_block: int = 2
-    """Cells in each of the four blocks; the first cell of blocks 2-4 halves height and width."""
+    """Cells in each block."""
     stem_stride: int = 4
     """What the 3x3 convolutional head divides height and width by: 1, 2 or 4 (unsaid; the paper's 24 GB imply 4)."""
     parts: int = 4
@@ -265,6 +268,7 @@ def profile(name: ProfileName, task: TaskName) -> Profile:
 
 _MAY_BE_ZERO = {"momentum", "weights_decay", "alphas_decay", "decay", "margin", "balance", "dropout", "warmup"}
 _MAY_BE_ZERO |= {"padding", "flip", "erasing", "gap", "world", "seed", "cycle", "identity", "similarity", "pool"}
+_MAY_BE_ZERO |= {"tune_steps"}
 _AT_MOST_ONE = {"balance", "dropout", "warmup", "flip", "erasing", "gap", "momentum"}
 
 

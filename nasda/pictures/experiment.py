@@ -56,6 +56,7 @@ def draw_search(folder: RunFolder, pictures: Path) -> list[Path]:
     primitives, alphas = PRIMITIVES[space["space"]], history[-1]["alphas"]
     genotype = Genotype.from_dict(history[-1]["genotype"])
     macro = graphs.macro_graph(
+        blocks=space["blocks"],
         cells_per_block=space["cells_per_block"],
         channels=space["channels"],
         nodes=space["nodes"],
