@@ -30,6 +30,9 @@ PRIMITIVES: dict[Space, tuple[str, ...]] = {
     "reid": (*_PLAIN, PART_AWARE),  # §2.3: O_reid, with Auto-ReID's part-aware module
 }
 
+# Every operation that a genotype or a space may name; `nasda.operations.register_operation` adds to it.
+known_operations: list[str] = list(PRIMITIVES["reid"])
+
 EDGES_PER_NODE = 2  # eq. 5: a node is the sum of two operations
 CELL_INPUTS = 2  # the outputs of the last two cells
 
@@ -119,14 +122,31 @@ class Genotype:
 
 def _check_node(kind: CellKind, index: int, node: Node) -> None:
     where = f"genotype: {kind} node {index}"
-    known = [name for name in PRIMITIVES["reid"] if name != NONE]
+    known = [name for name in known_operations if name != NONE]
     if len(node) != EDGES_PER_NODE:
         raise NasdaError(f"{where} has {len(node)} edges: expected {EDGES_PER_NODE} (eq. 5)")
     for edge in node:
         if edge.operation not in known:
-            raise NasdaError(f"{where}: unknown operation {edge.operation!r}; expected one of {', '.join(known)}")
+            raise NasdaError(
+                f"{where}: unknown operation {edge.operation!r}; expected one of {', '.join(known)}, "
+                "or one that nasda.operations.register_operation has added"
+            )
         if not 0 <= edge.input < CELL_INPUTS + index:
             raise NasdaError(f"{where}: input {edge.input} does not exist; expected 0 to {CELL_INPUTS + index - 1}")
+
+
+def check_primitives(primitives: Sequence[str]) -> tuple[str, ...]:
+    """`primitives`, a space's operations in the order of α's columns. Raises `NasdaError` where one is unknown or
+    stands twice, and where there is nothing to choose from."""
+    known = ", ".join(known_operations)
+    for name in primitives:
+        if name not in known_operations:
+            raise NasdaError(f"operations: {name!r} is unknown; expected some of {known}")
+        if primitives.count(name) > 1:
+            raise NasdaError(f"operations: {name} stands twice; name each operation once")
+    if not set(primitives) - {NONE}:
+        raise NasdaError(f"operations: expected at least one besides {NONE}; choose from {known}")
+    return tuple(primitives)
 
 
 def edge_count(nodes: int) -> int:
