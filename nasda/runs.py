@@ -10,11 +10,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from tqdm.auto import tqdm
 
+from nasda.data.domain import fingerprint
+from nasda.data.task import Task
 from nasda.errors import NasdaError
 from nasda.files import load_tensors, make_folder, read_json, write_json, write_text, written_whole
 
@@ -124,6 +126,11 @@ def as_config(**parts: Any) -> dict[str, Any]:
         is_settings = dataclasses.is_dataclass(part) and not isinstance(part, type)
         config[name] = dataclasses.asdict(part) if is_settings else part
     return config
+
+
+def seen(task: Task, *sides: Literal["source", "target"]) -> dict[str, str]:
+    """The fingerprint of the training split of each of `sides`, for the config of a run that learns on these."""
+    return {side: fingerprint(getattr(task, side), "train") for side in sides}
 
 
 class Resumable(Protocol):
