@@ -214,7 +214,7 @@ def searched(folder: Path, task: Task, **changes: object) -> RunFolder:
 
 
 def test_a_finished_search_is_selected_from_and_stays_as_it_is(task: Task, tmp_path: Path) -> None:
-    folder = searched(tmp_path / "run", task)
+    folder = searched(tmp_path / "run", task, search=dataclasses.replace(SEARCH, alpha_loss="retrieval"))
     before = {path: path.read_bytes() for path in folder.path.iterdir()}
     torch.manual_seed(1)
     one = run_selection(folder, task, steps=1, seed=0, device=CPU)
@@ -246,7 +246,9 @@ def test_an_unfinished_search_is_refused(task: Task, tmp_path: Path) -> None:
     state = folder.load_checkpoint()
     assert state is not None
     folder.save_checkpoint({**state, "history": "[]"})
-    with pytest.raises(NasdaError, match=r"run: the search has run 0 of its 3 epochs: finish it"):
+    with pytest.raises(
+        NasdaError, match=r"run: the search has run 0 of its 3 epochs: run the nasda search that began it"
+    ):
         run_selection(folder, task, steps=1, seed=0, device=CPU)
     folder.checkpoint.unlink()
     with pytest.raises(NasdaError, match="0 of its 3 epochs"):
