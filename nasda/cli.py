@@ -1,7 +1,7 @@
 """The `nasda` command. Its options are the fields of the settings dataclasses; tyro makes them into a command line.
 
-Every subcommand takes --task, --profile, --data-root, --out and --seed, and means the same by them. A profile fills in
-the defaults of everything else, which --help shows.
+Every subcommand but `convert` takes --task, --profile, --data-root, --out and --seed, and means the same by them. A
+profile fills in the defaults of everything else, which --help shows.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
-from tyro.conf import OmitArgPrefixes, subcommand
+from tyro.conf import OmitArgPrefixes, Positional, subcommand
 
 from nasda.errors import NasdaError
 from nasda.settings import (
@@ -211,13 +211,13 @@ class Derive(OnDevice):
         print(f"genotype, selected by {self.by}: {folder.genotype}")
 
     def by_alpha(self, folder: "RunFolder") -> "Genotype":
-        from nasda.genotypes import PRIMITIVES, derive
+        from nasda.genotypes import derive
 
-        history, primitives = folder.read_log("alphas"), PRIMITIVES[folder.read_config("space")["space"]["space"]]
+        history, space = folder.read_log("alphas"), SpaceSettings(**folder.read_config("space")["space"])
         epoch = len(history) if self.epoch is None else self.epoch
         if not 1 <= epoch <= len(history):
             raise NasdaError(f"--epoch {epoch}: the search in {folder.path} has epochs 1 to {len(history)}")
-        return derive(history[epoch - 1]["alphas"], primitives)
+        return derive(history[epoch - 1]["alphas"], space.primitives)
 
     def by_perturbation(self, folder: "RunFolder") -> "Genotype":
         from nasda.selection import run_selection
@@ -225,6 +225,24 @@ class Derive(OnDevice):
         if self.epoch is not None:
             raise NasdaError("--epoch is for --by alpha: of the supernet only the last epoch's weights are kept")
         return run_selection(folder, self.load_task(), steps=self.tune_steps, seed=self.seed, device=self.chosen_device)
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Read a genotype as DARTS, Auto-ReID and what descends from them publish it, and write it as ours."""
+
+    file: Annotated[Path, Positional]
+    """Python with Genotype(normal=[...], reduce=[...]), such as DARTS' genotypes.py, or the same fields as JSON."""
+    out: Path
+    """The genotype's new file, for nasda train --architecture."""
+    name: str | None = None
+    """Which genotype to take where the file has several, such as DARTS_V2."""
+
+    def run(self) -> None:
+        from nasda.study.published import read_published
+
+        read_published(self.file, self.name).save(self.out)
+        print(f"genotype: {self.out}")
 
 
 @dataclass(frozen=True)
@@ -487,6 +505,7 @@ def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
         data
         | flat("search", Search)
         | flat("derive", Derive)
+        | Annotated[Convert, subcommand("convert")]
         | flat("translate", Translate)
         | flat("train", Train)
         | flat("evaluate", Evaluate)

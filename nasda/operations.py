@@ -6,7 +6,7 @@ Every operation maps (B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride)),
 import re
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -147,65 +147,40 @@ class PartAware(nn.Module):
         return self.norm(self.merge(torch.cat([x, spread], dim=1)))
 
 
-def _skip(channels: int, stride: int, affine: bool) -> nn.Module:
-    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
-
-
 Build = Callable[[int, int, int, bool], nn.Module]  # from channels, stride, parts and affine
 
 
-@dataclass(frozen=True)
-class Operation:
+class Operation(NamedTuple):
     """A row of the table: how an operation is built, how pictures show it, and how the fast cell computes it."""
 
     build: Build
     label: str
     colour: str  # "#RRGGBB"
     style: str  # of lines: solid, dashed or dotted
-    fast: Fast | None = None  # None: edge by edge, as the clear cell does
+    fast: Fast | None  # None: edge by edge, as the clear cell does
 
 
-# The fast cell adds up an edge's operations in this order.
+# c channels, s stride, p parts, a affine. The fast cell adds up an edge's operations in this order.
 OPERATIONS: dict[str, Operation] = {
-    NONE: Operation(lambda channels, stride, parts, affine: Zero(stride), "none", GREY, "dotted", fast.nothing),
+    NONE: Operation(lambda c, s, p, a: Zero(s), "none", GREY, "dotted", fast.nothing),
     "sep_conv_3x3": Operation(
-        lambda channels, stride, parts, affine: SeparableConv(channels, stride, affine),
-        "sep conv 3×3",
-        BLUE,
-        "solid",
-        fast.separable_conv,
+        lambda c, s, p, a: SeparableConv(c, s, a), "sep conv 3×3", BLUE, "solid", fast.separable_conv
     ),
     "max_pool_3x3": Operation(
-        lambda channels, stride, parts, affine: Pool(nn.MaxPool2d(3, stride, 1), channels, affine),
-        "max pool 3×3",
-        ORANGE,
-        "dashed",
-        fast.pool,
+        lambda c, s, p, a: Pool(nn.MaxPool2d(3, s, 1), c, a), "max pool 3×3", ORANGE, "dashed", fast.pool
     ),
     "avg_pool_3x3": Operation(
-        lambda channels, stride, parts, affine: Pool(
-            nn.AvgPool2d(3, stride, 1, count_include_pad=False), channels, affine
-        ),
-        "avg pool 3×3",
-        GREEN,
-        "dotted",
-        fast.pool,
+        lambda c, s, p, a: Pool(nn.AvgPool2d(3, s, 1, count_include_pad=False), c, a),
+        *("avg pool 3×3", GREEN, "dotted", fast.pool),
     ),
     "skip_connect": Operation(
-        lambda channels, stride, parts, affine: _skip(channels, stride, affine),
-        "skip connect",
-        BLACK,
-        "solid",
-        fast.skip_connect,
+        lambda c, s, p, a: nn.Identity() if s == 1 else FactorizedReduce(c, c, a),
+        *("skip connect", BLACK, "solid", fast.skip_connect),
     ),
     "dil_conv_3x3": Operation(
-        lambda channels, stride, parts, affine: DepthwiseConv(channels, stride, 2, affine),
-        "dil conv 3×3",
-        SKY,
-        "dashed",
-        fast.dilated_conv,
+        lambda c, s, p, a: DepthwiseConv(c, s, 2, a), "dil conv 3×3", SKY, "dashed", fast.dilated_conv
     ),
-    PART_AWARE: Operation(PartAware, "part-aware", PURPLE, "dotted", fast.part_aware),
+    PART_AWARE: Operation(PartAware, "part-aware", PURPLE, "solid", fast.part_aware),
 }
 
 
@@ -238,10 +213,25 @@ def register_operation(
     if colour is None:
         taken = {row.colour for row in OPERATIONS.values()}
         colour = next((free for free in (VERMILLION, YELLOW) if free not in taken), GREY)
-    label = label or re.sub(r"(?<=\d)x(?=\d)", "×", name.replace("_", " "))
-    OPERATIONS[name] = Operation(build, label, colour, style, fast)
+    OPERATIONS[name] = Operation(build, label or operation_label(name), colour, style, fast)
     known_operations.append(name)
     undo = ExitStack()
     undo.callback(OPERATIONS.pop, name)
     undo.callback(known_operations.remove, name)
     return undo
+
+
+def operation_label(name: str) -> str:
+    """The operation `name` as one reads it: "sep conv 3×3"."""
+    readable = re.sub(r"(?<=\d)x(?=\d)", "×", name.replace("_", " "))
+    return OPERATIONS[name].label if name in OPERATIONS else readable
+
+
+def operation_colour(name: str) -> str:
+    """The operation's colour, "#RRGGBB", the same in every picture; grey for one that is no longer in the table."""
+    return OPERATIONS[name].colour if name in OPERATIONS else GREY
+
+
+def operation_style(name: str) -> str:
+    """The operation's line style, which Graphviz and matplotlib both know: solid, dashed or dotted."""
+    return OPERATIONS[name].style if name in OPERATIONS else "solid"

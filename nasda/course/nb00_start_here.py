@@ -19,7 +19,8 @@ from torch import Tensor
 from nasda.course.check import Exercise, like, show
 from nasda.data.colours import colour_histogram
 from nasda.evaluation import Metrics, rank
-from nasda.pictures.graphs import BLUE, FONT, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION, text_width, tint
+from nasda.pictures.graphs import FONT, text_width
+from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION, tint
 from nasda.pictures.plots import Plot
 from nasda.settings import Mode, TaskName
 from nasda.study.paper import TABLE_1, PaperRow

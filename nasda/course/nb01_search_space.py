@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from nasda.course.check import Exercise, NotAttempted, difference, like
-from nasda.operations import rows_to_parts
-from nasda.pictures.graphs import BLUE, GREY, INK, ORANGE, operation_label
+from nasda.operations import operation_label, rows_to_parts
+from nasda.pictures.palette import BLUE, GREY, INK, ORANGE
 from nasda.pictures.plots import Plot
 from nasda.settings import SpaceSettings
 

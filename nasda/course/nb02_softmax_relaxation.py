@@ -13,17 +13,9 @@ from nasda.cells import Cell, MixedOp
 from nasda.course.check import like, value
 from nasda.genotypes import CELL_KINDS, EDGES_PER_NODE, NONE, Genotype, node_slices, softmax, strengths
 from nasda.networks import DerivedNetwork, Supernet
-from nasda.pictures.graphs import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    VERMILLION,
-    operation_colour,
-    operation_label,
-    state_label,
-)
+from nasda.operations import operation_colour, operation_label
+from nasda.pictures.graphs import state_label
+from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, VERMILLION
 from nasda.pictures.plots import Plot
 from nasda.settings import SpaceSettings
 

@@ -17,7 +17,7 @@ from nasda.data.batches import Batches
 from nasda.devices import seeded
 from nasda.losses import mine_hardest, pairwise_distances, softmax_loss, triplet_loss
 from nasda.networks import EmbeddingHead, ReIDNetwork
-from nasda.pictures.graphs import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
+from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
 from nasda.pictures.plots import Plot
 from nasda.runs import RunFolder, as_config, finite, run_epochs, seen
 from nasda.settings import Profile, changed

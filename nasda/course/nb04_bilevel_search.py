@@ -21,21 +21,9 @@ from nasda.course.check import Exercise, NotAttempted, difference, show
 from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample
 from nasda.errors import NasdaError
 from nasda.genotypes import CELL_KINDS, EDGES_PER_NODE, CellKind, derive, entropy, node_count, node_slices, softmax
-from nasda.pictures.graphs import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    SKY,
-    VERMILLION,
-    cell_graph,
-    operation_colour,
-    operation_label,
-    render,
-    state_label,
-    tint,
-)
+from nasda.operations import operation_colour, operation_label, operation_style
+from nasda.pictures.graphs import cell_graph, render, state_label
+from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, SKY, VERMILLION, tint
 from nasda.pictures.plots import Plot
 
 History: TypeAlias = Sequence[Mapping[str, Any]]
@@ -191,12 +179,12 @@ def alpha_paths(histories: Mapping[str, History], primitives: Sequence[str], *, 
             panel = panels[row, column]
             weights = softmax([entry["alphas"][kind] for entry in history])  # (epochs, edges, operations)
             for index, name in enumerate(primitives):
-                colour = operation_colour(name)
+                colour, line = operation_colour(name), operation_style(name)
                 strong = weights[:, :, index].max(axis=0) > 2 / len(primitives)
                 if edges and strong.any():
                     panel.plot(epochs, weights[:, strong, index], color=colour, alpha=0.3, linewidth=0.8)
                 mean = weights[:, :, index].mean(axis=1)
-                panel.plot(epochs, mean, color=colour, linewidth=2.6, label=operation_label(name))
+                panel.plot(epochs, mean, linestyle=line, color=colour, linewidth=2.6, label=operation_label(name))
             panel.axhline(1 / len(primitives), color=INK, linestyle=":", linewidth=1)
             panel.set_title(f"{title}, {kind} cell", fontsize=11)
             panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

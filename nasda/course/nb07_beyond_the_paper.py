@@ -40,8 +40,8 @@ from nasda.genotypes import (
     node_slices,
     random_genotype,
 )
-from nasda.operations import register_operation
-from nasda.pictures.graphs import GREY, operation_colour, operation_label
+from nasda.operations import operation_colour, operation_label, register_operation
+from nasda.pictures.palette import GREY
 from nasda.pictures.plots import Plot
 
 CLASSES = 10

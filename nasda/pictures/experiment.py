@@ -14,10 +14,10 @@ from nasda.data.task import Task
 from nasda.errors import NasdaError
 from nasda.evaluation import extract
 from nasda.fast.ranking import ranked_gallery
-from nasda.genotypes import CELL_KINDS, PRIMITIVES, Genotype
+from nasda.genotypes import CELL_KINDS, Genotype
 from nasda.pictures import graphs, plots
 from nasda.runs import RunFolder
-from nasda.settings import DataSettings
+from nasda.settings import DataSettings, SpaceSettings
 from nasda.spgan.dataset import translate
 from nasda.spgan.networks import Generator, Translators
 from nasda.study.experiments import Experiment
@@ -52,18 +52,18 @@ def draw_experiment(
 def draw_search(folder: RunFolder, pictures: Path) -> list[Path]:
     """The cells a search has found so far, the network they make, and how α came to it."""
     config, history = folder.read_config("space", "data"), folder.read_log("alphas", "genotype")
-    space, data = config["space"], config["data"]
-    primitives, alphas = PRIMITIVES[space["space"]], history[-1]["alphas"]
+    space, data = SpaceSettings(**config["space"]), config["data"]
+    primitives, alphas = space.primitives, history[-1]["alphas"]
     genotype = Genotype.from_dict(history[-1]["genotype"])
     macro = graphs.macro_graph(
-        blocks=space["blocks"],
-        cells_per_block=space["cells_per_block"],
-        channels=space["channels"],
-        nodes=space["nodes"],
+        blocks=space.blocks,
+        cells_per_block=space.cells_per_block,
+        channels=space.channels,
+        nodes=space.nodes,
         height=data["height"],
         width=data["width"],
-        stem_stride=space["stem_stride"],
-        embedding=space["embedding"],
+        stem_stride=space.stem_stride,
+        embedding=space.embedding,
     )
     drawn = {kind: graphs.cell_graph(genotype, kind, alphas, primitives) for kind in CELL_KINDS} | {"macro": macro}
     curves = {f"alphas-{kind}": plots.alpha_heatmap(history, primitives, kind) for kind in CELL_KINDS}

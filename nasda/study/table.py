@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 from nasda.data.task import Task
 from nasda.errors import NasdaError
 from nasda.files import read_json, write_json, write_text
-from nasda.genotypes import PRIMITIVES, random_genotype
+from nasda.genotypes import random_genotype
 from nasda.networks import RESNET50
 from nasda.runs import RunFolder, as_config
 from nasda.search import run_search
@@ -263,7 +263,7 @@ def run_row(
         architecture = run_search(folder, task, searching, seed=seed, device=device)
         search_seconds = _seconds(folder)
     elif row.architecture == "random":
-        architecture = random_genotype(space.nodes, PRIMITIVES[space.space], seed=seed + 1000 * draw)
+        architecture = random_genotype(space.nodes, space.primitives, seed=seed + 1000 * draw)
     if row.translated:
         folder = _folder(runs, "spgan", source | target, seed=seed, spgan=settings.spgan, data=data)
         generator = run_spgan(folder, task, settings, seed=seed, device=device)

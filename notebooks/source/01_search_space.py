@@ -45,9 +45,9 @@ from nasda.devices import seeded
 from nasda.errors import NasdaError
 from nasda.genotypes import NAMED, NONE, PRIMITIVES, Edge, Genotype, edge_count, random_genotype
 from nasda.networks import DerivedNetwork, ResNet50, Stem, Supernet, count_cost
-from nasda.operations import PartAware, make_operation, rows_to_parts
+from nasda.operations import PartAware, make_operation, operation_label, rows_to_parts
 from nasda.pictures import graphs
-from nasda.pictures.graphs import operation_label, state_label
+from nasda.pictures.graphs import state_label
 from nasda.pictures.plots import Plot
 from nasda.pictures.widgets import explore
 from nasda.runs import RunFolder
@@ -603,7 +603,7 @@ short = changed(settings, search={"epochs": 2, "steps": 8})
 with contextlib.redirect_stdout(io.StringIO()):
     found = run_search(searching, course.task, short, seed=course.seed, device=course.device)
 alphas = searching.read_log("alphas")[-1]["alphas"]
-graphs.show(upright(graphs.cell_graph(found, "normal", alphas, PRIMITIVES[settings.space.space])))
+graphs.show(upright(graphs.cell_graph(found, "normal", alphas, settings.space.primitives)))
 
 # %% [markdown]
 # ## Build one yourself

@@ -59,7 +59,8 @@ from nasda.genotypes import (
 )
 from nasda.losses import mine_hardest, pairwise_distances, retrieval_loss, triplet_loss
 from nasda.networks import Supernet
-from nasda.pictures import graphs, plots
+from nasda.operations import operation_colour, operation_label, operation_style
+from nasda.pictures import palette, plots
 from nasda.pictures.plots import Plot
 from nasda.pictures.widgets import explore
 from nasda.search import run_search
@@ -102,7 +103,7 @@ losses = {
 # %%
 figure = Plot(9, 3.4)
 of_loss, of_slope = figure.subplots(1, 2)
-styles = ((graphs.VERMILLION, "--"), (graphs.BLUE, "-"))
+styles = ((palette.VERMILLION, "--"), (palette.BLUE, "-"))
 for (name, loss), (colour, dash) in zip(losses.items(), styles, strict=True):
     slope = np.gradient(loss, last_score)
     slope[np.abs(slope) > 3] = np.nan  # on the step
@@ -112,7 +113,7 @@ for axes, label in ((of_loss, "loss"), (of_slope, "slope of the loss")):
     axes.set_xlabel("α of the third operation", fontsize=11)
     axes.set_ylabel(label, fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
-of_slope.axvline(0.5, color=graphs.GREY, linestyle=":")  # the step has no slope
+of_slope.axvline(0.5, color=palette.GREY, linestyle=":")  # the step has no slope
 of_loss.legend(fontsize=9, frameon=False)
 display(figure)
 
@@ -278,7 +279,7 @@ features = torch.einsum("o,obchw->bchw", torch.softmax(free, dim=0), parts).mean
 torch.testing.assert_close(closed_form, by_autograd, rtol=1e-3, atol=1e-5)
 slopes = zip(closed_form.tolist(), supernet.primitives, strict=True)
 for slope, name in sorted(slopes):
-    print(f"{graphs.operation_label(name):13} {slope:+.4f}   α {'rises' if slope < 0 else 'falls'}")
+    print(f"{operation_label(name):13} {slope:+.4f}   α {'rises' if slope < 0 else 'falls'}")
 print(f"sum {float(closed_form.sum()):+.1e}")
 
 # %% [markdown]
@@ -378,14 +379,14 @@ np.testing.assert_allclose(undecided, -(weights * np.log(np.maximum(weights, 1e-
 # %%
 figure = Plot(9, 3.5)
 panels = figure.subplots(1, 3)
-styles = ((graphs.VERMILLION, "-"), (graphs.BLUE, "--"), (graphs.GREEN, "-."), (graphs.GREY, ":"))
+styles = ((palette.VERMILLION, "-"), (palette.BLUE, "--"), (palette.GREEN, "-."), (palette.GREY, ":"))
 for column, (colour, dash) in zip(weights.T, styles, strict=True):
     panels[0].plot(temperatures, column, dash, color=colour, linewidth=2)
 panels[0].legend([f"α = {value}" for value in edge_alphas], fontsize=9, frameon=False)
-panels[1].plot(temperatures, undecided, color=graphs.BLUE, linewidth=2)
-panels[1].axhline(np.log(4), color=graphs.GREY, linestyle=":")
+panels[1].plot(temperatures, undecided, color=palette.BLUE, linewidth=2)
+panels[1].axhline(np.log(4), color=palette.GREY, linestyle=":")
 panels[1].text(0.011, np.log(4) - 0.09, "ln 4: undecided", fontsize=9)
-panels[2].plot(temperatures, np.sqrt((slopes**2).sum(axis=2).mean(axis=0)), color=graphs.PURPLE, linewidth=2)
+panels[2].plot(temperatures, np.sqrt((slopes**2).sum(axis=2).mean(axis=0)), color=palette.PURPLE, linewidth=2)
 for panel, label in zip(panels, ("softmax weight", "entropy (nats)", "size of the slope for α"), strict=True):
     panel.set_xscale("log")
     panel.set_xlabel("temperature T", fontsize=11)
@@ -609,12 +610,12 @@ np.testing.assert_allclose(by_formula, trace[0][2], rtol=1e-3)
 # %%
 figure = Plot(9, 3.6)
 left, right = figure.subplots(1, 2)
-left.plot([loss for loss, _, _ in trace], color=graphs.BLUE, linewidth=2, label="triplet loss")
-left.axhline(settings.search.margin, color=graphs.GREY, linestyle=":", label="the margin m")
+left.plot([loss for loss, _, _ in trace], color=palette.BLUE, linewidth=2, label="triplet loss")
+left.axhline(settings.search.margin, color=palette.GREY, linestyle=":", label="the margin m")
 left.set(ylim=(0, None))
 for name, column in zip(supernet.primitives, np.array([w for _, w, _ in trace]).T, strict=True):
-    colour, label = graphs.operation_colour(name), graphs.operation_label(name)
-    right.plot(column, color=colour, label=label, linewidth=3 if name == "none" else 1.3)
+    look = {"color": operation_colour(name), "linestyle": operation_style(name), "label": operation_label(name)}
+    right.plot(column, linewidth=3 if name == "none" else 1.3, **look)
 for panel, label in ((left, "loss"), (right, "softmax weight")):
     panel.set_xlabel("step of descent on α", fontsize=11)
     panel.set_ylabel(label, fontsize=11)
@@ -755,12 +756,12 @@ walks = {name: [source_loss(lesson.between(relaxed, end, t)) for t in shares] fo
 # %%
 figure = Plot(8, 4.2)
 axes = figure.subplots()
-styles = {"derived": (graphs.VERMILLION, "o-", 2.5), "strongest on every edge": (graphs.BLUE, "s--", 2)}
+styles = {"derived": (palette.VERMILLION, "o-", 2.5), "strongest on every edge": (palette.BLUE, "s--", 2)}
 for name, walk in walks.items():
-    colour, dash, width = styles.get(name, (graphs.GREY, "-", 1.2))
+    colour, dash, width = styles.get(name, (palette.GREY, "-", 1.2))
     label = {"random 1": "random cells"}.get(name, name if name in styles else None)
     axes.plot(shares, walk, dash, color=colour, linewidth=width, label=label)
-axes.plot(0, walks["derived"][0], "*", color=graphs.INK, markersize=16, label="the mixture")
+axes.plot(0, walks["derived"][0], "*", color=palette.INK, markersize=16, label="the mixture")
 axes.set_xlabel("share of the way from the mixture (0) to the choice (1)", fontsize=11)
 axes.set_ylabel("loss on the source (eq. 9)", fontsize=11)
 axes.spines[["top", "right"]].set_visible(False)

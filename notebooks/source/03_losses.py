@@ -38,7 +38,7 @@ from nasda.data.task import class_labels
 from nasda.errors import NasdaError
 from nasda.evaluation import evaluate, floors
 from nasda.losses import mine_hardest, pairwise_distances, retrieval_loss, softmax_loss, triplet_loss
-from nasda.pictures.graphs import BLUE, ORANGE
+from nasda.pictures.palette import BLUE, ORANGE
 from nasda.pictures.plots import Plot
 from nasda.pictures.widgets import explore
 

@@ -46,7 +46,7 @@ from nasda.fast.graphs import BatchLoss
 from nasda.genotypes import softmax
 from nasda.losses import mine_hardest, pairwise_distances, retrieval_loss, triplet_loss
 from nasda.networks import Supernet
-from nasda.pictures.graphs import BLUE, INK, ORANGE
+from nasda.pictures.palette import BLUE, INK, ORANGE
 from nasda.pictures.plots import Plot, search_curves
 from nasda.pictures.widgets import Live, explore
 from nasda.runs import RunFolder, run_epochs
