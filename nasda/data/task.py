@@ -224,9 +224,7 @@ def check_images(samples: Sequence[Sample]) -> list[Problem]:
 
     Problems come in the order of `samples`, each with its cause: missing, empty, cut short, not an image at all.
     """
-    from nasda.devices import available_cores  # here: it brings torch along
-
-    with ThreadPoolExecutor(max_workers=min(8, available_cores())) as threads:
+    with ThreadPoolExecutor(8) as threads:
         results = list(threads.map(_try_image, [sample.path for sample in samples]))
     problems = []
     first_with: dict[bytes, Sample] = {}
