@@ -213,11 +213,12 @@ class Derive(OnDevice):
     def by_alpha(self, folder: "RunFolder") -> "Genotype":
         from nasda.genotypes import derive
 
-        history, space = folder.read_log("alphas"), SpaceSettings(**folder.read_config("space")["space"])
+        history, space = folder.read_log("alphas"), folder.read_settings("space", SpaceSettings)
         epoch = len(history) if self.epoch is None else self.epoch
         if not 1 <= epoch <= len(history):
             raise NasdaError(f"--epoch {epoch}: the search in {folder.path} has epochs 1 to {len(history)}")
-        return derive(history[epoch - 1]["alphas"], space.primitives)
+        row = history[epoch - 1]
+        return derive(row["alphas"], space.primitives, row.get("betas"))
 
     def by_perturbation(self, folder: "RunFolder") -> "Genotype":
         from nasda.selection import run_selection

@@ -166,7 +166,7 @@ class Search:
             "loss_weights": finite(losses[0], "the loss of ω", advice),
             "loss_alphas": finite(losses[1], "the loss of α", advice),
         }
-        alphas, genotype = self.network.alpha_values(), self.network.genotype()
+        alphas, betas, genotype = self.network.alpha_values(), self.network.beta_values(), self.network.genotype()
         return {
             "epoch": index + 1,
             **means,
@@ -174,6 +174,7 @@ class Search:
             "skips": skip_count(genotype),
             "genotype": genotype.to_dict(),
             "alphas": alphas,
+            **({"betas": betas} if betas else {}),
             **times,
         }
 
@@ -241,10 +242,9 @@ def finished_search(folder: RunFolder, task: Task, device: torch.device) -> Sear
 
     Raises `NasdaError` when it has not been finished, or was begun on other data.
     """
-    config = folder.read_config("seed", *PARTS)
-    with taking_back(folder.config):
-        profile = Profile(**{name: kind(**config[name]) for name, kind in PARTS.items()})
-    folder.check(search_config(task, profile, seed=config["seed"]))
+    seed = folder.read_config("seed")["seed"]
+    profile = Profile(**{name: folder.read_settings(name, kind) for name, kind in PARTS.items()})
+    folder.check(search_config(task, profile, seed=seed))
     state = folder.load_checkpoint()
     epochs = 0 if state is None else len(json.loads(state["history"]))
     if state is None or epochs < profile.search.epochs:
@@ -252,8 +252,7 @@ def finished_search(folder: RunFolder, task: Task, device: torch.device) -> Sear
             f"{folder.path}: the search has run {epochs} of its {profile.search.epochs} epochs: "
             "run the nasda search that began it once more, and it goes on to the end"
         )
-    shares = split_for_search(task, profile.search, config["seed"])
-    search = Search(*shares, profile, seed=config["seed"], device=device)
+    search = Search(*split_for_search(task, profile.search, seed), profile, seed=seed, device=device)
     with taking_back(folder.checkpoint):
         search.load_state_dict(state["run"])
     search.bilevel.differentiate = differentiate  # what was recorded would not see a mixture that changes

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from nasda.bilevel import Loss, frozen_statistics
 from nasda.data.task import Task
 from nasda.fast.graphs import BatchLoss
-from nasda.genotypes import CELL_KINDS, EDGES_PER_NODE, NONE, CellKind, Edge, Genotype, Node, node_count, node_slices
+from nasda.genotypes import CELL_KINDS, EDGES_PER_NODE, NONE, CellKind, Edge, Genotype, Node, node_slices
 from nasda.networks import Supernet
 from nasda.runs import RunFolder, finite
 from nasda.search import finished_search
@@ -87,7 +87,7 @@ def select_by_perturbation(
         keep(kind, edge, chosen[kind, edge])
         tuned()
 
-    of_node = [range(rows.start, rows.stop) for rows in node_slices(node_count(weights["normal"].cpu().numpy()))]
+    of_node = [range(rows.start, rows.stop) for rows in node_slices(network.nodes)]
     cells: dict[CellKind, list[Node]] = {kind: [()] * len(of_node) for kind in CELL_KINDS}
     nodes = [(kind, node) for kind in CELL_KINDS for node in range(len(of_node))]
     for kind, node in (nodes[i] for i in rng.permutation(len(nodes))):

@@ -38,6 +38,8 @@ class SpaceSettings:
     """Channels C of the first block's nodes; each block doubles them."""
     nodes: int = 4
     """Intermediate nodes a cell."""
+    partial: int = 1
+    """In a search, K of PC-DARTS: one in K channels goes through the operations, and β weighs the edges of a node."""
     blocks: int = 4
     """Blocks of cells; the first cell of each block but the first halves height and width."""
     cells_per_block: int = 2
@@ -291,8 +293,15 @@ def check_settings(*parts: Any) -> None:
     for part in parts:
         if isinstance(part, SpaceSettings):
             _ = part.primitives
+            check_partial(part.channels, part.partial)
         for field in dataclasses.fields(part):
             _check_number(field.name, getattr(part, field.name))
+
+
+def check_partial(channels: int, partial: int) -> None:
+    """Raise `NasdaError` where one in `partial` channels is no whole number of `channels`."""
+    if partial < 1 or channels % partial:
+        raise NasdaError(f"--partial is {partial}: expected a number that divides the cells' {channels} channels")
 
 
 def _check_number(name: str, value: Any) -> None:

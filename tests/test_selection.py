@@ -231,6 +231,24 @@ def test_each_loss_of_alpha_can_be_asked(task: Task, tmp_path: Path, loss: str) 
     assert run_selection(RunFolder(tmp_path), task, steps=0, seed=0, device=CPU).nodes == 2
 
 
+def test_partial_channels_are_selected_from_by_their_shares(task: Task, tmp_path: Path) -> None:
+    space = dataclasses.replace(SPACE, partial=2)
+    run_search(RunFolder(tmp_path), task, profile_with(space=space), seed=0, device=CPU)
+    assert run_selection(RunFolder(tmp_path), task, steps=1, seed=0, device=CPU).nodes == 2
+    network, kept = Supernet(space, 4, seed=0), []
+    with torch.no_grad():
+        for betas in network.betas.values():
+            betas.copy_(torch.arange(5.0))
+    shares = network.mixture("normal").detach().sum(dim=1)
+
+    def tune() -> None:
+        assert network.replaced is not None
+        kept.append(network.replaced["normal"].sum(dim=1))
+
+    select_by_perturbation(network, lambda: network(IMAGES).features.square().mean(), tune, seed=0)
+    torch.testing.assert_close(kept[9], shares)  # an operation that is kept has its edge's share
+
+
 def test_the_fast_form_selects_as_the_clear_one(task: Task, tmp_path: Path) -> None:
     found = [
         run_selection(

@@ -52,7 +52,7 @@ def draw_experiment(
 def draw_search(folder: RunFolder, pictures: Path) -> list[Path]:
     """The cells a search has found so far, the network they make, and how α came to it."""
     config, history = folder.read_config("space", "data"), folder.read_log("alphas", "genotype")
-    space, data = SpaceSettings(**config["space"]), config["data"]
+    space, data = folder.read_settings("space", SpaceSettings), config["data"]
     primitives, alphas = space.primitives, history[-1]["alphas"]
     genotype = Genotype.from_dict(history[-1]["genotype"])
     macro = graphs.macro_graph(
