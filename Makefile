@@ -63,5 +63,6 @@ env: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
+# What the commands above have made. Real data sets in data/ stay: nobody can draw those again.
 clean:
-	rm -rf .venv runs data
+	rm -rf .venv runs data/toy

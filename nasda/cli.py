@@ -9,6 +9,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +28,7 @@ from nasda.settings import (
     Profile,
     ProfileName,
     SearchSettings,
+    Selection,
     SpaceSettings,
     SPGANSettings,
     TaskName,
@@ -41,6 +43,8 @@ if TYPE_CHECKING:  # the real imports wait until a subcommand needs them, so tha
     import torch
 
     from nasda.data.task import Task
+    from nasda.genotypes import Genotype
+    from nasda.runs import RunFolder
     from nasda.study.experiments import Experiment
 
 DESCRIPTION = (
@@ -108,11 +112,12 @@ class DataMake(Common):
 
     data: DataSettings = DataSettings()
     toy: ToySettings = ToySettings()
-    processes: int = os.cpu_count() or 1
-    """Processes that draw; the images do not depend on their number."""
+    processes: int | None = None
+    """Processes that draw, one for each core if not given; the images do not depend on their number."""
 
     def run(self) -> None:
         from nasda.data.task import load_task
+        from nasda.devices import available_cores
         from nasda.toy.make import make_toy
 
         check_settings(self.data, self.toy)
@@ -122,7 +127,7 @@ class DataMake(Common):
             height=self.data.height,
             width=self.data.width,
             settings=self.toy,
-            processes=self.processes,
+            processes=self.processes or available_cores(),
         )
         print(load_task(self.task, self.data_root).counts())
 
@@ -182,28 +187,45 @@ class Search(OnDevice):
 
 
 @dataclass(frozen=True)
-class Derive(Common):
-    """Derive the cells from a search's α as it stands (§2.1): per edge the strongest operation other than none, per
-    node the two strongest edges."""
+class Derive(OnDevice):
+    """Derive the cells from a search. By alpha: per edge the strongest operation other than none, per node the two
+    strongest edges (§2.1). By perturbation: those without which the searched supernet's loss is largest (DARTS-PT)."""
 
+    by: Selection = "alpha"
+    """alpha reads the search's log; perturbation measures the finished supernet and needs the data."""
     epoch: int | None = None
-    """Derive from this epoch's α; the last one's if not given."""
+    """By alpha: derive from this epoch's α; the last one's if not given."""
+    tune_steps: int = 5
+    """By perturbation: steps of ω on the source after each decision."""
 
     def run(self) -> None:
-        from nasda.genotypes import CELL_KINDS, derive
+        from nasda.genotypes import CELL_KINDS
 
         folder = self.experiment.search
-        history, space = folder.read_log("alphas"), SpaceSettings(**folder.read_config("space")["space"])
-        epoch = len(history) if self.epoch is None else self.epoch
-        if not 1 <= epoch <= len(history):
-            raise NasdaError(f"--epoch {epoch}: the search in {folder.path} has epochs 1 to {len(history)}")
-        genotype = derive(history[epoch - 1]["alphas"], space.primitives)
+        genotype = self.by_alpha(folder) if self.by == "alpha" else self.by_perturbation(folder)
         genotype.save(folder.genotype)
         for kind in CELL_KINDS:
             print(f"{kind} cell")
             for index, node in enumerate(genotype.cell(kind)):
                 print(f"  node {index} = " + " + ".join(f"{edge.operation}(state {edge.input})" for edge in node))
-        print(f"genotype: {folder.genotype}")
+        print(f"genotype, selected by {self.by}: {folder.genotype}")
+
+    def by_alpha(self, folder: "RunFolder") -> "Genotype":
+        from nasda.genotypes import derive
+
+        history, space = folder.read_log("alphas"), folder.read_settings("space", SpaceSettings)
+        epoch = len(history) if self.epoch is None else self.epoch
+        if not 1 <= epoch <= len(history):
+            raise NasdaError(f"--epoch {epoch}: the search in {folder.path} has epochs 1 to {len(history)}")
+        row = history[epoch - 1]
+        return derive(row["alphas"], space.primitives, row.get("betas"))
+
+    def by_perturbation(self, folder: "RunFolder") -> "Genotype":
+        from nasda.selection import run_selection
+
+        if self.epoch is not None:
+            raise NasdaError("--epoch is for --by alpha: of the supernet only the last epoch's weights are kept")
+        return run_selection(folder, self.load_task(), steps=self.tune_steps, seed=self.seed, device=self.chosen_device)
 
 
 @dataclass(frozen=True)
@@ -366,7 +388,9 @@ class WithRows(OverSeeds):
 
     @property
     def all_jobs(self) -> int:
-        return self.jobs or (1 if self.chosen_device.type == "cuda" else os.cpu_count() or 1)
+        from nasda.devices import available_cores
+
+        return self.jobs or (available_cores() if self.chosen_device.type == "cpu" else 1)
 
 
 @dataclass(frozen=True)
@@ -510,22 +534,32 @@ def read_ahead(arguments: Sequence[str]) -> tuple[TaskName, ProfileName, int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the `nasda` command. Exits with 2 and one line on anything the user can put right."""
+    """Run the `nasda` command. Exits with 2 and one line on anything the user can put right, with 130 after Ctrl-C, and
+    with 141, as the shell calls it, when nobody reads on what it prints."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    command = tyro.cli(commands(*read_ahead(arguments)), prog="nasda", description=DESCRIPTION, args=arguments)
+    command = None
     try:
-        check_settings(command)
-        command.run()
+        try:
+            command = tyro.cli(commands(*read_ahead(arguments)), prog="nasda", description=DESCRIPTION, args=arguments)
+            check_settings(command)
+            command.run()
+        finally:
+            sys.stdout.flush()  # else a pipe that is broken is found when Python ends, too late for a word
     except NasdaError as error:
         print(f"nasda: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print(
-            "\nnasda: interrupted; what is on disk is whole, and the same command goes on from there", file=sys.stderr
-        )
+        print(f"\nnasda: interrupted; {_RESUMABLE}", file=sys.stderr)
         raise SystemExit(130) from None
-    except BrokenPipeError:  # `nasda … | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        with suppress(BrokenPipeError):
+            if command is not None:  # of a help text, the rest is not missed
+                print(f"nasda: nobody reads the output any more, so it stops here; {_RESUMABLE}", file=sys.stderr)
+        raise SystemExit(141) from None
+
+
+_RESUMABLE = "what is on disk is whole, and the same command goes on from there"
 
 
 if __name__ == "__main__":

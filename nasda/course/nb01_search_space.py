@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from nasda.course.check import like
-from nasda.networks import BLOCKS
 from nasda.operations import operation_label, rows_to_parts
 from nasda.pictures.palette import BLUE, GREY, INK, ORANGE
 from nasda.pictures.plots import SMALL, Plot, dress
+from nasda.settings import SpaceSettings
 
 _PART_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 
@@ -240,7 +240,7 @@ _COUNTING_MISTAKES: list[tuple[Callable[..., Any], str]] = [
 
 def _rows_per_block(height: int, stem_stride: int) -> list[int]:
     rows = [-(-height // stem_stride)]
-    for _ in range(BLOCKS - 1):
+    for _ in range(1, SpaceSettings().blocks):
         rows.append(-(-rows[-1] // 2))
     return rows
 

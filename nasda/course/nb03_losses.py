@@ -19,7 +19,7 @@ from nasda.losses import mine_hardest, pairwise_distances, softmax_loss, triplet
 from nasda.networks import EmbeddingHead, ReIDNetwork
 from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
 from nasda.pictures.plots import SMALL, Plot, dress
-from nasda.runs import RunFolder, as_config, finite, run_epochs
+from nasda.runs import RunFolder, as_config, finite, run_epochs, seen
 from nasda.settings import changed
 from nasda.training import Training
 
@@ -92,8 +92,8 @@ def trained(course: Course, balance: float, seed: int, *, printed: bool = False)
     batches = Batches(train, data, *sizes, seed=seed, device=course.device, augmented=True, fewer_identities=True)
     run = _Told(SmallNetwork(WIDTH, batches.classes, seed), batches, chosen, seed=seed, device=course.device)
     run.printed = printed
-    told = {"task": course.task.name, "seed": seed, "printed": printed}
-    folder.begin(as_config(kind="notebook-03", train=settings, data=data, **told))
+    parts = {"train": settings, "data": data, "seen": seen(course.task, "target")}
+    folder.begin(as_config(kind="notebook-03", task=course.task.name, seed=seed, printed=printed, **parts))
     with redirect_stdout(io.StringIO()):  # many short runs would print a line for each epoch
         run_epochs(folder, run, settings.epochs, str)
     return run.network.eval()

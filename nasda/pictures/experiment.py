@@ -59,7 +59,7 @@ def draw_experiment(
 def draw_search(folder: RunFolder, pictures: Path) -> list[Path]:
     """The cells a search has found so far, the network they make, and how α came to it."""
     config, history = folder.read_config("space", "data"), folder.read_log("alphas", "genotype")
-    space, data = SpaceSettings(**config["space"]), config["data"]
+    space, data = folder.read_settings("space", SpaceSettings), config["data"]
     macro = graphs.macro_graph(space, data["height"], data["width"])
     cells = _cells(Genotype.from_dict(history[-1]["genotype"]), history[-1]["alphas"], space.primitives)
     curves = {f"alphas-{kind}": plots.alpha_heatmap(history, space.primitives, kind) for kind in CELL_KINDS}

@@ -128,7 +128,7 @@ def alpha_heatmap(history: Sequence[Mapping[str, Any]], primitives: Sequence[str
     Raises `NasdaError` when it is empty or does not fit `primitives`.
     """
     epochs = _epochs(history)
-    chosen = derive(history[-1]["alphas"], primitives).cell(kind)
+    chosen = derive(history[-1]["alphas"], primitives, history[-1].get("betas")).cell(kind)
     weights = softmax([entry["alphas"][kind] for entry in history])  # (epochs, edges, operations)
     strength, operation = strengths(history[-1]["alphas"][kind], primitives)
     nodes, columns = len(chosen), CELL_INPUTS + len(chosen) - 1

@@ -19,7 +19,7 @@ from nasda.data.domain import Domain, Sample
 from nasda.data.store import stored
 from nasda.data.task import Task, read_source
 from nasda.errors import NasdaError
-from nasda.files import explain_os_error, make_folder, read_json, write_json, written_whole
+from nasda.files import folder_written_whole, make_folder, read_json, write_json
 from nasda.settings import DataSettings
 from nasda.spgan.distances import ImageDistance, image_distance
 from nasda.spgan.networks import Generator, to_bytes, to_range
@@ -28,7 +28,6 @@ MARKER = "translation.json"  # says that a folder holds a translation, and by wh
 
 _AT_ONCE = 32  # images that are translated and written together
 _LISTS = (".txt", ".xml")  # a layout's name lists and label files, which lie beside the folders of images
-_JPEG = {"quality": 95, "subsampling": 0}  # small images have no colours to lose; other formats pass these over
 
 
 def translate(generator: Generator, images: Tensor, device: torch.device) -> Tensor:
@@ -43,34 +42,30 @@ def write_translation(
     """Translate `source`'s training images and write them below `folder` as a data set in `source`'s layout: the same
     folders, file names and label files. Query and gallery are left out. Returns the data set's folder.
 
-    Images have `data`'s height and width. The data set takes its name when its last file is written; a call that was
-    cut off is gone on with, and a second call with the same arguments does nothing.
-    Raises `NasdaError` where another data set has the name, and when the folder cannot be written.
+    Images have `data`'s height and width. The data set is there whole or not at all; a second call with the same
+    arguments does nothing. Raises `NasdaError` where another data set has the name, and when it cannot be written.
     """
-    finished, partial = Path(folder) / source.name, Path(folder) / f".{source.name}.partial"
+    finished = Path(folder) / source.name
     description = _describe(source, generator, data)
     if finished.exists():
         _check_same(finished, description)
         return finished
-    try:
-        _begin(partial, description)
-        pixels = stored(source.train, data.height, data.width)
+    pixels = stored(source.train, data.height, data.width)
+    with folder_written_whole(finished) as place:
+        new = place / source.name
         for start in tqdm(range(0, len(pixels), _AT_ONCE), desc="writing the translation", leave=False):
             some = slice(start, start + _AT_ONCE)
-            paths = [partial / sample.path.relative_to(source.root) for sample in source.train[some]]
-            if not all(path.exists() for path in paths):
-                _write_images(paths, translate(generator, pixels[some], device))
+            paths = [new / sample.path.relative_to(source.root) for sample in source.train[some]]
+            _write_images(paths, translate(generator, pixels[some], device))
         for path in source.root.iterdir():
             if path.suffix in _LISTS and path.is_file():
-                shutil.copyfile(path, partial / path.name)
-        partial.rename(finished)
-    except OSError as error:
-        raise explain_os_error(error, finished) from error
+                shutil.copyfile(path, new / path.name)
+        write_json(new / MARKER, description)
     return finished
 
 
 def _describe(source: Domain, generator: Generator, data: DataSettings) -> dict[str, Any]:
-    """What a translation hangs on."""
+    """What decides a translation."""
     weights = hashlib.sha256()
     for tensor in generator.state_dict().values():
         weights.update(tensor.cpu().contiguous().numpy())
@@ -94,23 +89,11 @@ def _check_same(finished: Path, description: dict[str, Any]) -> None:
         )
 
 
-def _begin(partial: Path, description: dict[str, Any]) -> None:
-    """Make the folder of an unfinished translation, or tidy up what is there; another translation's makes room."""
-    marker = partial / MARKER
-    if partial.exists() and not (marker.exists() and read_json(marker, "a translation's marker") == description):
-        shutil.rmtree(partial)
-    for leftover in partial.rglob(".*.tmp"):  # of a process that was killed while it wrote
-        leftover.unlink(missing_ok=True)
-    write_json(marker, description)
-
-
 def _write_images(paths: Sequence[Path], images: Tensor) -> None:
-    formats = Image.registered_extensions()
     for path, image in zip(paths, images, strict=True):
         make_folder(path.parent)
-        with written_whole(path, "wb") as file:
-            pixels = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-            pixels.save(file, formats[path.suffix.lower()], **_JPEG)
+        # Small images have no colour to lose. Other formats than JPEG ignore both.
+        Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(path, quality=95, subsampling=0)
 
 
 def with_translated_source(task: Task, folder: Path) -> Task:
@@ -139,7 +122,7 @@ def _names(source: Domain) -> list[str]:
 def distances_to_target(task: Task, translated: Sequence[Sample], data: DataSettings) -> dict[str, ImageDistance]:
     """How far the source, and the source as it is `translated`, lie from the target: training splits, at `data`'s size.
 
-    What is to be expected of a translation, and was before there was one: that all three distances are smaller.
+    A translation should make all three distances smaller.
     """
     target = stored(task.target.train, data.height, data.width)
     sides = {"source → target": task.source.train, "translated → target": translated}

@@ -38,7 +38,7 @@ from nasda.search import run_search
 from nasda.settings import Mode, Profile, changed
 from nasda.spgan.dataset import with_translated_source, write_translation
 from nasda.spgan.training import run_spgan
-from nasda.study.experiments import evaluate_runs
+from nasda.study.experiments import score_runs
 from nasda.study.paper import NOTES, paper_row
 from nasda.toy.make import drawn_with
 from nasda.training import Architecture, run_training
@@ -287,8 +287,8 @@ def run_row(
     if not tested.metrics.exists():
         begin_with = weights if row.pretrained else None
         run_training(folder, task, architecture, settings, seed=seed, device=device, weights=begin_with)
-        evaluate_runs([folder], task, settings.evaluate, seed=seed, device=device)
-        write_json(tested.metrics, read_json(folder.metrics, "a run's scores"))
+        scores = score_runs([folder], task, settings.evaluate, seed=seed, device=device)
+        write_json(tested.metrics, scores[folder.path.name])
     metrics = read_json(tested.metrics, "a run's scores")
     floors = metrics.pop("floors")
     times = {"search_seconds": search_seconds, "train_seconds": _seconds(folder)}

@@ -127,7 +127,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, call: int, error: BaseException) ->
     monkeypatch.setattr(translation, "_write_images", stopping)
 
 
-def test_what_was_interrupted_is_no_data_set_and_is_gone_on_with(
+def test_what_was_interrupted_is_no_data_set_and_is_written_anew(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(translation, "_AT_ONCE", 8)
@@ -136,34 +136,10 @@ def test_what_was_interrupted_is_no_data_set_and_is_gone_on_with(
         stop_at(patch, 3, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             write(tmp_path / "stopped", task.source)
+    assert not (tmp_path / "stopped").exists()
     with pytest.raises(NasdaError, match="run nasda translate"):
         with_translated_source(task, tmp_path / "stopped")
-    with pytest.raises(NasdaError, match="no PersonX found"):
-        personx.read(tmp_path / "stopped")
-    partial = tmp_path / "stopped" / ".PersonX.partial"
-    (partial / "bounding_box_train" / ".0001_c3.jpg.x.tmp").write_text("of a process that was killed")
-    calls: list[int] = []
-
-    def counted(made: Generator, images: Tensor, device: torch.device) -> Tensor:
-        calls.append(len(images))
-        return translate(made, images, device)
-
-    monkeypatch.setattr(translation, "translate", counted)
     assert contents(write(tmp_path / "stopped", task.source)) == whole
-    assert calls == [8, 8, 4]  # of 36 images two groups were there
-    assert not partial.exists()
-
-
-def test_what_another_generator_has_begun_makes_room(
-    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(translation, "_AT_ONCE", 8)
-    whole = contents(write(tmp_path / "whole", task.source, seed=1))
-    with monkeypatch.context() as patch:
-        stop_at(patch, 3, KeyboardInterrupt())
-        with pytest.raises(KeyboardInterrupt):
-            write(tmp_path / "stopped", task.source, seed=0)
-    assert contents(write(tmp_path / "stopped", task.source, seed=1)) == whole
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_data_set(
