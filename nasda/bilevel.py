@@ -188,9 +188,7 @@ class Bilevel:
     def step(self, weight_loss: Loss, alpha_loss: Loss, exact_loss: Loss | None = None) -> Losses:
         """ω by one step down `weight_loss`, then α (and `extra`) by one step down `alpha_loss`. The second order takes
         its difference of `exact_loss`, if given (see `second_order_gradient`)."""
-        seen_by_weights, found = self.differentiate(weight_loss, self.weights)
-        _assign(self.weights, found)
-        self.optimizers["weights"].step()
+        seen_by_weights = self.weights_step(weight_loss)
         with frozen_statistics(self.network):
             learners = [*self.alphas, *self.extra]
             if self.order == "first":
@@ -205,6 +203,13 @@ class Bilevel:
             if name != "weights":
                 optimizer.step()
         return Losses(seen_by_weights, seen_by_alphas)
+
+    def weights_step(self, weight_loss: Loss) -> Tensor:
+        """ω alone by one step down `weight_loss`. Returns the loss before the step."""
+        seen, found = self.differentiate(weight_loss, self.weights)
+        _assign(self.weights, found)
+        self.optimizers["weights"].step()
+        return seen
 
     def _virtual_step(self) -> VirtualStep:
         optimizer = self.optimizers["weights"]

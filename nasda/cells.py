@@ -8,9 +8,11 @@ from functools import reduce
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from nasda.genotypes import CELL_INPUTS, Node, check_primitives, node_slices
 from nasda.operations import FactorizedReduce, ReLUConvBN, make_operation
+from nasda.settings import check_partial
 
 
 def edge_stride(reduction: bool, state: int) -> int:
@@ -30,6 +32,38 @@ class MixedOp(nn.Module):
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """Mix (B, C, H, W) by `weights` (operations,), a softmax over the edge's α."""
         return reduce(torch.add, (w * operation(x) for w, operation in zip(weights, self.operations, strict=True)))
+
+
+class PartialMixedOp(MixedOp):
+    """Partial channels (PC-DARTS: Xu et al., ICLR 2020): the first C/K channels are mixed, the others go past.
+
+    s · shuffle(cat(Σ_o softmax(α)_o · o(x_first), x_rest)), where x_rest is max-pooled on an edge of stride 2, and s,
+    the edge's share of its node, is the sum of its weights.
+    """
+
+    def __init__(self, primitives: Sequence[str], channels: int, stride: int, parts: int, partial: int) -> None:
+        """`partial` is K. Raises `NasdaError` where it does not divide `channels`."""
+        check_partial(channels, partial)
+        super().__init__(primitives, channels // partial, stride, parts)
+        self.partial, self.first = partial, channels // partial
+        self.pool = nn.MaxPool2d(2, 2, ceil_mode=True) if stride == 2 else nn.Identity()
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        mixed = super().forward(x[:, : self.first], weights)
+        return self.shuffle(mixed, weights.sum() * self.past(x))
+
+    def past(self, x: Tensor) -> Tensor:
+        """What goes past the operations: (B, C, H, W) → (B, C - C/K, H', W')."""
+        return self.pool(x[:, self.first :])
+
+    def shuffle(self, mixed: Tensor, past: Tensor) -> Tensor:
+        """Deal the channels like cards into K piles, so that the next edge mixes others: (B, C, H', W')."""
+        return functional.channel_shuffle(torch.cat([mixed, past], dim=1), self.partial)
+
+
+def edge_shares(betas: Tensor, nodes: int) -> Tensor:
+    """Edge normalisation (PC-DARTS): a softmax of β over the edges that compete for a node, (edges,) → (edges,)."""
+    return torch.cat([torch.softmax(betas[rows], dim=0) for rows in node_slices(nodes)])
 
 
 class CellInputs(nn.Module):
@@ -58,16 +92,20 @@ class SearchCell(nn.Module):
         reduction: bool = False,
         after_reduction: bool = False,
         parts: int = 4,
+        partial: int = 1,
     ) -> None:
-        """`inputs` are the channels of the cell before the last and of the last; the output has nodes × channels."""
+        """`inputs` are the channels of the cell before the last and of the last; the output has nodes × channels.
+        With `partial` above 1 every edge is a `PartialMixedOp`."""
         super().__init__()
         self.inputs = CellInputs(*inputs, channels, after_reduction, affine=False)
         self.primitives, self.reduction = check_primitives(primitives), reduction
-        self.rows = node_slices(nodes)
+        self.rows, self.partial = node_slices(nodes), partial
+        strides = [edge_stride(reduction, state) for node in range(nodes) for state in range(CELL_INPUTS + node)]
         self.edges = nn.ModuleList(
-            MixedOp(primitives, channels, edge_stride(reduction, state), parts)
-            for node in range(nodes)
-            for state in range(CELL_INPUTS + node)
+            MixedOp(primitives, channels, stride, parts)
+            if partial == 1
+            else PartialMixedOp(primitives, channels, stride, parts, partial)
+            for stride in strides
         )
 
     def forward(self, before_last: Tensor, last: Tensor, weights: Tensor) -> Tensor:

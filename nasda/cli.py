@@ -30,6 +30,7 @@ from nasda.settings import (
     Profile,
     ProfileName,
     SearchSettings,
+    Selection,
     SpaceSettings,
     SPGANSettings,
     TaskName,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:  # the real imports wait until a subcommand needs them, so tha
     import torch
 
     from nasda.data.task import Task
+    from nasda.genotypes import Genotype
+    from nasda.runs import RunFolder
     from nasda.study.experiments import Experiment
 
 DESCRIPTION = (
@@ -248,28 +251,45 @@ class Search(OnDevice):
 
 
 @dataclass(frozen=True)
-class Derive(Common):
-    """Derive the cells from a search's α as it stands (§2.1): per edge the strongest operation other than none, per
-    node the two strongest edges."""
+class Derive(OnDevice):
+    """Derive the cells from a search. By alpha: per edge the strongest operation other than none, per node the two
+    strongest edges (§2.1). By perturbation: those without which the searched supernet's loss is largest (DARTS-PT)."""
 
+    by: Selection = "alpha"
+    """alpha reads the search's log; perturbation measures the finished supernet and needs the data."""
     epoch: int | None = None
-    """Derive from this epoch's α; the last one's if not given."""
+    """By alpha: derive from this epoch's α; the last one's if not given."""
+    tune_steps: int = 5
+    """By perturbation: steps of ω on the source after each decision."""
 
     def run(self) -> None:
-        from nasda.genotypes import CELL_KINDS, derive
+        from nasda.genotypes import CELL_KINDS
 
         folder = self.experiment.search
-        history, space = folder.read_log("alphas"), SpaceSettings(**folder.read_config("space")["space"])
-        epoch = len(history) if self.epoch is None else self.epoch
-        if not 1 <= epoch <= len(history):
-            raise NasdaError(f"--epoch {epoch}: the search in {folder.path} has epochs 1 to {len(history)}")
-        genotype = derive(history[epoch - 1]["alphas"], space.primitives)
+        genotype = self.by_alpha(folder) if self.by == "alpha" else self.by_perturbation(folder)
         genotype.save(folder.genotype)
         for kind in CELL_KINDS:
             print(f"{kind} cell")
             for index, node in enumerate(genotype.cell(kind)):
                 print(f"  node {index} = " + " + ".join(f"{edge.operation}(state {edge.input})" for edge in node))
-        print(f"genotype: {folder.genotype}")
+        print(f"genotype, selected by {self.by}: {folder.genotype}")
+
+    def by_alpha(self, folder: "RunFolder") -> "Genotype":
+        from nasda.genotypes import derive
+
+        history, space = folder.read_log("alphas"), folder.read_settings("space", SpaceSettings)
+        epoch = len(history) if self.epoch is None else self.epoch
+        if not 1 <= epoch <= len(history):
+            raise NasdaError(f"--epoch {epoch}: the search in {folder.path} has epochs 1 to {len(history)}")
+        row = history[epoch - 1]
+        return derive(row["alphas"], space.primitives, row.get("betas"))
+
+    def by_perturbation(self, folder: "RunFolder") -> "Genotype":
+        from nasda.selection import run_selection
+
+        if self.epoch is not None:
+            raise NasdaError("--epoch is for --by alpha: of the supernet only the last epoch's weights are kept")
+        return run_selection(folder, self.load_task(), steps=self.tune_steps, seed=self.seed, device=self.chosen_device)
 
 
 @dataclass(frozen=True)

@@ -220,23 +220,28 @@ def _log_strengths(alphas: ArrayLike, primitives: Sequence[str]) -> tuple[NDArra
     return weights.max(axis=1), [primitives[real[index]] for index in weights.argmax(axis=1)]
 
 
-def derive(alphas: Mapping[str, ArrayLike], primitives: Sequence[str]) -> Genotype:
+def derive(
+    alphas: Mapping[str, ArrayLike], primitives: Sequence[str], betas: Mapping[str, ArrayLike] | None = None
+) -> Genotype:
     """The discrete architecture behind `alphas` (§2.1; DARTS §2.4): per edge the strongest operation other
     than `none`, per node the two strongest edges. Equal strengths go to the earlier input.
 
-    `alphas` maps "normal" and "reduce" to (edges, operations), edges ordered node by node, input by input.
+    `alphas` maps "normal" and "reduce" to (edges, operations), edges ordered node by node, input by input. `betas`
+    maps them to (edges,) where edges have shares of their own (PC-DARTS): then strengths are multiplied by these.
     Raises `NasdaError` when the shape belongs to no number of nodes or to other primitives.
     """
-    return Genotype(**{kind: _derive_cell(np.asarray(alphas[kind]), primitives) for kind in CELL_KINDS})
+    shares = {kind: 0.0 if betas is None else np.asarray(betas[kind]) for kind in CELL_KINDS}
+    return Genotype(**{kind: _derive_cell(np.asarray(alphas[kind]), primitives, shares[kind]) for kind in CELL_KINDS})
 
 
-def _derive_cell(alphas: NDArray[Any], primitives: Sequence[str]) -> tuple[Node, ...]:
+def _derive_cell(alphas: NDArray[Any], primitives: Sequence[str], betas: NDArray[Any] | float) -> tuple[Node, ...]:
     nodes = node_count(alphas)
     if alphas.shape[1] != len(primitives):
         raise NasdaError(f"α of shape {tuple(alphas.shape)} does not belong to {len(primitives)} operations")
-    if not np.isfinite(alphas).all():
+    if not (np.isfinite(alphas).all() and np.isfinite(betas).all()):
         raise NasdaError("α cannot be derived: it is not finite everywhere; the search diverged: lower --alphas-lr")
     strength, operation = _log_strengths(alphas, primitives)
+    strength = strength + betas  # β's softmax divides all edges of a node by the same number
     cell = []
     for rows in node_slices(nodes):
         strongest = np.argsort(-strength[rows], kind="stable")[:EDGES_PER_NODE]

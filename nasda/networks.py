@@ -3,7 +3,8 @@
 All of them map images (B, 3, H, W) to the feature f and the logits h of §2.2, and are called the same way.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from nasda.cells import Cell, SearchCell
+from nasda.cells import Cell, SearchCell, edge_shares
 from nasda.devices import at_least_float32, seeded
 from nasda.errors import NasdaError
 from nasda.fast.cells import FastSearchCell
@@ -19,7 +20,6 @@ from nasda.files import load_tensors
 from nasda.genotypes import CELL_KINDS, CellKind, Genotype, derive, edge_count
 from nasda.settings import Form, SpaceSettings
 
-BLOCKS = 4  # ResNet's macro structure (§3.3)
 RESNET50 = "resnet50"
 
 
@@ -83,12 +83,12 @@ class Place(NamedTuple):
     after_reduction: bool
 
 
-def macro_structure(channels: int, nodes: int, cells_per_block: int) -> list[Place]:
+def macro_structure(channels: int, nodes: int, cells_per_block: int, blocks: int = 4) -> list[Place]:
     """The cells of ResNet's macro structure: four blocks, channels doubling, each block after the first opened by a
     reduction cell (§3.3)."""
     places: list[Place] = []
     inputs, after_reduction = (channels, channels), False
-    for block in range(BLOCKS):
+    for block in range(blocks):
         for position in range(cells_per_block):
             kind: CellKind = "reduce" if block > 0 and position == 0 else "normal"
             places.append(Place(kind, channels * 2**block, inputs, after_reduction))
@@ -101,7 +101,7 @@ class CellNetwork(ReIDNetwork):
 
     def __init__(self, settings: SpaceSettings, nodes: int, classes: int) -> None:
         super().__init__()
-        self.places = macro_structure(settings.channels, nodes, settings.cells_per_block)
+        self.places = macro_structure(settings.channels, nodes, settings.cells_per_block, settings.blocks)
         self.stem = Stem(settings.channels, settings.stem_stride)
         self.cells = nn.ModuleList()
         self.head = EmbeddingHead(nodes * self.places[-1].channels, settings.embedding, classes, settings.dropout)
@@ -120,15 +120,18 @@ class Supernet(CellNetwork):
     """The relaxed network of eq. 6: every candidate operation on every edge, mixed by the softmax of α.
 
     α are parameters like any other (`alphas["normal"]` and `alphas["reduce"]`, each edges × operations, shared by all
-    cells of that kind), so that `state_dict` and checkpoints hold them.
+    cells of that kind), so that `state_dict` and checkpoints hold them. With partial channels so are β (`betas`, each
+    (edges,)): every edge has a share of its node.
     """
+
+    replaced: Mapping[CellKind, Tensor] | None = None  # what `mixed_by` puts in the place of α's softmax
 
     def __init__(self, settings: SpaceSettings, classes: int, *, seed: int, form: Form = "fast") -> None:
         """`form` chooses how the cells compute: `SearchCell` (clear) or `FastSearchCell`, with the same parameters."""
         cell = FastSearchCell if form == "fast" else SearchCell
         with seeded(seed):
             super().__init__(settings, settings.nodes, classes)
-            self.primitives = settings.primitives
+            self.primitives, self.nodes = settings.primitives, settings.nodes
             for place in self.places:
                 self.cells.append(
                     cell(
@@ -139,30 +142,51 @@ class Supernet(CellNetwork):
                         reduction=place.kind == "reduce",
                         after_reduction=place.after_reduction,
                         parts=settings.parts,
+                        partial=settings.partial,
                     )
                 )
             # Nearly undecided, but not quite: equal α would leave ties for `derive` to break (DARTS does the same).
             shape = (edge_count(settings.nodes), len(self.primitives))
             self.alphas = nn.ParameterDict({kind: nn.Parameter(1e-3 * torch.randn(shape)) for kind in CELL_KINDS})
+            kinds = CELL_KINDS if settings.partial > 1 else ()
+            self.betas = nn.ParameterDict({kind: nn.Parameter(1e-3 * torch.randn(shape[0])) for kind in kinds})
 
     def run_cell(self, cell: nn.Module, kind: CellKind, before_last: Tensor, last: Tensor) -> Tensor:
-        return cell(before_last, last, torch.softmax(self.alphas[kind], dim=1))
+        return cell(before_last, last, self.mixture(kind) if self.replaced is None else self.replaced[kind])
+
+    def mixture(self, kind: CellKind) -> Tensor:
+        """The weight of every operation on every edge (edges, operations): the softmax of α, times the edge's share."""
+        weights = torch.softmax(self.alphas[kind], dim=1)
+        return edge_shares(self.betas[kind], self.nodes)[:, None] * weights if self.betas else weights
+
+    @contextmanager
+    def mixed_by(self, weights: Mapping[CellKind, Tensor]) -> Iterator[None]:
+        """Within the block the cells are mixed by `weights`, each (edges, operations), not by `mixture`."""
+        self.replaced = weights
+        try:
+            yield
+        finally:
+            self.replaced = None
 
     def architecture_parameters(self) -> list[nn.Parameter]:
-        """α."""
-        return list(self.alphas.parameters())
+        """α, and β where there is one."""
+        return [*self.alphas.parameters(), *self.betas.parameters()]
 
     def weight_parameters(self) -> list[nn.Parameter]:
-        """ω: everything that is not α."""
-        return [parameter for name, parameter in self.named_parameters() if not name.startswith("alphas.")]
+        """ω: everything else."""
+        return [p for name, p in self.named_parameters() if not name.startswith(("alphas.", "betas."))]
 
     def alpha_values(self) -> dict[str, list[list[float]]]:
         """α as plain numbers, for logs and pictures."""
         return {kind: self.alphas[kind].detach().cpu().tolist() for kind in CELL_KINDS}
 
+    def beta_values(self) -> dict[str, list[float]] | None:
+        """β as plain numbers; None where there is none."""
+        return {kind: self.betas[kind].detach().cpu().tolist() for kind in CELL_KINDS} if self.betas else None
+
     def genotype(self) -> Genotype:
-        """The architecture that α stands for now (§2.1)."""
-        return derive(self.alpha_values(), self.primitives)
+        """The architecture that α, and β where there is one, stand for now (§2.1)."""
+        return derive(self.alpha_values(), self.primitives, self.beta_values())
 
 
 class DerivedNetwork(CellNetwork):

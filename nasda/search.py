@@ -1,5 +1,6 @@
 """The search as a whole run (Algorithm 1): ω learns on the source while α learns on a little of the target."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,8 +22,10 @@ from nasda.fast.graphs import BatchLoss, CudaGraphs, Recorded
 from nasda.genotypes import CELL_KINDS, Genotype, entropy, skip_count
 from nasda.losses import retrieval_loss, triplet_loss
 from nasda.networks import EmbeddingHead, Supernet, count_cost
-from nasda.runs import Run, RunFolder, as_config, finite, run_epochs, run_steps, seen
-from nasda.settings import ComputeSettings, Profile, SearchSettings, check_settings
+from nasda.runs import Run, RunFolder, as_config, finite, run_epochs, run_steps, seen, taking_back
+from nasda.settings import ComputeSettings, DataSettings, Profile, SearchSettings, SpaceSettings, check_settings
+
+PARTS = {"space": SpaceSettings, "search": SearchSettings, "data": DataSettings, "compute": ComputeSettings}
 
 
 def split_for_search(task: Task, settings: SearchSettings, seed: int) -> tuple[list[Sample], list[Sample]]:
@@ -157,7 +160,7 @@ class Search(Run):
             "loss_weights": finite(losses[0], "the loss of ω", advice),
             "loss_alphas": finite(losses[1], "the loss of α", advice),
         }
-        alphas, genotype = self.network.alpha_values(), self.network.genotype()
+        alphas, betas, genotype = self.network.alpha_values(), self.network.beta_values(), self.network.genotype()
         return {
             "epoch": index + 1,
             **means,
@@ -165,6 +168,7 @@ class Search(Run):
             "skips": skip_count(genotype),
             "genotype": genotype.to_dict(),
             "alphas": alphas,
+            **({"betas": betas} if betas else {}),
             **times,
         }
 
@@ -191,7 +195,7 @@ def describe(row: dict[str, Any]) -> str:
 
 def search_config(task: Task, profile: Profile, *, seed: int) -> dict[str, Any]:
     """What decides a search, for its folder's config.json: mode S has seen nothing of the target."""
-    parts = {"space": profile.space, "search": profile.search, "data": profile.data, "compute": profile.compute}
+    parts = {name: getattr(profile, name) for name in PARTS}
     check_settings(*parts.values())
     sides = seen(task, "source") if profile.search.mode == "S" else seen(task, "source", "target")
     return as_config(kind="search", task=task.name, seed=seed, **parts, seen=sides)
@@ -216,3 +220,25 @@ def run_search(folder: RunFolder, task: Task, profile: Profile, *, seed: int, de
     genotype = search.network.genotype()
     genotype.save(folder.genotype)
     return genotype
+
+
+def finished_search(folder: RunFolder, task: Task, device: torch.device) -> Search:
+    """The search in `folder` as its last epoch left it, with the settings that it was begun with.
+
+    Raises `NasdaError` when it has not been finished, or was begun on other data.
+    """
+    seed = folder.read_config("seed")["seed"]
+    profile = Profile(**{name: folder.read_settings(name, kind) for name, kind in PARTS.items()})
+    folder.check(search_config(task, profile, seed=seed))
+    state = folder.load_checkpoint()
+    epochs = 0 if state is None else len(json.loads(state["history"]))
+    if state is None or epochs < profile.search.epochs:
+        raise NasdaError(
+            f"{folder.path}: the search has run {epochs} of its {profile.search.epochs} epochs: "
+            "run the nasda search that began it once more, and it goes on to the end"
+        )
+    search = Search(*split_for_search(task, profile.search, seed), profile, seed=seed, device=device)
+    with taking_back(folder.checkpoint):
+        search.load_state_dict(state["run"])
+    search.bilevel.differentiate = differentiate  # what was recorded would not see a mixture that changes
+    return search

@@ -20,6 +20,7 @@ AlphaLoss = Literal["triplet", "retrieval", "unit-triplet"]
 Form = Literal["fast", "clear"]
 Precision = Literal["float32", "bfloat16"]
 TrainOn = Literal["source", "target", "source+sample"]
+Selection = Literal["alpha", "perturbation"]
 
 TASK_NAMES: tuple[TaskName, ...] = get_args(TaskName)
 PROFILE_NAMES: tuple[ProfileName, ...] = get_args(ProfileName)
@@ -37,8 +38,12 @@ class SpaceSettings:
     """Channels C of the first block's nodes; each block doubles them."""
     nodes: int = 4
     """Intermediate nodes a cell."""
+    partial: int = 1
+    """In a search, K of PC-DARTS: one in K channels goes through the operations, and β weighs the edges of a node."""
+    blocks: int = 4
+    """Blocks of cells; the first cell of each block but the first halves height and width."""
     cells_per_block: int = 2
-    """Cells in each of the four blocks; the first cell of blocks 2-4 halves height and width."""
+    """Cells in each block."""
     stem_stride: int = 4
     """What the 3x3 convolutional head divides height and width by: 1, 2 or 4 (unsaid; the paper's 24 GB imply 4)."""
     parts: int = 4
@@ -278,6 +283,7 @@ def profile(name: ProfileName, task: TaskName) -> Profile:
 
 _MAY_BE_ZERO = {"momentum", "weights_decay", "alphas_decay", "decay", "margin", "balance", "dropout", "warmup"}
 _MAY_BE_ZERO |= {"padding", "flip", "erasing", "gap", "world", "seed", "cycle", "identity", "similarity", "pool"}
+_MAY_BE_ZERO |= {"tune_steps"}
 _AT_MOST = dict.fromkeys(("balance", "dropout", "warmup", "flip", "erasing", "gap", "momentum"), 1)
 _AT_MOST |= {"seed": 2**63 - 1, "world": 2**63 - 1}  # what torch takes as a seed
 
@@ -287,8 +293,15 @@ def check_settings(*parts: Any) -> None:
     for part in parts:
         if isinstance(part, SpaceSettings):
             _ = part.primitives
+            check_partial(part.channels, part.partial)
         for field in dataclasses.fields(part):
             _check_number(field.name, getattr(part, field.name))
+
+
+def check_partial(channels: int, partial: int) -> None:
+    """Raise `NasdaError` where one in `partial` channels is no whole number of `channels`."""
+    if partial < 1 or channels % partial:
+        raise NasdaError(f"--partial is {partial}: expected a number that divides the cells' {channels} channels")
 
 
 def _check_number(name: str, value: Any) -> None:

@@ -5,10 +5,12 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from nasda.cells import Cell, MixedOp, SearchCell, edge_stride
+from nasda.cells import Cell, MixedOp, PartialMixedOp, SearchCell, edge_shares, edge_stride
 from nasda.devices import seeded
-from nasda.genotypes import PRIMITIVES, Space, random_genotype
+from nasda.errors import NasdaError
+from nasda.genotypes import PRIMITIVES, Space, node_slices, random_genotype
 
 SPACES: list[Space] = ["plain", "reid"]
 
@@ -144,3 +146,43 @@ def test_cells_after_a_reduction_fit_sizes_that_do_not_divide(height: int, width
     searched = make_search_cell("reid", 2, reduction=reduction, after_reduction=True)
     assert searched(*inputs, torch.full((5, 7), 1 / 7).double()).shape[2:] == expected
     assert make_cell(2, 0, reduction=reduction, after_reduction=True)(*inputs).shape[2:] == expected
+
+
+# Partial channels (PC-DARTS)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("space", SPACES)
+def test_the_first_channels_are_mixed_and_the_others_go_past(space: Space, stride: int) -> None:
+    primitives = PRIMITIVES[space]
+    with seeded(0):
+        edge = PartialMixedOp(primitives, 8, stride, 4, partial=4).double()
+    whole = MixedOp(primitives, 2, stride, 4).double()
+    whole.load_state_dict(edge.state_dict())
+    x, weights = numbers(3, 8, 8, 6), torch.softmax(numbers(len(primitives), seed=1), 0)
+    dealt = edge(x, weights)
+    found = dealt[:, [card * 4 + pile for pile in range(4) for card in range(2)]]  # channel 2 · pile + card is there
+    torch.testing.assert_close(found[:, :2], whole(x[:, :2], weights))
+    torch.testing.assert_close(found[:, 2:], functional.adaptive_max_pool2d(x[:, 2:], (8 // stride, 6 // stride)))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_an_edge_with_half_its_share_gives_half(stride: int) -> None:
+    edge = PartialMixedOp(PRIMITIVES["plain"], 8, stride, 4, partial=4).double()
+    x, weights = numbers(3, 8, 7, 5), torch.softmax(numbers(6, seed=1), 0)
+    torch.testing.assert_close(edge(x, weights / 2), edge(x, weights) / 2)
+    assert edge(x, weights).shape == (3, 8, -(-7 // stride), -(-5 // stride))
+
+
+def test_the_edges_of_a_node_share_it_by_the_softmax_of_beta() -> None:
+    betas = numbers(9)
+    shares = edge_shares(betas, 3)
+    for rows in node_slices(3):
+        exponentials = betas[rows].exp()
+        torch.testing.assert_close(shares[rows], exponentials / exponentials.sum())
+
+
+@pytest.mark.parametrize("partial", [0, 3, 8])
+def test_k_has_to_divide_the_channels(partial: int) -> None:
+    with pytest.raises(NasdaError, match=f"--partial is {partial}: expected a number that divides the cells' 4"):
+        PartialMixedOp(PRIMITIVES["plain"], 4, 1, 4, partial)

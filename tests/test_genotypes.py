@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nasda.errors import NasdaError
 from nasda.genotypes import (
     CELL_KINDS,
     NAMED,
@@ -98,6 +99,24 @@ def test_deriving_follows_the_papers_words(space: Space, nodes: int) -> None:
         found = derive(alphas, primitives)
         assert list(found.normal) == derive_in_the_papers_words(alphas["normal"].tolist(), primitives, nodes)
         assert list(found.reduce) == derive_in_the_papers_words(alphas["reduce"].tolist(), primitives, nodes)
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3, 4])
+def test_shares_of_edges_count_like_weights(nodes: int) -> None:
+    """With β the strength of an edge is its share of the node, a softmax of β, times its largest weight."""
+    primitives = PRIMITIVES["plain"]
+    for seed in range(20):
+        rng = np.random.default_rng([nodes, seed])
+        alphas, betas = rng.standard_normal((edge_count(nodes), 6)), rng.standard_normal(edge_count(nodes))
+        found = derive({"normal": alphas, "reduce": alphas}, primitives, {"normal": betas, "reduce": 0 * betas})
+        assert found.reduce == derive({"normal": alphas, "reduce": alphas}, primitives).reduce
+        weights = np.exp(alphas) / np.exp(alphas).sum(axis=1, keepdims=True)
+        for node, rows in enumerate(node_slices(nodes)):
+            shares = np.exp(betas[rows]) / np.exp(betas[rows]).sum()
+            strengths = (shares[:, None] * weights[rows])[:, 1:].max(axis=1)
+            assert {edge.input for edge in found.normal[node]} == set(np.argsort(strengths)[-2:].tolist())
+    with pytest.raises(NasdaError, match="not finite everywhere"):
+        derive({"normal": alphas, "reduce": alphas}, primitives, {"normal": betas, "reduce": betas * np.nan})
 
 
 @pytest.mark.parametrize("space", SPACES)

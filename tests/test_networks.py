@@ -196,6 +196,42 @@ def test_a_state_dict_carries_alphas_to_another_supernet() -> None:
     assert torch.equal(one.eval()(batch).logits, other.eval()(batch).logits)
 
 
+# Partial channels
+
+
+def test_with_partial_channels_the_state_has_beta_and_without_it_does_not() -> None:
+    whole, partial = Supernet(SMALL, 5, seed=0), Supernet(dataclasses.replace(SMALL, partial=2), 5, seed=0)
+    assert not any("beta" in name for name in whole.state_dict())
+    assert {n: tuple(v.shape) for n, v in partial.state_dict().items() if "beta" in n} == {
+        "betas.normal": (5,),
+        "betas.reduce": (5,),
+    }
+    assert len(partial.architecture_parameters()) == 4
+    both = {id(p) for p in [*partial.architecture_parameters(), *partial.weight_parameters()]}
+    assert both == {id(p) for p in partial.parameters()}
+    assert len(both) == len(partial.architecture_parameters()) + len(partial.weight_parameters())
+
+
+def test_weights_of_a_mixture_are_shares_times_softmax_and_the_genotype_follows_them() -> None:
+    network = Supernet(dataclasses.replace(SMALL, partial=2), 5, seed=0)
+    with torch.no_grad():
+        for parameter in network.architecture_parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())))
+    mixture = network.mixture("reduce").detach()
+    assert [round(mixture[rows].sum().item(), 6) for rows in (slice(0, 2), slice(2, 5))] == [1, 1]
+    torch.testing.assert_close(mixture[0, 1] / mixture[0, 2], network.alphas["reduce"][0, 1:3].diff().neg().exp()[0])
+    assert {edge.input for edge in network.genotype().reduce[1]} == set(
+        mixture[2:, 1:].amax(dim=1).topk(2).indices.tolist()
+    )
+
+
+def test_partial_channels_make_the_supernet_several_times_cheaper() -> None:
+    settings = SpaceSettings(space="plain", channels=32, stem_stride=1)
+    whole, partial = (count_cost(Supernet(dataclasses.replace(settings, partial=k), 5, seed=0), 32, 16) for k in (1, 4))
+    assert partial.multiply_adds < whole.multiply_adds / 2
+    assert partial.parameters < whole.parameters / 2
+
+
 # Networks as a whole
 
 

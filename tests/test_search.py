@@ -15,11 +15,11 @@ import torch
 from nasda.bilevel import frozen_statistics
 from nasda.data.task import Task
 from nasda.errors import NasdaError
-from nasda.genotypes import Genotype
+from nasda.genotypes import PRIMITIVES, Genotype, derive
 from nasda.runs import RunFolder, run_epochs
 from nasda.search import Search, run_search, search_config, split_for_search
 from nasda.settings import SearchSettings
-from tests.tasks import SEARCH, make_task, profile_with
+from tests.tasks import SEARCH, SPACE, make_task, profile_with
 
 CPU = torch.device("cpu")
 
@@ -29,8 +29,9 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     return make_task(tmp_path_factory.mktemp("task"))
 
 
-def search(folder: Path, task: Task, settings: SearchSettings = SEARCH, seed: int = 0) -> RunFolder:
-    run_search(RunFolder(folder), task, profile_with(search=settings), seed=seed, device=CPU)
+def search(folder: Path, task: Task, settings: SearchSettings = SEARCH, seed: int = 0, partial: int = 1) -> RunFolder:
+    profile = profile_with(space=dataclasses.replace(SPACE, partial=partial), search=settings)
+    run_search(RunFolder(folder), task, profile, seed=seed, device=CPU)
     return RunFolder(folder)
 
 
@@ -135,12 +136,16 @@ def test_the_seed_decides_everything_and_nothing_else_does(task: Task, tmp_path:
     assert one != alphas(search(tmp_path / "other", task, seed=1))
 
 
-@pytest.mark.parametrize("changes", [{}, {"order": "second", "alpha_loss": "retrieval"}], ids=str)
+@pytest.mark.parametrize(
+    ("changes", "partial"),
+    [({}, 1), ({"order": "second", "alpha_loss": "retrieval"}, 1), ({"alpha_loss": "retrieval"}, 3)],
+    ids=str,
+)
 def test_a_search_stopped_within_any_epoch_resumes_to_the_bit(
-    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict, partial: int
 ) -> None:
     settings = dataclasses.replace(SEARCH, **changes)
-    whole = search(tmp_path / "whole", task, settings)
+    whole = search(tmp_path / "whole", task, settings, partial=partial)
     step = Search.step
     for epoch in range(settings.epochs):
 
@@ -151,12 +156,25 @@ def test_a_search_stopped_within_any_epoch_resumes_to_the_bit(
 
         monkeypatch.setattr(Search, "step", stop_in_epoch)
         with pytest.raises(KeyboardInterrupt):
-            search(tmp_path / "stopped", task, settings)
+            search(tmp_path / "stopped", task, settings, partial=partial)
     monkeypatch.setattr(Search, "step", step)
-    stopped = search(tmp_path / "stopped", task, settings)
+    stopped = search(tmp_path / "stopped", task, settings, partial=partial)
     assert alphas(stopped) == alphas(whole)
     states = [folder.load_checkpoint()["run"]["network"] for folder in (stopped, whole)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
+
+
+@pytest.mark.parametrize("order", ["first", "second"])
+def test_partial_channels_move_beta_and_what_is_found_follows_from_the_log(
+    task: Task, tmp_path: Path, order: str
+) -> None:
+    settings = dataclasses.replace(SEARCH, order=order, alpha_loss="retrieval")
+    folder = search(tmp_path / "run", task, settings, partial=3)
+    first, *_, last = folder.read_log("betas")
+    for kind in ("normal", "reduce"):
+        assert np.abs(np.subtract(first["betas"][kind], last["betas"][kind])).min() > 0
+    assert Genotype.load(folder.genotype) == derive(last["alphas"], PRIMITIVES["reid"], last["betas"])
+    assert all("betas" not in row for row in search(tmp_path / "whole", task).read_log())
 
 
 def search_in_a_process(folder: Path, task: Task, settings: SearchSettings) -> None:

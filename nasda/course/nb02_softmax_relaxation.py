@@ -1,6 +1,6 @@
 """What notebook 02 draws and measures: descent in a simplex, a node as mixture and as choice, a supernet's corners."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from nasda.networks import DerivedNetwork, Supernet
 from nasda.operations import operation_colour, operation_label
 from nasda.pictures.graphs import state_label
 from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, VERMILLION
-from nasda.pictures.plots import Plot
+from nasda.pictures.plots import SMALL, Plot, dress
 from nasda.settings import SpaceSettings
 
 Values = NDArray[np.float64]
@@ -72,11 +72,9 @@ def simplex_picture(outputs: ArrayLike, target: ArrayLike, path: Values, names: 
         plane.plot(*corner, marker, color=colour, markersize=9, label=name, linestyle="none", zorder=3)
     plane.plot(*goal, "*", color=VERMILLION, markersize=15, label="target", linestyle="none", zorder=3)
     plane.set(xlim=(-2.7, 2.7), ylim=(-1.3, 2.6), aspect="equal")
-    plane.set_xlabel("first number of the output", fontsize=10)
-    plane.set_ylabel("second number of the output", fontsize=10)
-    plane.set_title("outputs: the mixture lies in the triangle", fontsize=11)
-    plane.legend(fontsize=9, frameon=False, ncols=2, loc="upper center")
-    plane.spines[["top", "right"]].set_visible(False)
+    names_of_axes = "first number of the output", "second number of the output"
+    dress(plane, *names_of_axes, "outputs: the mixture lies in the triangle", grid="")
+    plane.legend(frameon=False, ncols=2, loc="upper center")
     return figure
 
 
@@ -85,16 +83,16 @@ def _draw_triangle(axes: Axes, outputs: Values, target: Values, names: Sequence[
     height = np.sqrt(2 * losses(grid, outputs, target))
     x, y = (grid @ CORNERS).T
     shades = axes.tricontourf(x, y, height, levels=10, cmap="Greys", alpha=0.55)
-    axes.figure.colorbar(shades, ax=axes, shrink=0.7, pad=0.02).set_label("distance of mixture and target", fontsize=10)
+    axes.figure.colorbar(shades, ax=axes, shrink=0.7, pad=0.02).set_label("distance of mixture and target")
     axes.fill(*CORNERS.T, facecolor="none", edgecolor=INK, linewidth=1.2)
     centre = CORNERS.mean(axis=0)
     for one, other in ((0, 1), (1, 2), (0, 2)):  # where two operations tie for the strongest
         axes.plot(*np.stack([centre, (CORNERS[one] + CORNERS[other]) / 2]).T, color=INK, linewidth=0.9, linestyle="--")
     for corner, name, colour, above in zip(CORNERS, names, COLOURS, (False, False, True), strict=True):
         place = (corner[0], corner[1] + (0.05 if above else -0.05))
-        axes.text(*place, name, ha="center", va="bottom" if above else "top", fontsize=11, color=colour, weight="bold")
+        axes.text(*place, name, ha="center", va="bottom" if above else "top", color=colour, weight="bold")
     axes.set(xlim=(-0.06, 1.06), ylim=(-0.08, 0.96), aspect="equal")
-    axes.set_title("weights: a corner is a choice", fontsize=11)
+    axes.set_title("weights: a corner is a choice")
     axes.set_axis_off()
 
 
@@ -128,14 +126,14 @@ def node_picture(alphas: ArrayLike, primitives: Sequence[str], outputs: Tensor, 
     figure = Plot(9, 3.9)
     bars, graph, photo, *maps = figure.subplots(1, 5, width_ratios=[2.1, 1.9, 0.9, 0.9, 0.9])
     photo.imshow(image, aspect=outputs.shape[2] / image.shape[0] / (outputs.shape[3] / image.shape[1]))
-    photo.set_title("image", fontsize=10)
+    photo.set_title("image")
     photo.set(xticks=[], yticks=[])
     _draw_weights(bars, weights, primitives, kept, operations)
     _draw_choice(graph, weights, primitives, kept, operations)
     limit = float(outputs.abs().max()) * 0.8
     for axes, title, values in zip(maps, ("mixture", "derived"), (mixed, chosen), strict=True):
         axes.imshow(values.numpy(), cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest")
-        axes.set_title(title, fontsize=10)
+        axes.set_title(title)
         axes.set(xticks=[], yticks=[])
     apart = float((mixed - chosen).norm() / chosen.norm().clamp(min=1e-9))
     node = " + ".join(f"{operation_label(operations[edge])}({state_label(edge)})" for edge in kept)
@@ -151,15 +149,14 @@ def _draw_weights(
             place = edge * (len(primitives) + 1) + column
             strongest = edge in kept and name == operations[edge]
             axes.barh(place, weight, color=operation_colour(name), edgecolor=VERMILLION, linewidth=3 * strongest)
-            axes.text(weight + 0.02, place, f"{weight:.2f}", va="center", fontsize=9)
+            axes.text(weight + 0.02, place, f"{weight:.2f}", va="center", fontsize=SMALL)
             ticks.append(place)
             labels.append(operation_label(name))
-        axes.text(1.17, edge * (len(primitives) + 1) - 0.2, f"from {state_label(edge)}", ha="right", fontsize=9)
-    axes.set_yticks(ticks, labels, fontsize=9)
+        axes.text(1.17, edge * (len(primitives) + 1) - 0.2, f"from {state_label(edge)}", ha="right", fontsize=SMALL)
+    axes.set_yticks(ticks, labels, fontsize=SMALL)
     axes.set(xlim=(0, 1.18), xticks=(0, 0.5, 1))
     axes.invert_yaxis()
-    axes.set_xlabel("softmax weight (framed: derived)", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
+    dress(axes, "softmax weight (framed: derived)", grid="")
 
 
 def _draw_choice(
@@ -174,11 +171,11 @@ def _draw_choice(
         label = f"{operation_label(operations[edge]) if is_kept else 'dropped'}\n{strength:.2f}"
         middle = height + 0.5 * (0.5 - height)
         ink, behind = INK if is_kept else "#666666", {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
-        axes.text(0.5, middle, label, ha="center", va="center", fontsize=9, color=ink, bbox=behind)
-        axes.text(0.09, height, state_label(edge), ha="center", va="center", fontsize=10, bbox=_BOX)
-    axes.text(0.97, 0.5, "node", ha="center", va="center", fontsize=10, bbox=_BOX)
+        axes.text(0.5, middle, label, ha="center", va="center", fontsize=SMALL, color=ink, bbox=behind)
+        axes.text(0.09, height, state_label(edge), ha="center", va="center", bbox=_BOX)
+    axes.text(0.97, 0.5, "node", ha="center", va="center", bbox=_BOX)
     axes.set(xlim=(-0.05, 1.08), ylim=(-0.05, 1.08))
-    axes.set_title("the two strongest edges", fontsize=10)
+    axes.set_title("the two strongest edges")
     axes.set_axis_off()
 
 
@@ -276,34 +273,41 @@ def weights_at(alphas: Sequence[float], temperature: float) -> np.ndarray:
     return softmax(values / temperature)
 
 
-def _one_softmax_for_all(alphas: Tensor, outputs: Tensor) -> Tensor:
-    return (torch.softmax(alphas.flatten(), dim=0).reshape(*alphas.shape, 1) * outputs).sum(dim=(0, 1))
+_NODE_MISTAKES: list[tuple[Callable[..., Any], str]] = [
+    (
+        lambda alphas, outputs: (alphas.flatten().softmax(0).reshape(*alphas.shape, 1) * outputs).sum(dim=(0, 1)),
+        "That is one softmax over all edges together; in eq. 6 each edge (H, i) has a softmax of its own, so that its "
+        "weights sum to 1",
+    ),
+    (
+        lambda alphas, outputs: (alphas.softmax(0).unsqueeze(2) * outputs).sum(dim=(0, 1)),
+        "That normalises over the edges; the operations of one edge are what competes: dim=1",
+    ),
+    (
+        lambda alphas, outputs: alphas[0].softmax(0) @ outputs[0],
+        "That is the left side of eq. 6 as it is printed, one operand; the node sums over all candidate inputs H",
+    ),
+    (
+        lambda alphas, outputs: mixed_node(alphas, outputs) / len(alphas),
+        "That is the mean over the edges; eq. 6 sums over them, as eq. 5 does",
+    ),
+]
 
-
-def _across_edges(alphas: Tensor, outputs: Tensor) -> Tensor:
-    return (torch.softmax(alphas, dim=0).unsqueeze(2) * outputs).sum(dim=(0, 1))
-
-
-def _one_operand(alphas: Tensor, outputs: Tensor) -> Tensor:
-    return torch.softmax(alphas[0], dim=0) @ outputs[0]
-
-
-def _mean_over_edges(alphas: Tensor, outputs: Tensor) -> Tensor:
-    return mixed_node(alphas, outputs) / len(alphas)
-
-
-def _no_baseline(alphas: Tensor, outputs: Tensor, upstream: Tensor) -> Tensor:
-    return torch.softmax(alphas, dim=0) * (outputs @ upstream)
-
-
-def _slope_of_the_weight(alphas: Tensor, outputs: Tensor, upstream: Tensor) -> Tensor:
-    return outputs @ upstream
-
-
-def _diagonal_only(alphas: Tensor, outputs: Tensor, upstream: Tensor) -> Tensor:
-    weights = torch.softmax(alphas, dim=0)
-    return weights * (1 - weights) * (outputs @ upstream)
-
+_GRADIENT_MISTAKES: list[tuple[Callable[..., Any], str]] = [
+    (
+        lambda alphas, outputs, upstream: alphas.softmax(0) * (outputs @ upstream),
+        "The baseline is missing: raising one α lowers the other weights, so subtract what the mixture as a whole "
+        "contributes",
+    ),
+    (
+        lambda alphas, outputs, upstream: outputs @ upstream,
+        "That is dL/dw, the slope with respect to the weight; go on through the softmax to α",
+    ),
+    (
+        lambda alphas, outputs, upstream: alphas.softmax(0) * (1 - alphas.softmax(0)) * (outputs @ upstream),
+        "That takes only dw_o/dα_o; the other weights depend on α_o as well, dw_p/dα_o = −w_p w_o",
+    ),
+]
 
 _EDGES = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 2.0]])
 _OUTPUTS = torch.tensor([[[3.0, 0.0], [0.0, 3.0], [3.0, 3.0]], [[1.0, 0.0], [0.0, 1.0], [2.0, -1.0]]])
@@ -346,40 +350,13 @@ EXERCISES = {
     "02.1": like(
         mixed_node,
         _NODE_CASES,
-        [
-            (
-                _one_softmax_for_all,
-                "That is one softmax over all edges together; in eq. 6 each edge (H, i) has a softmax of its own, so "
-                "that its weights sum to 1",
-            ),
-            (_across_edges, "That normalises over the edges; the operations of one edge are what competes: dim=1"),
-            (
-                _one_operand,
-                "That is the left side of eq. 6 as it is printed, one operand; the node sums over all candidate "
-                "inputs H",
-            ),
-            (_mean_over_edges, "That is the mean over the edges; eq. 6 sums over them, as eq. 5 does"),
-        ],
+        _NODE_MISTAKES,
         praise="Edges do not compete with each other during the search, only operations within an edge do.",
     ),
     "02.2": like(
         alpha_gradient,
         _GRADIENT_CASES,
-        [
-            (
-                _no_baseline,
-                "The baseline is missing: raising one α lowers the other weights, so subtract what the mixture as a "
-                "whole contributes",
-            ),
-            (
-                _slope_of_the_weight,
-                "That is dL/dw, the slope with respect to the weight; go on through the softmax to α",
-            ),
-            (
-                _diagonal_only,
-                "That takes only dw_o/dα_o; the other weights depend on α_o as well, dw_p/dα_o = −w_p w_o",
-            ),
-        ],
+        _GRADIENT_MISTAKES,
         praise="Add up the entries: a gradient of a softmax always sums to 0.",
     ),
     "02.3": like(

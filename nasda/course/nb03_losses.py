@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from matplotlib.axes import Axes
@@ -18,14 +18,13 @@ from nasda.devices import seeded
 from nasda.losses import mine_hardest, pairwise_distances, softmax_loss, triplet_loss
 from nasda.networks import EmbeddingHead, ReIDNetwork
 from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
-from nasda.pictures.plots import Plot
+from nasda.pictures.plots import SMALL, Plot, dress
 from nasda.runs import RunFolder, as_config, finite, run_epochs, seen
-from nasda.settings import Profile, changed
+from nasda.settings import changed
 from nasda.training import Training
 
 EPOCHS = 8
 WIDTH = 64  # numbers in the feature f
-_SMALL = 9  # points
 _KNOWN = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY)
 _STRANGERS = ("s", "^", "D", "v")
 
@@ -49,13 +48,13 @@ class SmallNetwork(ReIDNetwork):
 
 
 def printed_triplet_loss(features: Tensor, labels: Tensor, margin: float) -> Tensor:
-    """Eq. 8 to the letter, but for the mean and for a hardest negative: mean over anchors of max(margin, d_p − d_n)."""
+    """Eq. 8 as printed, except for the mean and the hardest negative: mean over anchors of max(margin, d_p − d_n)."""
     mined = mine_hardest(pairwise_distances(features), labels)
     return (mined.positive - mined.negative).clamp(min=margin).mean()
 
 
 class _Told(Training):
-    """`Training`, which may also be told eq. 8 as it is printed; without a bar for each of many short epochs."""
+    """`Training` that can also take eq. 8 as it is printed, and shows no progress bar for its many short epochs."""
 
     printed = False
 
@@ -80,10 +79,10 @@ def untrained(course: Course, seed: int) -> ReIDNetwork:
 def trained(course: Course, balance: float, seed: int, *, printed: bool = False) -> ReIDNetwork:
     """The small network after `EPOCHS` epochs on the target's training images with eq. 9 and λ = `balance`.
 
-    `printed` takes eq. 8 as the paper prints it. The run lies in a folder of its own among the experiment's: where
-    there is one already it is read, or gone on with.
+    `printed` takes eq. 8 as the paper prints it. The run has a folder of its own among the experiment's; a run that
+    is already there is continued or, when it is finished, read.
     """
-    chosen = _recipe(course, balance)
+    chosen = changed(course.settings, train={"train_on": "target", "epochs": EPOCHS, "balance": balance})
     settings = chosen.train
     name = f"balance-{balance:.2f}{'-printed' if printed else ''}-seed{seed}"
     folder = RunFolder(course.experiment.path / "notebook-03" / name)
@@ -95,14 +94,9 @@ def trained(course: Course, balance: float, seed: int, *, printed: bool = False)
     run.printed = printed
     parts = {"train": settings, "data": data, "seen": seen(course.task, "target")}
     folder.begin(as_config(kind="notebook-03", task=course.task.name, seed=seed, printed=printed, **parts))
-    with redirect_stdout(io.StringIO()):  # else a line an epoch, of many short runs
+    with redirect_stdout(io.StringIO()):  # many short runs would print a line for each epoch
         run_epochs(folder, run, settings.epochs, str)
     return run.network.eval()
-
-
-def _recipe(course: Course, balance: float) -> Profile:
-    """The profile's recipe, in few epochs, with λ = `balance`."""
-    return changed(course.settings, train={"train_on": "target", "epochs": EPOCHS, "balance": balance})
 
 
 # -------------------------------------------------------------------------------------------------------- pictures
@@ -125,20 +119,19 @@ def landscapes(margin: float, most: float = 1.5) -> Plot:
         panel.set_aspect("equal")
         panel.set(xlabel="$d_p$ (same identity)", xlim=(0, most), ylim=(0, most))
     panels[0].set_ylabel("$d_n$ (another one)")
-    panels[0].text(0.05 * most, 0.88 * most, "grey: no slope", fontsize=_SMALL)
-    panels[0].text(0.28 * most, 0.32 * most, "$d_p = d_n$", fontsize=_SMALL, rotation=45, ha="center", va="center")
-    panels[0].set_title("as printed", fontsize=11)
-    panels[1].set_title("corrected", fontsize=11)
+    panels[0].text(0.05 * most, 0.88 * most, "grey: no slope", fontsize=SMALL)
+    panels[0].text(0.28 * most, 0.32 * most, "$d_p = d_n$", fontsize=SMALL, rotation=45, ha="center", va="center")
+    panels[0].set_title("as printed")
+    panels[1].set_title("corrected")
     gap = torch.linspace(-most, most, 301)
     panels[2].plot(gap, gap.clamp(min=margin), color=VERMILLION, label="printed")
     panels[2].plot(gap, (margin + gap).clamp(min=0), color=BLUE, linestyle="--", label="corrected")
     panels[2].axvline(0, color=GREY, linewidth=1)
-    panels[2].set(xlabel="$d_p - d_n$", ylabel="loss of the triplet", xlim=(-most, most), ylim=(-0.1, most + 1))
-    panels[2].legend(fontsize=_SMALL, frameon=False)
-    panels[2].set_title("side by side", fontsize=11)
+    panels[2].set(xlim=(-most, most), ylim=(-0.1, most + 1))
+    dress(panels[2], "$d_p - d_n$", "loss of the triplet", "side by side", grid="", legend="best")
     for panel in panels:
         panel.set_box_aspect(1)
-        panel.tick_params(labelsize=_SMALL)
+        panel.tick_params(labelsize=SMALL)
     return figure
 
 
@@ -174,15 +167,15 @@ def mined_batch(images: Tensor, distances: Tensor, labels: Tensor, margin: float
             matrix.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, edgecolor=colour, linewidth=1.8, clip_on=False))
     matrix.set_xticks([])
     matrix.set_yticks([])
-    matrix.set_xlabel("a row for each anchor, a column for each image", fontsize=10)
+    matrix.set_xlabel("a row for each anchor, a column for each image")
     _first_images(place(0.3, 0.95, 1.0, size), images, labels, rows_per_inch=count / size)
     bar = figure.colorbar(shown, cax=place(1.35, 0.6, size, 0.1), orientation="horizontal")
-    bar.set_label("distance of two features f", fontsize=10)
-    bar.ax.tick_params(labelsize=_SMALL)
+    bar.set_label("distance of two features f")
+    bar.ax.tick_params(labelsize=SMALL)
     _anchor_losses(place(5.45, 0.95, 1.95, size), mined.positive, mined.negative, mined.valid, margin)
     frames = [Patch(fill=False, edgecolor=c, linewidth=1.8) for c in (BLUE, VERMILLION)]
     names = ["farthest of the same identity", "nearest of another"]
-    figure.legend(frames, names, loc="upper left", bbox_to_anchor=(0.165, 1), ncols=2, frameon=False, fontsize=10)
+    figure.legend(frames, names, loc="upper left", bbox_to_anchor=(0.165, 1), ncols=2, frameon=False)
     return figure
 
 
@@ -206,17 +199,16 @@ def _anchor_losses(panel: Axes, positive: Tensor, negative: Tensor, valid: Tenso
     panel.axvline(margin, color=INK, linestyle="--", linewidth=1)
     panel.set(ylim=(len(loss) - 0.5, -0.5), xlim=(0, max(1.15 * float(loss.max()), 1.3 * margin, 0.1)))
     panel.set_yticks([])
-    panel.set_xlabel("loss of each anchor\n(dashed: $d_p = d_n$)", fontsize=10)
-    panel.tick_params(labelsize=_SMALL)
-    for side in ("top", "right"):
-        panel.spines[side].set_visible(False)
+    dress(panel, "loss of each anchor\n(dashed: $d_p = d_n$)", grid="")
 
 
-class Snapshot:
+class Snapshot(NamedTuple):
     """Features (N, 2) of images whose identities the network is trained on, and of strangers'; labels (N,) of both."""
 
-    def __init__(self, known: Tensor, labels: Tensor, strange: Tensor, strange_labels: Tensor) -> None:
-        self.known, self.labels, self.strange, self.strange_labels = known, labels, strange, strange_labels
+    known: Tensor
+    labels: Tensor
+    strange: Tensor
+    strange_labels: Tensor
 
     def found(self) -> tuple[float, float]:
         """How often an image's nearest neighbour shows the same identity: among the known, and among strangers."""
@@ -239,7 +231,7 @@ def draw_snapshot(panel: Axes, snapshot: Snapshot, size: float = 16) -> None:
         marker = _STRANGERS[index % len(_STRANGERS)]
         panel.scatter(x, y, s=size, marker=marker, facecolors="none", edgecolors=INK, linewidths=0.8)
     panel.set_aspect("equal", adjustable="datalim")
-    panel.tick_params(labelsize=_SMALL)
+    panel.tick_params(labelsize=SMALL)
     panel.locator_params(nbins=4)
 
 
@@ -248,19 +240,19 @@ def film(rows: dict[str, dict[int, Snapshot]], steps: Sequence[int]) -> Plot:
     figure = Plot(8, 2.2 * len(rows))
     panels = figure.subplots(len(rows), len(steps), squeeze=False)
     for row, (name, snapshots) in zip(panels, rows.items(), strict=True):
-        row[0].set_ylabel(f"{name}\n$f_2$", fontsize=10)
+        row[0].set_ylabel(f"{name}\n$f_2$")
         for panel, step in zip(row, steps, strict=True):
             draw_snapshot(panel, snapshots[step], size=9)
     for panel, step in zip(panels[0], steps, strict=True):
-        panel.set_title(f"after {step} steps", fontsize=10)
+        panel.set_title(f"after {step} steps")
     for panel in panels[-1]:
-        panel.set_xlabel("$f_1$", fontsize=10)
+        panel.set_xlabel("$f_1$")
     marks = [
         Line2D([], [], linestyle="", marker="o", color=BLUE),
         Line2D([], [], linestyle="", marker="s", markerfacecolor="none", color=INK),
     ]
     names = ["trained on (a colour each)", "strangers (a shape each)"]
-    figure.legend(marks, names, loc="outside lower center", ncols=2, frameon=False, fontsize=10)
+    figure.legend(marks, names, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
@@ -276,23 +268,17 @@ def scores(rows: dict[str, list[float]], floors: dict[str, float]) -> Plot:
         panel.plot([100 * value for value in of_seed], heights, "o-", color=INK, markersize=5, linewidth=0.8)
     for (name, value), style in zip(floors.items(), (":", "--"), strict=False):
         panel.axvline(100 * value, color=VERMILLION, linestyle=style, linewidth=1.5, label=f"floor: {name}")
-    panel.set_yticks(range(len(rows)), rows, fontsize=10)
+    panel.set_yticks(range(len(rows)), rows)
     panel.invert_yaxis()
-    panel.set(xlabel="mAP on strangers, % (bar: mean; joined dots: one seed)", xlim=(0, 100))
-    panel.legend(fontsize=_SMALL, frameon=False, loc="lower right")
-    for side in ("top", "right"):
-        panel.spines[side].set_visible(False)
+    panel.set_xlim(0, 100)
+    dress(panel, "mAP on strangers, % (bar: mean; joined dots: one seed)", grid="", legend="lower right")
     return figure
 
 
 # ---------------------------------------------------------------------------------------------------------- exercises
 
 
-def _triplet(positive: float, negative: float, margin: float) -> float:
-    return max(0.0, margin + positive - negative)
-
-
-def _hardest(distances: torch.Tensor, labels: torch.Tensor) -> list[tuple[int | None, int | None]]:
+def _hardest(distances: Tensor, labels: Tensor) -> list[tuple[int | None, int | None]]:
     mined = mine_hardest(distances, labels)
     same = labels.unsqueeze(0) == labels.unsqueeze(1)
     some = same.sum(dim=1) > 1, (~same).any(dim=1)
@@ -300,17 +286,13 @@ def _hardest(distances: torch.Tensor, labels: torch.Tensor) -> list[tuple[int | 
     return [(p if has_p else None, n if has_n else None) for p, n, has_p, has_n in found]
 
 
-def _distances(count: int, seed: int) -> torch.Tensor:
+def _distances(count: int, seed: int) -> Tensor:
     points = torch.rand(count, 2, generator=torch.Generator().manual_seed(seed))
     return torch.cdist(points, points)
 
 
 def _balance_in_effect(balance: float, batch: int) -> float:
     return balance * batch / (balance * batch + 1 - balance)
-
-
-def _usable_anchors(labels: list[int]) -> int:
-    return sum(1 < labels.count(label) < len(labels) for label in labels)
 
 
 _STANDSTILL = {
@@ -332,7 +314,7 @@ def _judge_standstill(answer: Any) -> str | None:
 
 EXERCISES = {
     "03.1": like(
-        _triplet,
+        lambda positive, negative, margin: max(0.0, margin + positive - negative),
         [
             {"positive": 1.0, "negative": 0.5, "margin": 0.3},
             {"positive": 0.5, "negative": 0.6, "margin": 0.3},
@@ -364,7 +346,7 @@ EXERCISES = {
         "any triplet left",
     ),
     "03.4": like(
-        _usable_anchors,
+        lambda labels: sum(1 < labels.count(label) < len(labels) for label in labels),
         [
             {"labels": [0, 0, 1, 1]},
             {"labels": [0, 0, 0, 1, 2]},

@@ -1,16 +1,15 @@
 """Notebook 07: the paper's search for classification, from printed digits to handwritten, and two ways to do better.
 
-The cells are the library's own. New are the digits, a network of three cells with a classifier on top, selection by
-perturbation (DARTS-PT: Wang et al. 2021) and partial channels (PC-DARTS: Xu et al. 2020).
+Networks, search step and both methods are the library's own; here are the digits, and the experiment over seeds.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -20,37 +19,26 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from nasda.bilevel import Bilevel, frozen_statistics
-from nasda.cells import Cell, MixedOp, SearchCell, edge_stride
+from nasda.bilevel import Bilevel
 from nasda.course.check import Exercise, NotAttempted, like, show, value
-from nasda.devices import seeded
-from nasda.fast.cells import FastSearchCell
 from nasda.files import read_json, write_json
-from nasda.genotypes import (
-    CELL_INPUTS,
-    CELL_KINDS,
-    EDGES_PER_NODE,
-    NONE,
-    PRIMITIVES,
-    CellKind,
-    Edge,
-    Genotype,
-    Node,
-    edge_count,
-    node_slices,
-    random_genotype,
-)
-from nasda.operations import operation_colour, operation_label, register_operation
+from nasda.genotypes import CELL_KINDS, EDGES_PER_NODE, PRIMITIVES, Genotype, random_genotype
+from nasda.networks import DerivedNetwork, Supernet
+from nasda.operations import operation_colour, operation_label
 from nasda.pictures.palette import GREY
 from nasda.pictures.plots import Plot
+from nasda.selection import select_by_perturbation
+from nasda.settings import SpaceSettings
 
 CLASSES = 10
 PLAIN = PRIMITIVES["plain"]
-LAYOUT: tuple[CellKind, ...] = ("normal", "reduce")  # the cells of the network, from the image on
 
-Method = Literal["random", "source", "plain", "perturbation", "partial", "weights"]
-METHODS: tuple[Method, ...] = get_args(Method)
-METHOD_LABELS: dict[Method, str] = {
+# One normal cell and one reduction cell: as small as a network can be and hold both kinds.
+SPACE = SpaceSettings(
+    space="plain", channels=8, nodes=2, blocks=2, cells_per_block=1, stem_stride=1, embedding=64, dropout=0.0
+)
+
+METHODS = {
     "random": "random cell",
     "source": "α on source",
     "plain": "α on target",
@@ -65,7 +53,7 @@ METHOD_LABELS: dict[Method, str] = {
 
 @dataclass(frozen=True)
 class Digits:
-    """Images (N, 1, 8, 8), ink from 0 to 1, and what they show (N,)."""
+    """Images (N, 3, 8, 8), ink from 0 to 1, three times the same, and what they show (N,)."""
 
     images: Tensor
     labels: Tensor
@@ -102,7 +90,12 @@ def printed(count: int, seed: int) -> Digits:
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(count) % CLASSES)
     images = [_drawn(int(label), FONTS[rng.integers(len(FONTS))], rng) for label in labels]
-    return Digits(torch.tensor(np.stack(images), dtype=torch.float32)[:, None], torch.tensor(labels))
+    return _in_colour(np.stack(images), labels)
+
+
+def _in_colour(images: NDArray[Any], labels: NDArray[Any]) -> Digits:
+    """Grey images (N, 8, 8) as the library's networks take them."""
+    return Digits(torch.tensor(images, dtype=torch.float32)[:, None].repeat(1, 3, 1, 1), torch.tensor(labels))
 
 
 def _drawn(label: int, font: str, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -134,7 +127,7 @@ def handwritten() -> Digits:
     from sklearn.datasets import load_digits
 
     found = load_digits()
-    return Digits(torch.tensor(found.images / 16, dtype=torch.float32)[:, None], torch.tensor(found.target))
+    return _in_colour(found.images / 16, found.target)
 
 
 def world(seed: int = 0, source: int = 512, test: int = 1000) -> World:
@@ -160,135 +153,6 @@ def batches(digits: Digits, size: int, seed: int) -> Iterator[Digits]:
             yield digits[order[start : start + size]]
 
 
-# -------------------------------------------------------------------------------------------------------- networks
-
-
-class CellClassifier(nn.Module):
-    """Stem, cells of `LAYOUT`, global average pooling, ten logits: (B, 1, 8, 8) → (B, 10)."""
-
-    def __init__(self, channels: int, nodes: int, cell: Callable[[CellKind, tuple[int, int], int, bool], nn.Module]):
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(1, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels))
-        self.cells = nn.ModuleList()
-        inputs, after_reduction = (channels, channels), False
-        for kind in LAYOUT:
-            channels *= 2 if kind == "reduce" else 1
-            self.cells.append(cell(kind, inputs, channels, after_reduction))
-            inputs, after_reduction = (inputs[1], nodes * channels), kind == "reduce"
-        self.classifier = nn.Linear(inputs[1], CLASSES)
-
-    def run(self, images: Tensor, *of_kind: Mapping[CellKind, Tensor]) -> Tensor:
-        before_last = last = self.stem(images)
-        for kind, cell in zip(LAYOUT, self.cells, strict=True):
-            before_last, last = last, cell(before_last, last, *(given[kind] for given in of_kind))
-        return self.classifier(last.mean(dim=(2, 3)))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.run(images)
-
-
-class DerivedClassifier(CellClassifier):
-    """The network of a genotype."""
-
-    def __init__(self, genotype: Genotype, channels: int = 8, *, seed: int) -> None:
-        def cell(kind: CellKind, inputs: tuple[int, int], channels: int, after_reduction: bool) -> nn.Module:
-            return Cell(
-                genotype.cell(kind), inputs, channels, reduction=kind == "reduce", after_reduction=after_reduction
-            )
-
-        with seeded(seed):
-            super().__init__(channels, genotype.nodes, cell)
-
-
-class SearchClassifier(CellClassifier):
-    """The relaxed network: the library's `SearchCell` with α for each kind of cell, and β with partial channels."""
-
-    def __init__(
-        self, nodes: int = 2, channels: int = 8, *, primitives: Sequence[str] = PLAIN, partial: int = 1, seed: int
-    ) -> None:
-        """`partial` is PC-DARTS' K: only every K-th channel goes through the operations. 1 is plain DARTS."""
-
-        def cell(kind: CellKind, inputs: tuple[int, int], channels: int, after_reduction: bool) -> nn.Module:
-            found = (FastSearchCell if partial == 1 else SearchCell)(
-                nodes, primitives, inputs, channels, reduction=kind == "reduce", after_reduction=after_reduction
-            )
-            return found if partial == 1 else with_partial_channels(found, channels, partial)
-
-        with seeded(seed):
-            super().__init__(channels, nodes, cell)
-            self.primitives = tuple(primitives)
-            shape = (edge_count(nodes), len(self.primitives))
-            self.alphas = nn.ParameterDict({kind: nn.Parameter(1e-3 * torch.randn(shape)) for kind in CELL_KINDS})
-            self.betas = nn.ParameterDict(
-                {kind: nn.Parameter(1e-3 * torch.randn(shape[0])) for kind in CELL_KINDS if partial > 1}
-            )
-
-    def mixture(self) -> dict[CellKind, Tensor]:
-        """The weight of every operation on every edge (edges, operations): the softmax of eq. 6, times the edge's
-        share of its node where β is searched."""
-        weights = {kind: torch.softmax(self.alphas[kind], dim=1) for kind in CELL_KINDS}
-        if self.betas:
-            weights = {kind: edge_shares(self.betas[kind])[:, None] * weights[kind] for kind in CELL_KINDS}
-        return weights
-
-    def forward(self, images: Tensor, weights: Mapping[CellKind, Tensor] | None = None) -> Tensor:
-        """Logits; `weights` in the place of `mixture()`, when one asks what would be without an operation."""
-        return self.run(images, self.mixture() if weights is None else weights)
-
-    def architecture_parameters(self) -> list[nn.Parameter]:
-        """α, and β where there is one."""
-        return [*self.alphas.parameters(), *self.betas.parameters()]
-
-    def weight_parameters(self) -> list[nn.Parameter]:
-        """ω: everything else."""
-        architecture = set(self.architecture_parameters())
-        return [parameter for parameter in self.parameters() if parameter not in architecture]
-
-
-# ------------------------------------------------------------------------------------------------- partial channels
-
-
-def shuffle(x: Tensor, groups: int) -> Tensor:
-    """Deal the channels of (B, C, H, W) like cards: channel g · C/groups + i goes to i · groups + g."""
-    batch, channels, height, width = x.shape
-    return x.reshape(batch, groups, channels // groups, height, width).transpose(1, 2).reshape(x.shape)
-
-
-class PartialMixedOp(nn.Module):
-    """A `MixedOp` of the first C/K channels; the others go past it, pooled where the edge has stride 2; then a shuffle.
-
-    With edge normalisation the weights of an edge sum to its share of the node, and the channels that go past are
-    scaled by that sum: share · cat(Σ_o softmax(α)_o · o(x_first), x_rest).
-    """
-
-    def __init__(self, primitives: Sequence[str], channels: int, stride: int, partial: int, parts: int = 4) -> None:
-        super().__init__()
-        self.partial, self.first = partial, channels // partial
-        self.mixed = MixedOp(primitives, self.first, stride, parts)
-        self.past = nn.MaxPool2d(2, 2, ceil_mode=True) if stride == 2 else nn.Identity()
-
-    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        mixed = self.mixed(x[:, : self.first], weights)
-        past = weights.sum() * self.past(x[:, self.first :])
-        return shuffle(torch.cat([mixed, past], dim=1), self.partial)
-
-
-def with_partial_channels(cell: SearchCell, channels: int, partial: int) -> SearchCell:
-    """The same cell with a `PartialMixedOp` on every edge."""
-    cell.edges = nn.ModuleList(
-        PartialMixedOp(cell.primitives, channels, edge_stride(cell.reduction, state), partial)
-        for node in range(len(cell.rows))
-        for state in range(CELL_INPUTS + node)
-    )
-    return cell
-
-
-def edge_shares(betas: Tensor) -> Tensor:
-    """Edge normalisation: a softmax of β over the edges that compete for a node, (edges,) → (edges,)."""
-    nodes = next(n for n in range(1, len(betas) + 1) if edge_count(n) == len(betas))
-    return torch.cat([torch.softmax(betas[rows], dim=0) for rows in node_slices(nodes)])
-
-
 # ------------------------------------------------------------------------------------------------ search and training
 
 
@@ -296,9 +160,8 @@ def edge_shares(betas: Tensor) -> Tensor:
 class Size:
     """How much is searched and trained."""
 
+    space: SpaceSettings = SPACE
     seeds: int = 3
-    channels: int = 8
-    nodes: int = 2
     each: int = 10  # labelled handwritten images of every digit
     partial: int = 4
     search_epochs: int = 3
@@ -310,175 +173,75 @@ class Size:
     train_lr: float = 0.2
 
 
-def optimizers(network: SearchClassifier, size: Size) -> tuple[torch.optim.SGD, torch.optim.Adam]:
-    """SGD for ω, Adam for α, as in DARTS."""
+def loss(network: nn.Module, digits: Digits) -> Tensor:
+    """Cross-entropy, eq. 7: the mean over the batch."""
+    return F.cross_entropy(network(digits.images).logits, digits.labels)
+
+
+def bilevel(network: Supernet, size: Size) -> Bilevel:
+    """Algorithm 1's step, with SGD for ω and Adam for α as in DARTS."""
     omega = torch.optim.SGD(network.weight_parameters(), size.search_lr, momentum=0.9, weight_decay=3e-4)
     alpha = torch.optim.Adam(network.architecture_parameters(), size.alphas_lr, betas=(0.5, 0.999), weight_decay=1e-3)
-    return omega, alpha
+    return Bilevel(network, omega, alpha)
 
 
-def search(train: Digits, validation: Digits, size: Size, *, seed: int, **space: Any) -> tuple[SearchClassifier, list]:
-    """Algorithm 1 with cross-entropy for both: ω on `train`, α on `validation`. Returns the network and its log."""
-    network = SearchClassifier(size.nodes, size.channels, seed=seed, **space)
-    omega, alpha = optimizers(network, size)
-    bilevel = Bilevel(network, omega, alpha)
+def search(train: Digits, validation: Digits, size: Size, *, seed: int, **space: Any) -> tuple[Supernet, list]:
+    """Algorithm 1 with cross-entropy for both: ω on `train`, α on `validation`. Returns the network and its log.
+
+    `space` replaces settings of the space, such as `partial` or `operations`.
+    """
+    network = Supernet(replace(size.space, **space), CLASSES, seed=seed)
+    step = bilevel(network, size)
     of_omega = batches(train, size.batch, seed)
     of_alpha = batches(validation, min(size.batch, len(validation)), seed + 1)
     steps = len(train) // size.batch
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(omega, size.search_epochs * steps)
-    history = [_log(network, 0, [])]
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(step.optimizers["weights"], size.search_epochs * steps)
+    history: list[dict[str, Any]] = [{"epoch": 0, "alphas": network.alpha_values()}]
     for epoch in range(1, size.search_epochs + 1):
-        seen = []
         for _ in range(steps):
             source, target = next(of_omega), next(of_alpha)
-            seen.append(bilevel.step(lambda s=source: loss(network, s), lambda t=target: loss(network, t)))  # type: ignore[misc]
+            step.step(lambda s=source: loss(network, s), lambda t=target: loss(network, t))  # type: ignore[misc]
             schedule.step()
-        history.append(_log(network, epoch, seen))
+        history.append({"epoch": epoch, "alphas": network.alpha_values(), "betas": network.beta_values()})
     return network, history
 
 
-def _log(network: SearchClassifier, epoch: int, seen: Sequence[Any]) -> dict[str, Any]:
-    alphas = {kind: alpha.detach().tolist() for kind, alpha in network.alphas.items()}
-    row: dict[str, Any] = {"epoch": epoch, "alphas": alphas}
-    if seen:
-        row["loss_weights"] = float(np.mean([losses.weights.item() for losses in seen]))
-        row["loss_alphas"] = float(np.mean([losses.alphas.item() for losses in seen]))
-    return row
+def select(network: Supernet, train: Digits, validation: Digits, size: Size, *, seed: int) -> Genotype:
+    """The cells that the searched `network` needs most on `validation`; ω is tuned on `train`, so it changes."""
+    optimizer = torch.optim.SGD(network.weight_parameters(), size.search_lr / 10, momentum=0.9)
+    of_train = batches(train, size.batch, seed + 2)
+
+    def tune() -> None:
+        for _ in range(size.tune_steps):
+            _descend(network, optimizer, next(of_train))
+
+    return select_by_perturbation(network, lambda: loss(network, validation), tune, seed=seed)
 
 
-def loss(network: nn.Module, digits: Digits) -> Tensor:
-    """Cross-entropy, eq. 7: the mean over the batch."""
-    return F.cross_entropy(network(digits.images), digits.labels)
-
-
-def train(network: nn.Module, digits: Digits, size: Size, *, seed: int) -> nn.Module:
-    """Train from scratch by SGD with a cosine schedule: the same recipe for every cell."""
+def train(genotype: Genotype, digits: Digits, size: Size, *, seed: int) -> DerivedNetwork:
+    """The network of a genotype, trained from scratch by SGD with a cosine schedule: one recipe for every cell."""
+    network = DerivedNetwork(genotype, size.space, CLASSES, seed=seed)
     steps = size.train_epochs * (len(digits) // size.batch)
     optimizer = torch.optim.SGD(network.parameters(), size.train_lr, momentum=0.9, weight_decay=3e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    network.train()
     of_digits = batches(digits, size.batch, seed)
     for _ in range(steps):
-        optimizer.zero_grad()
-        loss(network, next(of_digits)).backward()
-        optimizer.step()
+        _descend(network, optimizer, next(of_digits))
         schedule.step()
     return network
+
+
+def _descend(network: nn.Module, optimizer: torch.optim.Optimizer, digits: Digits) -> None:
+    optimizer.zero_grad()
+    loss(network, digits).backward()
+    optimizer.step()
 
 
 @torch.no_grad()
 def accuracy(network: nn.Module, digits: Digits) -> float:
     """The share of digits that are read right, by a network at rest (running statistics in its batch norms)."""
-    was_training = network.training
-    network.eval()
-    logits = network(digits.images)
-    network.train(was_training)
-    return _right(logits, digits)
-
-
-def _right(logits: Tensor, digits: Digits) -> float:
+    logits = network.eval()(digits.images).logits
     return (logits.argmax(dim=1) == digits.labels).double().mean().item()
-
-
-@torch.no_grad()
-def supernet_score(
-    network: "SearchClassifier", digits: Digits, weights: Mapping[CellKind, Tensor] | None = None
-) -> tuple[float, float]:
-    """Accuracy, and minus the loss, which decides where the first is equal.
-
-    The batch norms use the statistics of `digits`, as in the α step: after a short search the running ones lag behind,
-    and they were taken with all operations in place.
-    """
-    with frozen_statistics(network):
-        logits = network(digits.images, weights)
-    return _right(logits, digits), -F.cross_entropy(logits, digits.labels).item()
-
-
-# --------------------------------------------------------------------------------------------------------- selection
-
-Weights = dict[CellKind, Tensor]
-
-
-def derive_from_weights(weights: Mapping[CellKind, Tensor], primitives: Sequence[str]) -> Genotype:
-    """`genotypes.derive` on the weights themselves, where edges have shares of their own (PC-DARTS: β times α)."""
-    real = [index for index, name in enumerate(primitives) if name != NONE]
-    cells: dict[str, tuple[Node, ...]] = {}
-    for kind in CELL_KINDS:
-        strength, best = weights[kind].detach()[:, real].max(dim=1)
-        nodes = next(n for n in range(1, len(strength) + 1) if edge_count(n) == len(strength))
-        cell = []
-        for rows in node_slices(nodes):
-            kept = strength[rows].argsort(descending=True, stable=True)[:EDGES_PER_NODE].sort().values.tolist()
-            cell.append(tuple(Edge(primitives[real[int(best[rows.start + i])]], i) for i in kept))
-        cells[kind] = tuple(cell)
-    return Genotype(**cells)
-
-
-def without(weights: Mapping[CellKind, Tensor], kind: CellKind, edge: int, operation: int | None = None) -> Weights:
-    """The mixture with one operation's weight at zero, or with a whole edge's; all other weights stay as they are."""
-    changed = {name: matrix.detach().clone() for name, matrix in weights.items()}
-    changed[kind][edge, slice(None) if operation is None else operation] = 0
-    return changed
-
-
-def removals(network: SearchClassifier, digits: Digits) -> dict[CellKind, NDArray[np.float64]]:
-    """The accuracy that is left when each operation of each edge is taken away: (edges, operations) for each kind."""
-    weights = network.mixture()
-    left = {kind: np.zeros(tuple(weights[kind].shape)) for kind in CELL_KINDS}
-    for kind in CELL_KINDS:
-        for edge, operation in np.ndindex(left[kind].shape):
-            left[kind][edge, operation], _ = supernet_score(network, digits, without(weights, kind, edge, operation))
-    return left
-
-
-def select_by_perturbation(
-    network: SearchClassifier, train: Digits, validation: Digits, size: Size, *, seed: int
-) -> Genotype:
-    """DARTS-PT: keep what the network would miss most. `network` is changed: ω is tuned after every decision.
-
-    Edge by edge in random order: of its operations (other than `none`) the one without which `validation` is read
-    worst. Then node by node: the two edges without which it is read worst. Equal accuracies: the loss decides.
-    """
-    rng = np.random.default_rng(seed)
-    weights: Weights = {kind: matrix.detach().clone() for kind, matrix in network.mixture().items()}
-    optimizer = torch.optim.SGD(network.weight_parameters(), size.search_lr / 10, momentum=0.9)
-    of_train = batches(train, size.batch, seed + 2)
-
-    def missed(kind: CellKind, edge: int, operation: int | None = None) -> tuple[float, float]:
-        return supernet_score(network, validation, without(weights, kind, edge, operation))
-
-    def tune() -> None:
-        for _ in range(size.tune_steps):
-            digits = next(of_train)
-            optimizer.zero_grad()
-            F.cross_entropy(network(digits.images, weights), digits.labels).backward()
-            optimizer.step()
-
-    real = [index for index, name in enumerate(network.primitives) if name != NONE]
-    edges = [(kind, edge) for kind in CELL_KINDS for edge in range(len(weights[kind]))]
-    chosen: dict[tuple[CellKind, int], int] = {}
-    for kind, edge in (edges[i] for i in rng.permutation(len(edges))):
-        chosen[kind, edge] = min(real, key=lambda operation: missed(kind, edge, operation))
-        weights[kind][edge] = F.one_hot(torch.tensor(chosen[kind, edge]), len(network.primitives))
-        tune()
-    cells: dict[str, list[Node]] = {kind: [] for kind in CELL_KINDS}
-    for kind in CELL_KINDS:
-        for rows in node_slices(size.nodes):
-            order = sorted(range(rows.start, rows.stop), key=lambda edge: missed(kind, edge))
-            kept = sorted(order[:EDGES_PER_NODE])
-            cells[kind].append(tuple(Edge(network.primitives[chosen[kind, e]], e - rows.start) for e in kept))
-            for edge in set(order) - set(kept):
-                weights = without(weights, kind, edge)
-            if len(order) > EDGES_PER_NODE:
-                tune()
-    return Genotype(**{kind: tuple(nodes) for kind, nodes in cells.items()})
-
-
-@contextmanager
-def operation_added(name: str, factory: Callable[[int, int, int, bool], nn.Module]) -> Iterator[tuple[str, ...]]:
-    """Within the block the library knows one operation more; yields the plain space with it."""
-    with register_operation(name, factory):
-        yield (*PLAIN, name)
 
 
 # ------------------------------------------------------------------------------------------------------------- study
@@ -492,62 +255,40 @@ class Result(NamedTuple):
     source: float
 
 
-def compare(digits: World, size: Size, seed: int, folder: Path) -> dict[Method, Result]:
-    """All methods at one seed: each finds a cell, which is then trained on the source by one recipe and one seed.
+def results(digits: World, size: Size, seed: int, folder: Path) -> dict[str, Result]:
+    """All of `METHODS` at one seed: each finds a cell, which is then trained on the source by one recipe and one seed.
 
-    A cell and its result lie in `folder`, one file a method; what is there with the same settings is not made again.
+    The results lie in a file of `folder`; what is there with the same settings is not made again.
     """
-    settings = {"size": asdict(size), "layout": list(LAYOUT), "source": len(digits.source)}
-    files = {method: folder / f"{method}-{seed}.json" for method in METHODS}
-    done: dict[Method, Result | None] = {method: _read(file, settings) for method, file in files.items()}
-    missing = [method for method in METHODS if done[method] is None]
-    for method, genotype, extra in _found(digits, size, seed, missing):
-        data = digits.source if extra is None else joined(digits.source, extra)
-        network = train(DerivedClassifier(genotype, size.channels, seed=seed), data, size, seed=seed)
-        made = Result(genotype, accuracy(network, digits.target_test), accuracy(network, digits.source_test))
-        write_json(files[method], {"settings": settings, **made._asdict(), "genotype": genotype.to_dict()})
-        done[method] = made
-    return {method: result for method, result in done.items() if result is not None}
+    settings = json.loads(json.dumps({"size": asdict(size), "source": len(digits.source)}))
+    file = folder / f"seed-{seed}.json"
+    kept = read_json(file, "cells and their results") if file.exists() else {}
+    if kept.get("settings") != settings:
+        kept = {"settings": settings}
+        for method, genotype, data in _cells(digits, size, seed):
+            network = train(genotype, data, size, seed=seed)
+            read = {"target": accuracy(network, digits.target_test), "source": accuracy(network, digits.source_test)}
+            kept[method] = {"genotype": genotype.to_dict(), **read}
+        write_json(file, kept)
+    return {
+        method: Result(**{**kept[method], "genotype": Genotype.from_dict(kept[method]["genotype"])})
+        for method in METHODS
+    }
 
 
-def _read(file: Path, settings: dict[str, Any]) -> Result | None:
-    found = read_json(file, "a cell and its result") if file.exists() else {}
-    if found.get("settings") != settings:
-        return None
-    return Result(Genotype.from_dict(found["genotype"]), found["target"], found["source"])
-
-
-def _found(
-    digits: World, size: Size, seed: int, methods: Sequence[Method]
-) -> Iterator[tuple[Method, Genotype, Digits | None]]:
-    """The cell of each method, and the labelled target images that its weights may learn from, too."""
-    little = sample(digits.target, size.each, seed)
-    random = random_genotype(size.nodes, PLAIN, seed)
-    if "random" in methods:
-        yield "random", random, None
-    if "source" in methods:
-        validation = printed(len(little), 10_000 + seed)  # as many as of the target, and unknown to ω
-        yield "source", derived(search(digits.source, validation, size, seed=seed)[0]), None
-    if "plain" in methods or "perturbation" in methods:
-        network, _ = search(digits.source, little, size, seed=seed)
-        if "plain" in methods:
-            yield "plain", derived(network), None
-        if "perturbation" in methods:
-            yield "perturbation", select_by_perturbation(network, digits.source, little, size, seed=seed), None
-    if "partial" in methods:
-        yield "partial", derived(search(digits.source, little, size, seed=seed, partial=size.partial)[0]), None
-    if "weights" in methods:
-        yield "weights", random, little
-
-
-def derived(network: SearchClassifier) -> Genotype:
-    """The cell that the strongest weights of a searched network name."""
-    return derive_from_weights(network.mixture(), network.primitives)
-
-
-def joined(one: Digits, other: Digits) -> Digits:
-    """The images of both."""
-    return Digits(torch.cat([one.images, other.images]), torch.cat([one.labels, other.labels]))
+def _cells(digits: World, size: Size, seed: int) -> Iterator[tuple[str, Genotype, Digits]]:
+    """The cell of each method, and what it is trained on."""
+    source, little = digits.source, sample(digits.target, size.each, seed)
+    random = random_genotype(size.space.nodes, PLAIN, seed)
+    yield "random", random, source
+    validation = printed(len(little), 10_000 + seed)  # as many as of the target, and unknown to ω
+    yield "source", search(source, validation, size, seed=seed)[0].genotype(), source
+    network, _ = search(source, little, size, seed=seed)
+    yield "plain", network.genotype(), source
+    yield "perturbation", select(network, source, little, size, seed=seed), source
+    yield "partial", search(source, little, size, seed=seed, partial=size.partial)[0].genotype(), source
+    both = (torch.cat([getattr(source, name), getattr(little, name)]) for name in ("images", "labels"))
+    yield "weights", random, Digits(*both)
 
 
 # ---------------------------------------------------------------------------------------------------------- pictures
@@ -558,11 +299,9 @@ def digit_sheet(domains: Mapping[str, Digits], columns: int = 8) -> Plot:
     figure = Plot(4.4 * len(domains), 5.2)
     row = figure.subplots(1, len(domains), squeeze=False)[0]
     for axes, (title, digits) in zip(row, domains.items(), strict=True):
-        sheet = np.full((CLASSES * 9 - 1, columns * 9 - 1), np.nan)
-        for label in range(CLASSES):
-            found = digits.images[digits.labels == label][:columns, 0].numpy()
-            for column, image in enumerate(found):
-                sheet[9 * label : 9 * label + 8, 9 * column : 9 * column + 8] = image
+        rows = [digits.images[digits.labels == label][:columns, 0].numpy() for label in range(CLASSES)]
+        framed = np.pad(np.stack(rows), ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=np.nan)
+        sheet = framed.transpose(0, 2, 1, 3).reshape(CLASSES * 9, columns * 9)[:-1, :-1]
         axes.imshow(sheet, cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(title, fontsize=12, fontweight="bold")
         axes.set_yticks([9 * label + 3.5 for label in range(CLASSES)], [str(label) for label in range(CLASSES)])
@@ -614,57 +353,44 @@ def _judge_operation(answer: Any) -> str | None:
     if not callable(answer):
         return f"expected a function, found {show(answer)}"
     for channels, stride, affine, size in [(4, 1, False, (8, 8)), (4, 2, False, (8, 8)), (6, 2, True, (7, 5))]:
-        call = f"conv_1x1({channels}, {stride}, 4, {affine})"
         operation = answer(channels, stride, 4, affine)
         if operation is None or operation is ...:
             raise NotAttempted
-        if not isinstance(operation, nn.Module):
-            return f"{call}: expected a torch module, yours returned {show(operation)}"
-        words = _broken_contract(operation, channels, affine, size, stride)
+        words = f"expected a torch module, yours returned {show(operation)}"
+        if isinstance(operation, nn.Module):
+            words = next(_breaches(operation.train(), channels, affine, size, stride), "")
         if words:
-            return f"{call}: {words}"
+            return f"conv_1x1({channels}, {stride}, 4, {affine}): {words}"
     return None
 
 
-def _broken_contract(
-    operation: nn.Module, channels: int, affine: bool, size: tuple[int, int], stride: int
-) -> str | None:
+@torch.no_grad()
+def _breaches(operation: nn.Module, channels: int, affine: bool, size: tuple[int, int], stride: int) -> Iterator[str]:
+    """What of the contract the operation does not keep, one after the other."""
     x = torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(0))
     given = x.clone()
-    with torch.no_grad():
-        made = operation.train()(given)
-    found = tuple(made.shape)
+    made = operation(given)
     expected = (2, channels, ceil(size[0] / stride), ceil(size[1] / stride))
-    if found != expected:
-        return f"an input {tuple(x.shape)} must come out as {expected}, yours gives {found}"
+    if made.shape != expected:
+        yield f"an input {tuple(x.shape)} must come out as {expected}, yours gives {tuple(made.shape)}"
     if not torch.equal(given, x):
-        return "it changes its input, which all candidates of an edge share: nn.ReLU() without inplace"
-    convolutions = [module for module in operation.modules() if isinstance(module, nn.Conv2d)]
-    if [convolution.kernel_size for convolution in convolutions] != [(1, 1)]:
-        return f"expected one convolution with a 1×1 kernel, found {[c.kernel_size for c in convolutions]}"
-    if convolutions[0].groups != 1:
-        return "the convolution has groups: every output channel must see all input channels"
-    norms = [module for module in operation.modules() if isinstance(module, nn.BatchNorm2d)]
+        yield "it changes its input, which all candidates of an edge share: nn.ReLU() without inplace"
+    kernels = [m for m in operation.modules() if isinstance(m, nn.Conv2d)]
+    norms = [m for m in operation.modules() if isinstance(m, nn.BatchNorm2d)]
+    if [kernel.kernel_size for kernel in kernels] != [(1, 1)]:
+        yield f"expected one convolution with a 1×1 kernel, found {[kernel.kernel_size for kernel in kernels]}"
+    if kernels[0].groups != 1:
+        yield "the convolution has groups: every output channel must see all input channels"
     if not norms:
-        return "the output has no batch norm: the mixture's terms would come at different scales"
+        yield "the output has no batch norm: the mixture's terms would come at different scales"
     if norms[-1].affine != affine:
-        return (
-            f"affine is {affine}, but your batch norm has affine={norms[-1].affine}: "
-            "in a search it must not learn a scale of its own"
-        )
-    means, variances = made.mean(dim=(0, 2, 3)), made.var(dim=(0, 2, 3), correction=0)
-    if means.abs().max() > 1e-4 or (variances - 1).abs().max() > 0.02:
-        return "the batch norm must come last: the output's channels have not mean 0 and variance 1"
-    if convolutions[0].bias is not None:
-        return "the convolution has a bias, which the batch norm behind it takes away again: bias=False"
-    if not _starts_with_relu(operation, x):
-        return "it must begin with a ReLU, as all operations with weights do here: negative inputs must count as zero"
-    return None
-
-
-def _starts_with_relu(operation: nn.Module, x: Tensor) -> bool:
-    with torch.no_grad():
-        return torch.allclose(operation(x), operation(x.clamp(min=0)), atol=1e-6)
+        yield f"the batch norm has affine={norms[-1].affine}, not {affine}: in a search it must not learn a scale"
+    if made.mean(dim=(0, 2, 3)).abs().max() > 1e-4 or (made.var(dim=(0, 2, 3), correction=0) - 1).abs().max() > 0.02:
+        yield "the batch norm must come last: the output's channels have not mean 0 and variance 1"
+    if kernels[0].bias is not None:
+        yield "the convolution has a bias, which the batch norm behind it takes away again: bias=False"
+    if not torch.allclose(operation(x), operation(x.clamp(min=0)), atol=1e-6):
+        yield "it must begin with a ReLU, as all operations with weights do here: negative inputs must count as zero"
 
 
 # 07.3: partial channels
@@ -683,7 +409,7 @@ class Tenfold:
 def partial_channels(x: Tensor, mixed: Any, partial: int) -> Tensor:
     """The first C/K channels through `mixed`, the others past it, then the shuffle."""
     first = x.shape[1] // partial
-    return shuffle(torch.cat([mixed(x[:, :first]), x[:, first:]], dim=1), partial)
+    return F.channel_shuffle(torch.cat([mixed(x[:, :first]), x[:, first:]], dim=1), partial)
 
 
 def _channels(count: int) -> Tensor:
@@ -717,9 +443,9 @@ def _judge_controls(answer: Any) -> str | None:
 # 07.5: enough seeds
 
 
-def seeds_needed(spread: float, effect: float) -> int:
-    """The smallest n with 2 · spread / √n ≤ |effect|, at least 2."""
-    return max(2, ceil((2 * spread / abs(effect)) ** 2 - 1e-9))
+def seeds_for(spread: float, effect: float) -> int:
+    """The smallest n with 2 · spread / √n ≤ |effect|, at least 6."""
+    return max(6, ceil((2 * spread / abs(effect)) ** 2 - 1e-9))
 
 
 EXERCISES = {
@@ -732,7 +458,7 @@ EXERCISES = {
         {
             ("skip_connect", "max_pool_3x3"): "Those have the largest weights: that is plain DARTS' choice.",
             ("avg_pool_3x3", "dil_conv_3x3"): (
-                "Without those the accuracy stays highest: they are missed least. Look for the largest drop."
+                "Without those the loss stays lowest: they are missed least. Look for the largest rise."
             ),
         },
         praise="On neither edge is it the operation with the largest weight.",
@@ -750,7 +476,7 @@ EXERCISES = {
         _judge_controls, "A control differs from the experiment in one thing: in what the claim is about."
     ),
     "07.5": like(
-        seeds_needed,
+        seeds_for,
         [
             {"spread": 3.0, "effect": 3.0},
             {"spread": 3.0, "effect": 1.0},

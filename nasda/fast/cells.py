@@ -11,6 +11,7 @@ Eq. 6, taken edge by edge, does the same work again and again. What is saved her
 - A depth-wise convolution of dilation 2 never mixes even and odd pixels: it is one of dilation 1 on each of the four
   phases (even or odd row, even or odd column), and that one PyTorch's CPU code can differentiate seven times faster.
 - Part-aware: W · cat(x, p) = W_x · x + W_p · p, and W_p · p is needed once a part, not once a pixel.
+- With partial channels all edges are shuffled alike, so their sum is shuffled once; what goes past is pooled once.
 - Images lie channels-last in memory, which is how convolutions and poolings like them best.
 
 What each operation contributes is in `nasda.fast.operations`; one that is not there is computed edge by edge.
@@ -57,13 +58,17 @@ class FastSearchCell(SearchCell):
         if not self.training:
             return super().forward(before_last, last, weights)
         of_edge = weights.unbind()
+        past: list[Tensor] = []  # with partial channels: of each state, what goes past the operations
         nodes = [range(rows.start, rows.stop) for rows in self.rows]  # the edges into each, by the state they leave
         sent: dict[int, Sent] = {}
 
         def leave(state: int, x: Tensor) -> None:
             edges = [into[state] for into in nodes if state < len(into)]
+            modules: list[Any] = [self.edges[edge] for edge in edges]
+            if self.partial > 1:
+                past.append(modules[0].past(x))
+                x = x[:, : modules[0].first].contiguous(memory_format=torch.channels_last)
             scales = torch.stack([of_edge[edge] for edge in edges], dim=1).repeat_interleave(x.shape[1], dim=1)
-            modules = [self.edges[edge] for edge in edges]
             sums = self._send(State(x, len(edges), edge_stride(self.reduction, state)), modules, scales.unbind())
             sent.update(zip(edges, sums, strict=True))
 
@@ -73,7 +78,13 @@ class FastSearchCell(SearchCell):
         for edges in nodes:
             if outputs:
                 leave(len(edges) - 1, outputs[-1])
-            outputs.append(_node([sent[edge] for edge in edges], [of_edge[edge] for edge in edges]))
+            into = [of_edge[edge] for edge in edges]
+            output = _node([sent[edge] for edge in edges], into)
+            if self.partial > 1:  # one shuffle for all edges
+                beside = reduce(torch.add, (row.sum() * x for row, x in zip(into, past, strict=True)))
+                first: Any = self.edges[edges[0]]
+                output = first.shuffle(output, beside)
+            outputs.append(output)
         return torch.cat(outputs, dim=1)
 
     def _bring(self, before_last: Tensor, last: Tensor) -> list[Tensor]:

@@ -31,7 +31,7 @@ from nasda.genotypes import (
     softmax,
     strengths,
 )
-from nasda.networks import BLOCKS, macro_structure
+from nasda.networks import macro_structure
 from nasda.operations import operation_colour, operation_label, operation_style
 from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, SKY, tint
 from nasda.settings import SpaceSettings
@@ -108,7 +108,7 @@ def supercell_graph(alphas: ArrayLike | int, primitives: Sequence[str]) -> graph
 
 
 def macro_graph(space: SpaceSettings, height: int, width: int, classes: int | None = None) -> graphviz.Digraph:
-    """The whole network, top to bottom: stem, four blocks of cells, pooling, embedding head.
+    """The whole network, top to bottom: stem, blocks of cells, pooling, embedding head.
 
     Each box says its output's shape, channels × height × width; a cell's has C channels for each of its nodes, which it
     concatenates. `height` and `width` are the image's, in pixels; without `classes` the logits are left out.
@@ -119,8 +119,8 @@ def macro_graph(space: SpaceSettings, height: int, width: int, classes: int | No
     _box(graph, "stem", f"stem (conv 3×3, stride {space.stem_stride})", _shape(shape), tint(SKY, 0.3))
     graph.edge("image", "stem")
     before, last = "stem", "stem"  # the stem's output serves the first cell as both of its inputs
-    places = macro_structure(space.channels, space.nodes, space.cells_per_block)
-    for block in range(BLOCKS):
+    places = macro_structure(space.channels, space.nodes, space.cells_per_block, space.blocks)
+    for block in range(space.blocks):
         with graph.subgraph(name=f"cluster_{block}") as cluster:
             cluster.attr(label=f"block {block + 1}\\l", labeljust="l", fontsize="11", style="rounded", color="#C4CBD4")
             for cell in range(block * space.cells_per_block, (block + 1) * space.cells_per_block):

@@ -42,17 +42,23 @@ import numpy as np
 import torch
 from scipy import stats
 from torch import nn
+from torch.nn.functional import channel_shuffle, cross_entropy
 
-from nasda.bilevel import Bilevel
+from nasda.bilevel import frozen_statistics
+from nasda.cells import PartialMixedOp
 from nasda.course import nb07_beyond_the_paper as lesson
 from nasda.course.check import check
-from nasda.course.nb07_beyond_the_paper import DerivedClassifier, SearchClassifier, Size, accuracy, shuffle
+from nasda.course.nb07_beyond_the_paper import Size, accuracy
 from nasda.course.open import project_folder
-from nasda.genotypes import CELL_KINDS, PRIMITIVES, Edge, Genotype, derive, softmax
-from nasda.operations import operation_colour, operation_label
-from nasda.pictures import graphs, palette
+from nasda.genotypes import CELL_KINDS, PRIMITIVES, Edge, Genotype, softmax
+from nasda.networks import Supernet, count_cost
+from nasda.operations import operation_colour, operation_label, register_operation
+from nasda.pictures import graphs
+from nasda.pictures.palette import GREEN, GREY, INK, SKY, VERMILLION, YELLOW
 from nasda.pictures.plots import Plot, alpha_heatmap
 from nasda.pictures.widgets import explore
+from nasda.selection import loss_with, losses_without, without
+from nasda.study.statistics import LEVEL, compare, seeds_needed, sentence, smallest_p
 
 # %% tags=["parameters"]
 PROFILE: str = "tiny"  # tiny, laptop, gpu, paper
@@ -70,7 +76,7 @@ SIZES = {
     "tiny": Size(),
     "laptop": Size(seeds=8, search_epochs=10, train_epochs=20, tune_steps=5),
     "gpu": Size(seeds=20, search_epochs=20, train_epochs=30, tune_steps=10),
-    "paper": Size(seeds=20, nodes=4, search_epochs=50, train_epochs=60, tune_steps=20),
+    "paper": Size(seeds=20, space=replace(lesson.SPACE, nodes=4), search_epochs=50, train_epochs=60, tune_steps=20),
 }
 size = SIZES[PROFILE]
 PLAIN = PRIMITIVES["plain"]
@@ -112,7 +118,7 @@ by_hand = Genotype(normal=(first_node, second_node), reduce=(first_node, second_
 
 def taught_by(data):
     """The cell drawn by hand, trained on `data`."""
-    return lesson.train(DerivedClassifier(by_hand, size.channels, seed=SEED), data, size, seed=SEED)
+    return lesson.train(by_hand, data, size, seed=SEED)
 
 
 on_source, on_target = taught_by(digits.source), taught_by(digits.target[: len(digits.source)])
@@ -148,25 +154,27 @@ print(f"the gap: {100 * (at_home - across):.0f} points")
 
 # %%
 def make():
-    return SearchClassifier(size.nodes, size.channels, seed=SEED)
+    return Supernet(size.space, lesson.CLASSES, seed=SEED)
 
 
 mine, library = make(), make()
 source_batch, target_batch = digits.source[:64], little[:64]
-for optimizer, batch in zip(lesson.optimizers(mine, size), (source_batch, target_batch), strict=True):
+of_weights, of_alphas = lesson.bilevel(mine, size).optimizers.values()
+for optimizer, batch in ((of_weights, source_batch), (of_alphas, target_batch)):
     optimizer.zero_grad()
     lesson.loss(mine, batch).backward()
     optimizer.step()  # first ω on the source, then α on the target
 
-step = Bilevel(library, *lesson.optimizers(library, size))
+step = lesson.bilevel(library, size)
 step.step(lambda: lesson.loss(library, source_batch), lambda: lesson.loss(library, target_batch))
 for name, parameter in library.named_parameters():
     torch.testing.assert_close(mine.get_parameter(name), parameter, rtol=1e-3, atol=1e-4)
 print("the same step:", sum(p.numel() for p in library.parameters()), "numbers agree")
 
 # %% [markdown]
-# The supernet is as small as a supernet can be and still hold both kinds of cells: a 3×3 convolution, one normal cell,
-# one reduction cell, global average pooling, ten logits. The cells are the library's own `SearchCell`, with the mixture
+# The supernet is the library's own, as small as a supernet can be and still hold both kinds of cells: two blocks of one
+# cell each. So there is a 3×3 convolution, one normal cell, one reduction cell, global average pooling, and a head with
+# ten logits. Its networks take colour images, so a grey digit comes three times. Every edge has the mixture
 # of equation 6 on every edge. The paper prints one of a node's operands on its left side, with mixed indices. Read it
 # as the whole node $i$: a sum over all earlier states $H$, with a softmax for each edge.
 #
@@ -182,19 +190,17 @@ alpha_heatmap(history, PLAIN, "normal")
 # share. The framed edges are the ones that `derive` keeps: per edge the strongest operation other than `none`, per node
 # the two strongest edges.
 #
-# The lesson's `derive_from_weights` follows the same rule, but reads the mixture's weights, not α. We shall need that
-# for partial channels. For now the two must agree.
+# The genotype follows from the last column of the picture.
 
 # %%
-plain = derive(history[-1]["alphas"], PLAIN)
-assert lesson.derive_from_weights(network.mixture(), PLAIN) == plain
+plain = network.genotype()
 graphs.show(graphs.cell_graph(plain, "normal", history[-1]["alphas"], PLAIN))
 
 # %% [markdown]
 # ### Exercise 07.1 ●●○ (15 minutes)
 #
-# The first thing one can change is the space. Write a factory for a new operation, the 1×1 convolution, in the form
-# that the library's table `OPERATIONS` expects: it gets `channels`, `stride`, `parts` and `affine`, and returns a
+# The first thing one can change is the space. Write a builder for a new operation, the 1×1 convolution, in the form
+# that the library's `register_operation` expects: it gets `channels`, `stride`, `parts` and `affine`, and returns a
 # module. The contract:
 #
 # - (B, C, H, W) becomes (B, C, ⌈H / stride⌉, ⌈W / stride⌉), also where H is odd;
@@ -230,9 +236,9 @@ check("07.1", conv_1x1)
 # </details>
 
 # %% [markdown]
-# With the operation in the table, nothing else has to change: `MixedOp` builds it, α gets a column for it, the bilevel
-# step trains both. Below the search runs again in the larger space, with the solution's operation, so that this cell
-# works before you have answered.
+# Once an operation is registered, nothing else has to change: it can be searched, derived, drawn, trained, saved and
+# loaded. The cell below does all of this in the larger space, with the solution's operation, so that it works before
+# you have answered. The `with` takes the operation out again at the end.
 
 
 # %%
@@ -241,25 +247,33 @@ def one_by_one(channels, stride, parts, affine):
     return nn.Sequential(nn.ReLU(), convolution, nn.BatchNorm2d(channels, affine=affine))
 
 
-with lesson.operation_added("conv_1x1", one_by_one) as larger:
-    _, wider = lesson.search(digits.source, little, replace(size, search_epochs=2), seed=SEED, primitives=larger)
-print(f"candidates on every edge: {', '.join(map(operation_label, larger))}")
+# %%
+larger, file = (*PLAIN, "conv_1x1"), folder / "wider.json"
+with register_operation("conv_1x1", one_by_one, colour=YELLOW):
+    wider, wider_history = lesson.search(
+        digits.source, little, replace(size, search_epochs=2), seed=SEED, operations=larger
+    )
+    wider.genotype().save(file)
+    reader = lesson.train(Genotype.load(file), digits.source, size, seed=SEED)
+    drawn = graphs.cell_graph(reader.genotype, "normal", wider_history[-1]["alphas"], larger)
+    names, colours = [operation_label(o) for o in larger], [operation_colour(o) for o in larger]
+print(f"the cell of the larger space reads {accuracy(reader, digits.target_test):.1%} of handwriting")
+graphs.show(drawn)
 
 # %% [markdown]
 # The bars are the mean softmax weight of each operation over all edges of both cells. The dotted line is where all
 # of them began.
 
 # %%
-shares = np.mean([softmax(wider[-1]["alphas"][kind]).mean(axis=0) for kind in CELL_KINDS], axis=0)
+shares = np.mean([softmax(wider_history[-1]["alphas"][kind]).mean(axis=0) for kind in CELL_KINDS], axis=0)
 
 
 def bars_of_shares():
     """The mean weight of every operation, and what an undecided α would give it."""
     figure = Plot(7, 2.8)
     axes = figure.subplots()
-    colours = [*map(operation_colour, PLAIN), palette.VERMILLION]
-    axes.barh([operation_label(o) for o in larger], shares, color=colours)
-    axes.axvline(1 / len(larger), color=palette.INK, linestyle=":", label="an even share")
+    axes.barh(names, shares, color=colours)
+    axes.axvline(1 / len(larger), color=INK, linestyle=":", label="an even share")
     axes.set_xlabel("mean softmax weight over the edges of both cells")
     figure.legend(loc="outside upper right", fontsize=9, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
@@ -277,45 +291,54 @@ bars_of_shares()
 #
 # Deriving a cell trusts α: the largest weight on an edge is taken for the most useful operation. Wang and others (2021)
 # asked a network directly instead. Take one operation out of the searched supernet, change nothing else, and measure.
-# With $A$ for the accuracy on the validation sample and $w^{e}_{o}$ for the mixture's weights, an operation's worth is
+# They measured accuracy. With a hundred images accuracy moves in steps of one point, and many operations would tie; the
+# library asks for α's own loss $\mathcal{L}$, which is finer, and which re-identification has, too. With $w^{e}_{o}$
+# for the mixture's weights, an operation's worth is
 #
-# $$\Delta_{e,o} = A(w) - A(w \text{ with } w^{e}_{o} = 0) \tag{p}$$
+# $$\Delta_{e,o} = \mathcal{L}(w \text{ with } w^{e}_{o} = 0) - \mathcal{L}(w) \tag{p}$$
 #
-# Here is the measurement for the first edge of the normal cell, by hand, in a few lines. `supernet_score` reads the
-# sample with batch norms that use its own statistics, as the α step does. The function `removals` asks for all edges.
+# Here is the measurement for the first edge of the normal cell, by hand, in a few lines. `loss_with` mixes the cells by
+# the weights that it is given. Its batch norms use the sample's own statistics, as the α step does. The function
+# `losses_without` asks for all edges.
+
 
 # %%
-whole, _ = lesson.supernet_score(network, little)
+def alpha_loss():
+    """α's loss of the searched supernet on the labelled sample."""
+    return lesson.loss(network, little)
+
+
+mixture = {kind: network.mixture(kind).detach() for kind in CELL_KINDS}
+whole = loss_with(network, mixture, alpha_loss)
 by_removal = []
 for column, name in enumerate(PLAIN):
-    weights = {kind: matrix.detach().clone() for kind, matrix in network.mixture().items()}
+    weights = {kind: matrix.clone() for kind, matrix in mixture.items()}
     weights["normal"][0, column] = 0
-    by_removal.append(lesson.supernet_score(network, little, weights)[0])
-    print(f"without {operation_label(name):13} {by_removal[-1]:6.1%}   (whole: {whole:.1%})")
+    by_removal.append(loss_with(network, weights, alpha_loss))
+    print(f"without {operation_label(name):13} loss {by_removal[-1]:.3f}   (whole: {whole:.3f})")
 
-left = lesson.removals(network, little)
+left = losses_without(network, alpha_loss)
 np.testing.assert_allclose(left["normal"][0], by_removal)
 
 # %% [markdown]
 # Move through the edges. On the left is what α says, on the right what the supernet misses. A bar to the left of zero
-# means that the supernet reads *better* without the operation. Mind the grain: one image of the sample is one step
-# on the right axis.
+# means that the loss is *lower* without the operation.
 
 
 # %%
 def weight_and_worth(edge, cell):
-    """α's weights and the points lost by removal, for one edge."""
-    weight, lost = network.mixture()[cell][edge].detach().numpy(), 100 * (whole - left[cell][edge])
+    """α's weights and the rise of the loss by removal, for one edge."""
+    weight, worth = mixture[cell][edge].numpy(), left[cell][edge] - whole
     figure = Plot(8, 3)
     panels = figure.subplots(1, 2, sharey=True)
-    sides = {"weight of α (softmax)": weight, "accuracy lost without it (points)": lost}
+    sides = {"weight of α (softmax)": weight, "rise of the loss without it": worth}
     for axes, (label, bars) in zip(panels, sides.items(), strict=True):
         axes.barh([operation_label(o) for o in PLAIN], bars, color=[operation_colour(o) for o in PLAIN])
-        axes.axvline(0, color=palette.INK, linewidth=1)
+        axes.axvline(0, color=INK, linewidth=1)
         axes.set_xlabel(label)
     panels[0].invert_yaxis()
-    strongest, missed = (operation_label(PLAIN[1 + of[1:].argmax()]) for of in (weight, lost))
-    if lost[1:].max() <= 0:
+    strongest, missed = (operation_label(PLAIN[1 + of[1:].argmax()]) for of in (weight, worth))
+    if worth[1:].max() <= 0:
         missed = "none of them"
     return figure, f"Edge {edge} of the {cell} cell. Strongest other than none: {strongest}. Most missed: {missed}."
 
@@ -326,15 +349,15 @@ explore(weight_and_worth, edge=edge, cell=ipywidgets.Dropdown(options=list(CELL_
 # %% [markdown]
 # ### Exercise 07.2 ●○○ (5 minutes)
 #
-# A searched supernet reads 71 % of its validation sample. Without one operation on one edge it reads:
+# On its validation sample a searched supernet has a loss of 0.90. Without one operation on one edge the loss is:
 #
-# | operation | edge 0: α's weight | edge 0: accuracy without | edge 1: α's weight | edge 1: accuracy without |
+# | operation | edge 0: α's weight | edge 0: loss without | edge 1: α's weight | edge 1: loss without |
 # |---|---|---|---|---|
-# | max pool 3×3 | 0.15 | 69 % | 0.41 | 70 % |
-# | avg pool 3×3 | 0.10 | 72 % | 0.12 | 67 % |
-# | skip connect | 0.45 | 70 % | 0.20 | 58 % |
-# | sep conv 3×3 | 0.20 | 61 % | 0.17 | 66 % |
-# | dil conv 3×3 | 0.10 | 68 % | 0.10 | 71 % |
+# | max pool 3×3 | 0.15 | 0.95 | 0.41 | 0.92 |
+# | avg pool 3×3 | 0.10 | 0.88 | 0.12 | 1.01 |
+# | skip connect | 0.45 | 0.93 | 0.20 | 1.31 |
+# | sep conv 3×3 | 0.20 | 1.22 | 0.17 | 1.05 |
+# | dil conv 3×3 | 0.10 | 0.97 | 0.10 | 0.91 |
 #
 # Which operation does selection by perturbation keep on edge 0, and which on edge 1? Answer with a pair of names as in
 # `PLAIN`, for instance `("max_pool_3x3", "dil_conv_3x3")`.
@@ -348,7 +371,7 @@ check("07.2", my_choice)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# The larger the drop from 71 %, the more the operation is missed. α's weights are not used at all.
+# The larger the rise from 0.90, the more the operation is missed. α's weights are not used at all.
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -362,8 +385,8 @@ check("07.2", my_choice)
 # the points would rise from left to right. The rank correlation puts a number on it: 1 for perfect order, 0 for none.
 
 # %%
-weight = np.concatenate([network.mixture()[kind].detach().numpy()[:, 1:] for kind in CELL_KINDS])
-lost = 100 * (whole - np.concatenate([left[kind][:, 1:] for kind in CELL_KINDS]))
+weight = np.concatenate([mixture[kind].numpy()[:, 1:] for kind in CELL_KINDS])
+worth = np.concatenate([left[kind][:, 1:] for kind in CELL_KINDS]) - whole
 
 
 def cloud():
@@ -372,10 +395,10 @@ def cloud():
     axes = figure.subplots()
     for column, name in enumerate(PLAIN[1:]):
         look = {"color": operation_colour(name), "marker": "os^Dv"[column], "s": 45}
-        axes.scatter(weight[:, column], lost[:, column], label=operation_label(name), **look)
-    axes.axhline(0, color=palette.GREY, linewidth=1)
+        axes.scatter(weight[:, column], worth[:, column], label=operation_label(name), **look)
+    axes.axhline(0, color=GREY, linewidth=1)
     axes.set_xlabel("weight of α (softmax)")
-    axes.set_ylabel("accuracy lost without it (points)")
+    axes.set_ylabel("rise of the loss without it")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=9, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
@@ -384,27 +407,33 @@ def cloud():
 cloud()
 
 # %% [markdown]
-# And in numbers:
+# And in numbers. A rise is a mean over the images of the sample, so it has a standard error of its own.
+
 
 # %%
-missed = lost.max(axis=1, keepdims=True)
-same = int(((weight.argmax(axis=1) == lost.argmax(axis=1)) & (missed[:, 0] > 0)).sum())
-order = stats.spearmanr(weight.ravel(), lost.ravel()).statistic if np.ptp(lost) > 0 else 0.0
-grain = 100 * math.sqrt(whole * (1 - whole) / len(little))
-print(f"edges where some operation is missed at all: {int((missed > 0).sum())} of {len(weight)}")
-print(f"there the strongest is the most missed: {same} times (one in five by chance)")
-print(f"rank correlation of weight and worth: {order:+.2f}")
-print(f"the supernet reads {whole:.0%} of {len(little)} images: standard error {grain:.1f} points")
+def loss_of_each_image(weights):
+    """α's loss, image by image."""
+    with torch.no_grad(), frozen_statistics(network), network.mixed_by(weights):
+        return cross_entropy(network(little.images).logits, little.labels, reduction="none").numpy()
+
+
+cuts = [(kind, edge, o) for kind in CELL_KINDS for edge in range(len(mixture[kind])) for o in range(1, len(PLAIN))]
+rises = np.stack([loss_of_each_image(without(mixture, *cut)) for cut in cuts]) - loss_of_each_image(mixture)
+certain = int((np.abs(rises.mean(axis=1)) > 2 * stats.sem(rises, axis=1)).sum())
+same = int((weight.argmax(axis=1) == worth.argmax(axis=1)).sum())
+print(f"edges where the strongest operation is the most missed: {same} of {len(weight)} (one in five by chance)")
+print(f"rank correlation of weight and worth: {stats.spearmanr(weight.ravel(), worth.ravel()).statistic:+.2f}")
+print(f"changes of the loss that exceed twice their standard error: {certain} of {len(cuts)}")
 
 # %% [markdown]
-# Both measurements have their own noise. The standard error of the last line is as large as most of the drops (though
-# drops are differences on the *same* images, which is kinder). And an operation that shares its work with another one
-# is missed little, though the two together are needed.
+# Both measurements have their own noise. Where a change is smaller than twice its standard error, another sample might
+# turn its sign around. And an operation that shares its work with another one is missed little, though the two together
+# are needed.
 #
-# The whole of DARTS-PT is `lesson.select_by_perturbation`. It takes the edges in random order, keeps on each
-# the operation that is missed most, sets that edge to it, and tunes ω for a few steps before the next edge. Then,
-# node by node, it keeps the two edges without which the network reads worst. Where two accuracies are equal, which
-# happens with a hundred images, the loss decides.
+# The whole of DARTS-PT is the library's `select_by_perturbation`. It takes the edges in random order, keeps on each the
+# operation that is missed most, gives it the whole edge, and tunes ω for a few steps before the next edge. Then, node
+# by node, it keeps the two edges without which the loss is largest. For re-identification the command is
+# `nasda derive --by perturbation`.
 #
 # ## 4 · Search with a part of the channels
 #
@@ -417,12 +446,13 @@ print(f"the supernet reads {whole:.0%} of {len(little)} images: standard error {
 # The authors give two reasons. The mixture needs about a $K$-th of the memory. And it is regularised: where most
 # channels pass unchanged anyway, an edge gains less by choosing the skip. The *shuffle* deals the channels like
 # cards, so that the next edge mixes others. Since fewer channels make α more erratic, each edge also gets a share β
-# of its node, a softmax over the edges that compete (`lesson.edge_shares`), and a cell is derived from β times α.
+# of its node, a softmax over the edges that compete (`nasda.cells.edge_shares`), and a cell is derived from the share
+# times the softmax of α.
 #
 # ### Exercise 07.3 ●●○ (15 minutes)
 #
 # Write equation (c) for an edge of stride 1. `mixed` is a function that stands for the inner sum; `partial` is $K$.
-# `shuffle(x, groups)` is imported: deal into $K$ groups.
+# The *shuffle* is PyTorch's `channel_shuffle(x, groups)`, which is imported: deal into $K$ groups.
 
 
 # %% tags=["exercise"]
@@ -446,27 +476,27 @@ check("07.3", partial_channels)
 # def partial_channels(x, mixed, partial):
 #     first = x.shape[1] // partial
 #     together = torch.cat([mixed(x[:, :first]), x[:, first:]], dim=1)
-#     return shuffle(together, partial)
+#     return channel_shuffle(together, partial)
 # ```
 # </details>
 
 # %% [markdown]
-# In the lesson's module this is `PartialMixedOp`, which replaces the library's `MixedOp` on each edge of a
-# `SearchCell`; cell, network and step stay as they are. Held against the equation, with every term written out:
+# In the library this is `PartialMixedOp`, which replaces `MixedOp` on each edge of a `SearchCell`; cell, network and
+# step stay as they are. For re-identification the command is `nasda search --partial 4`. Held against the equation,
+# with every term written out:
 
 # %%
-edge = lesson.PartialMixedOp(PLAIN, channels=8, stride=1, partial=4).eval()
+edge = PartialMixedOp(PLAIN, channels=8, stride=1, parts=4, partial=4).eval()
 x = torch.randn(2, 8, 5, 5, generator=torch.Generator().manual_seed(SEED))
 weights = torch.softmax(torch.arange(float(len(PLAIN))), dim=0)
-mixed = sum(w * operation(x[:, :2]) for w, operation in zip(weights, edge.mixed.operations, strict=True))
-torch.testing.assert_close(edge(x, weights), shuffle(torch.cat([mixed, x[:, 2:]], dim=1), 4))
+mixed = sum(w * operation(x[:, :2]) for w, operation in zip(weights, edge.operations, strict=True))
+torch.testing.assert_close(edge(x, weights), channel_shuffle(torch.cat([mixed, x[:, 2:]], dim=1), 4))
 
-dealt = shuffle(torch.arange(8).reshape(1, 8, 1, 1), 4).ravel().tolist()
+dealt = channel_shuffle(torch.arange(8).reshape(1, 8, 1, 1), 4).ravel().tolist()
 print(f"eight channels after the shuffle: {dealt}; the next edge mixes channels {dealt[:2]} of these")
 for partial in (1, size.partial):
-    supernet = SearchClassifier(size.nodes, size.channels, partial=partial, seed=SEED)
-    in_edges = sum(p.numel() for cell in supernet.cells for p in cell.edges.parameters())
-    print(f"K = {partial}: {in_edges} weights on the candidate edges")
+    supernet = Supernet(replace(size.space, partial=partial), lesson.CLASSES, seed=SEED)
+    print(f"K = {partial}: {count_cost(supernet, 8, 8)}")
 
 # %% [markdown]
 # ## 5 · An experiment, and its control
@@ -507,18 +537,18 @@ check("07.4", my_controls)
 # </details>
 
 # %% [markdown]
-# All of these controls are run. For each seed, `lesson.compare` draws a labelled sample and a random cell of its own,
+# All of these controls are run. For each seed, `lesson.results` draws a labelled sample and a random cell of its own,
 # runs three searches, and reads four more cells off them. Each cell is then trained from scratch *on the source alone*,
-# by the same recipe, from the same seed. Only the last row also trains its weights on the sample: it is control 4. Each
-# result lies in a file under `runs/`; what is there is not made again.
+# by the same recipe, from the same seed. Only the last row also trains its weights on the sample: it is control 4. The
+# results of a seed lie in a file under `runs/`; what is there is not made again.
 
 # %%
 runs = []
 for seed in range(SEED, SEED + size.seeds):
-    runs.append(lesson.compare(digits, size, seed, folder))
+    runs.append(lesson.results(digits, size, seed, folder))
     read = ", ".join(f"{method} {result.target:.0%}" for method, result in runs[-1].items())
     print(f"seed {seed}: {read}")
-labels = lesson.METHOD_LABELS
+labels = lesson.METHODS
 
 # %% [markdown]
 # First the cells themselves. Each row is one found cell, each field one of its operations. If a method knew which
@@ -535,7 +565,7 @@ lesson.barcode({labels[method]: [run[method].genotype for run in runs] for metho
 # dashed one is that cell when all of its training data are handwriting.
 
 # %%
-scores = 100 * np.array([[run[method].target for method in lesson.METHODS] for run in runs])
+scores = 100 * np.array([[run[method].target for method in labels] for run in runs])
 
 
 def spread():
@@ -544,10 +574,10 @@ def spread():
     axes = figure.subplots()
     places = np.arange(len(lesson.METHODS))
     for number, row in enumerate(scores):
-        axes.plot(places, row, "-", marker="os^Dv"[number % 5], color=palette.SKY, label=f"seed {SEED + number}")
-    axes.errorbar(places, scores.mean(0), scores.std(0, ddof=1), fmt="_", color=palette.INK, markersize=26, capsize=5)
-    axes.axhline(100 * across, color=palette.VERMILLION, linestyle=":", label="by hand, print")
-    axes.axhline(100 * at_home, color=palette.GREEN, linestyle="--", label="by hand, handwriting")
+        axes.plot(places, row, "-", marker="os^Dv"[number % 5], color=SKY, label=f"seed {SEED + number}")
+    axes.errorbar(places, scores.mean(0), scores.std(0, ddof=1), fmt="_", color=INK, markersize=26, capsize=5)
+    axes.axhline(100 * across, color=VERMILLION, linestyle=":", label="by hand, print")
+    axes.axhline(100 * at_home, color=GREEN, linestyle="--", label="by hand, handwriting")
     axes.set_xticks(places, [labels[method].replace(", ", ",\n") for method in lesson.METHODS], fontsize=9)
     axes.set_ylabel("handwriting read right (%)\nblack: mean ± standard deviation")
     axes.spines[["top", "right"]].set_visible(False)
@@ -587,64 +617,64 @@ explore(
 # %% [markdown]
 # ## 6 · What may be said
 #
-# A mean that is higher is not yet a result. For each claim of exercise 07.4 take the differences seed by seed, and ask
-# how far their mean could be off. With $n$ seeds, a standard deviation $s$ of the differences and Student's $t$, the
-# mean is known to $\pm\, t_{n-1} \cdot s / \sqrt{n}$. With three seeds $t$ is 4.3: the price of a small experiment.
+# A mean that is higher is not yet a result. For each claim of exercise 07.4 take the differences seed by seed. If the
+# two methods were equally good, each difference could as well have the other sign. The sign-flip test of notebooks 05
+# and 06 goes through all flips, and $p$ is the share of them whose mean lies as far from zero as the measured one.
+# This course has one rule: a difference **is shown** when $p \le 0.05$. The interval beside it says how large the
+# difference may be; it decides nothing.
 
 
 # %%
-def claim(name, one, other):
-    """What the runs say of "`one` reads better than `other`"."""
-    differences = 100 * np.array([run[one].target - run[other].target for run in runs])
-    mean, spread = differences.mean(), differences.std(ddof=1)
-    margin = stats.t.ppf(0.975, len(runs) - 1) * spread / math.sqrt(len(runs))
-    verdict = "undecided" if abs(mean) <= margin else ("yes" if mean > 0 else "no, the other way round")
-    return f"{name} {labels[one]} − {labels[other]}: {mean:+.1f} ± {margin:.1f} points: {verdict}", mean, spread
+def claim(one, other):
+    """`one` against `other`, paired by seed."""
+    first, second = ({SEED + n: run[method].target for n, run in enumerate(runs)} for method in (one, other))
+    return compare(first, second)
 
 
 # %% [markdown]
 # Here are the four claims, and **E**: partial channels beat plain search. Its control is the plain search itself.
 
 # %%
-CLAIMS = [
-    ("A", "plain", "random"),
-    ("B", "plain", "source"),
-    ("C", "perturbation", "plain"),
-    ("D", "plain", "weights"),
-    ("E", "partial", "plain"),
-]
-for row in CLAIMS:
-    print(claim(*row)[0])
-random, taught = (scores[:, lesson.METHODS.index(method)].mean() for method in ("random", "weights"))
+CLAIMS = {
+    "A": ("plain", "random"),
+    "B": ("plain", "source"),
+    "C": ("perturbation", "plain"),
+    "D": ("plain", "weights"),
+    "E": ("partial", "plain"),
+}
+for name, (one, other) in CLAIMS.items():
+    print(f"{name} · {sentence(labels[one], labels[other], claim(one, other), 'accuracy')}")
+random, taught = (scores[:, list(labels).index(method)].mean() for method in ("random", "weights"))
 closed = (taught - random) / (100 * at_home - random)
 print(f"Labels in ω close {closed:.0%} of the way to a network that learns from handwriting alone.")
 
 # %% [markdown]
-# Read the lines as they stand, also those that disappoint. "Undecided" does not mean "no difference": it means that
-# this experiment is too small to see one. At the size `tiny` that is the usual outcome for A, B, C and E, and other
-# seeds turn their signs around. A "yes" is not the end either. Each line has one chance in twenty to decide without a
-# reason, there are five of them, and $s$ itself comes from few seeds. It would be easy to pick the seed that tells a
-# story.
+# Read the lines as they stand, also those that disappoint. "Nothing is shown" does not mean "no difference": it means
+# that this experiment is too small to see one. With $n$ seeds $p$ is at least $2^{1-n}$, so fewer than six seeds can
+# show nothing, whatever they measure. At the size `tiny` there are three: it teaches the steps and settles nothing. A
+# difference that is shown is not the end either. Each line has one chance in twenty to be shown without a reason, and
+# there are five of them. It would be easy to pick the seed that tells a story.
 #
-# Claim D is of another size. Look at its line, and at the last one: a hundred labels that also train the *weights* go a
-# long way, while the same labels spent on choosing among cells move far less. A search for domain adaptation should be
-# measured against this control. The paper does not do so: its S+R rows have seen target labels, and the rows that they
-# are compared with have not.
+# Look at the size of claim D, and at the last line. They compare a hundred labels that choose among cells with the same
+# labels that also train the *weights*. A search for domain adaptation should be measured against this control. The
+# paper does not do so: its S+R rows have seen target labels, and the rows that they are compared with have not.
 #
 # ### Exercise 07.5 ●●○ (10 minutes)
 #
-# How many seeds would the next experiment need? With many seeds $t$ is about 2. Find the smallest number of seeds, at
-# least 2, for which $2 \cdot \mathrm{spread} / \sqrt{n} \le |\mathrm{effect}|$.
+# How many seeds would the next experiment need? Two things are asked of it. The test must be able to show anything at
+# all, which takes six seeds. And twice the standard error of the mean must not exceed the effect that one hopes for:
+# $2 \cdot \mathrm{spread} / \sqrt{n} \le |\mathrm{effect}|$, where the spread is the standard deviation of the
+# differences. Find the smallest number of seeds.
 
 
 # %% tags=["exercise"]
-def seeds_needed(spread, effect):
-    """Seeds until twice the standard error is no larger than the effect (all in points)."""
+def seeds_for(spread, effect):
+    """The fewest seeds, six or more, with twice the standard error no larger than the effect (in points)."""
     ...
 
 
 # %%
-check("07.5", seeds_needed)
+check("07.5", seeds_for)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -654,8 +684,8 @@ check("07.5", seeds_needed)
 # <details><summary>Solution</summary>
 #
 # ```python
-# def seeds_needed(spread, effect):
-#     return max(2, math.ceil((2 * spread / abs(effect)) ** 2))
+# def seeds_for(spread, effect):
+#     return max(6, math.ceil((2 * spread / abs(effect)) ** 2))
 # ```
 # </details>
 
@@ -664,9 +694,11 @@ check("07.5", seeds_needed)
 # on few seeds, so take these numbers for an order of magnitude.
 
 # %%
-for name, one, other in CLAIMS:
-    _, _, spread = claim(name, one, other)
-    needed = [max(2, math.ceil((2 * spread / effect) ** 2)) for effect in (1, 5)]
+assert seeds_needed() == 6
+assert smallest_p(6) <= LEVEL < smallest_p(5)
+for name, (one, other) in CLAIMS.items():
+    spread = 100 * np.std([run[one].target - run[other].target for run in runs], ddof=1)
+    needed = [max(6, math.ceil((2 * spread / effect) ** 2)) for effect in (1, 5)]
     print(f"claim {name}: spread {spread:4.1f} points; {needed[0]:4d} seeds for one point, {needed[1]:3d} for five")
 
 # %% [markdown]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasda.bilevel import frozen_statistics
-from nasda.cells import SearchCell
+from nasda.cells import SearchCell, edge_shares
 from nasda.devices import seeded
 from nasda.fast.cells import FastSearchCell, Mix
 from nasda.fast.operations import Fast, Quarters, Repeat, State, Terms, join_phases, split_phases
@@ -21,7 +21,7 @@ from nasda.networks import Supernet
 from nasda.operations import register_operation
 from nasda.search import Search
 from nasda.settings import ComputeSettings, Form, Order, SpaceSettings
-from tests.tasks import SEARCH, make_task, profile_with
+from tests.tasks import SEARCH, SPACE, make_task, profile_with
 
 SPACES: list[Space] = ["plain", "reid"]
 FORMS: list[Form] = ["clear", "fast"]
@@ -33,16 +33,15 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
 
 
 def two_forms(
-    space: Space | Sequence[str], reduction: bool, after_reduction: bool, nodes: int = 3
+    space: Space | Sequence[str], reduction: bool, after_reduction: bool, nodes: int = 3, partial: int = 1
 ) -> tuple[SearchCell, SearchCell]:
     """The same cell twice: clear, and fast with the clear one's `state_dict`."""
     forms = []
     for seed, cell in ((0, SearchCell), (1, FastSearchCell)):
         with seeded(seed):
             primitives = PRIMITIVES.get(space, space)
-            forms.append(
-                cell(nodes, primitives, (7, 5), CHANNELS, reduction=reduction, after_reduction=after_reduction).double()
-            )
+            place = {"reduction": reduction, "after_reduction": after_reduction, "partial": partial}
+            forms.append(cell(nodes, primitives, (7, 5), CHANNELS, **place).double())
     clear, fast = forms
     for name, buffer in clear.named_buffers():
         if name.endswith("running_mean"):  # every edge remembers something else
@@ -86,6 +85,19 @@ def test_outputs_gradients_and_statistics_are_the_clear_form_s(
 ) -> None:
     clear, fast = two_forms(space, reduction, after_reduction)
     inputs, weights = inputs_of(8, height, width, after_reduction), softmax_of(clear)
+    assert_same(run(fast, inputs, weights), run(clear, inputs, weights))
+    assert fast.state_dict().keys() == clear.state_dict().keys()
+    for name, value in clear.state_dict().items():
+        torch.testing.assert_close(fast.state_dict()[name], value, rtol=1e-12, atol=1e-13, msg=name)
+
+
+@pytest.mark.parametrize("partial", [2, 3])
+@pytest.mark.parametrize("reduction", [False, True], ids=["normal", "reduction"])
+@pytest.mark.parametrize(("height", "width"), [(16, 8), (13, 9)])
+def test_with_partial_channels_too(partial: int, reduction: bool, height: int, width: int) -> None:
+    clear, fast = two_forms("reid", reduction, True, partial=partial)
+    inputs = inputs_of(8, height, width, True)
+    weights = softmax_of(clear) * edge_shares(numbers(9, seed=4), 3)[:, None]
     assert_same(run(fast, inputs, weights), run(clear, inputs, weights))
     assert fast.state_dict().keys() == clear.state_dict().keys()
     for name, value in clear.state_dict().items():
@@ -196,9 +208,10 @@ def test_frozen_statistics_stay_as_they_are() -> None:
     assert all(torch.equal(value, before[name]) for name, value in fast.state_dict().items())
 
 
-@pytest.mark.parametrize("space", SPACES)
-def test_a_whole_supernet(space: Space) -> None:
-    settings = SpaceSettings(space=space, channels=4, nodes=2, cells_per_block=2, stem_stride=1, embedding=8, dropout=0)
+@pytest.mark.parametrize(("space", "partial"), [("plain", 1), ("reid", 1), ("plain", 4), ("reid", 2)])
+def test_a_whole_supernet(space: Space, partial: int) -> None:
+    size = {"channels": 8 if partial > 1 else 4, "nodes": 2, "cells_per_block": 2, "stem_stride": 1, "embedding": 8}
+    settings = SpaceSettings(space=space, partial=partial, dropout=0, **size)
     results = []
     for form in FORMS:
         network = Supernet(settings, 5, seed=0, form=form).double()
@@ -210,12 +223,13 @@ def test_a_whole_supernet(space: Space) -> None:
             {"features": features.detach(), "logits": logits.detach(), **dict(zip(names, found, strict=True))}
         )
     clear, fast = results
+    # With C/K of 1 batch norm would take a 1×1 convolution's only weight away, and its gradient would be rounding.
     # Eight cells of batch norms on top of one another magnify rounding; a single one is held to 1e-12 above.
     assert_same(fast, clear, relative=1e-9)
 
 
-@pytest.mark.parametrize("order", ["first", "second"])
-def test_a_whole_search_finds_the_same_cells(tmp_path: Path, order: Order) -> None:
+@pytest.mark.parametrize(("order", "partial"), [("first", 1), ("second", 1), ("first", 3), ("second", 3)])
+def test_a_whole_search_finds_the_same_cells(tmp_path: Path, order: Order, partial: int) -> None:
     task = make_task(tmp_path)
     settings = dataclasses.replace(SEARCH, order=order)
     found = []
@@ -223,7 +237,9 @@ def test_a_whole_search_finds_the_same_cells(tmp_path: Path, order: Order) -> No
         samples = task.source.train, task.target.train
         search = Search(
             *samples,
-            profile_with(search=settings, compute=ComputeSettings(form)),
+            profile_with(
+                space=dataclasses.replace(SPACE, partial=partial), search=settings, compute=ComputeSettings(form)
+            ),
             seed=0,
             device=torch.device("cpu"),
         )
@@ -231,7 +247,8 @@ def test_a_whole_search_finds_the_same_cells(tmp_path: Path, order: Order) -> No
         for batches in (search.weight_batches, search.alpha_batches):
             batches.next = in_float64(batches.next)
         rows = [search.epoch(epoch) for epoch in range(settings.epochs)]
-        found.append((search.network.alpha_values(), rows[-1]["genotype"]))
+        numbers = search.network.alpha_values() | {"betas": (search.network.beta_values() or {}).get("normal", [])}
+        found.append((numbers, rows[-1]["genotype"]))
     (clear_alphas, clear_genotype), (fast_alphas, fast_genotype) = found
     assert fast_genotype == clear_genotype
     for kind, alphas in clear_alphas.items():

@@ -56,11 +56,14 @@ WRONG = {
     "07.3": [
         (_PARTIAL.format("x.shape[1] // partial", "y"), "at [0, 1, 0, 0], expected 3, yours gave 2"),
         (
-            "def partial_channels(x, mixed, partial):\n    return shuffle(mixed(x), partial)",
+            "def partial_channels(x, mixed, partial):\n    return channel_shuffle(mixed(x), partial)",
             "partial = 2: at [0, 1, 0, 0], expected 3, yours gave 30",
         ),
         (_PARTIAL.format("x.shape[1] // partial", "mixed(x[:, :first])"), "expected the shape (1, 4, 1, 1)"),
-        (_PARTIAL.format("partial", "shuffle(y, partial)"), "partial = 4: at [0, 1, 0, 0], expected 3, yours gave 30"),
+        (
+            _PARTIAL.format("partial", "channel_shuffle(y, partial)"),
+            "partial = 4: at [0, 1, 0, 0], expected 3, yours gave 30",
+        ),
     ],
     "07.4": [
         ('my_controls = {"A": 4, "B": 1, "C": 2, "D": 3}', "claim A: control 4"),
@@ -68,8 +71,8 @@ WRONG = {
         ('my_controls = {"A": 3, "B": 1}', "claim C has no control yet"),
     ],
     "07.5": [
-        ("def seeds_needed(spread, effect):\n    return max(2, math.ceil(2 * spread / abs(effect)))", "expected 4"),
-        ("def seeds_needed(spread, effect):\n    return max(2, int((2 * spread / abs(effect)) ** 2))", "expected 7"),
-        ("def seeds_needed(spread, effect):\n    return math.ceil((2 * spread / abs(effect)) ** 2)", "expected 2"),
+        ("def seeds_for(spread, effect):\n    return max(6, math.ceil(2 * spread / abs(effect)))", "expected 36"),
+        ("def seeds_for(spread, effect):\n    return max(6, int((2 * spread / abs(effect)) ** 2))", "expected 7"),
+        ("def seeds_for(spread, effect):\n    return math.ceil((2 * spread / abs(effect)) ** 2)", "expected 6"),
     ],
 }

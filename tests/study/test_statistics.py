@@ -1,0 +1,137 @@
+"""nasda.study.statistics: against brute force, SciPy's tests, and closed forms."""
+
+import itertools
+import time
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from nasda.study.statistics import (
+    Comparison,
+    by_seed,
+    compare,
+    flipped_means,
+    interval,
+    mean_sd,
+    seeds_needed,
+    sentence,
+    sign_flip_p,
+    smallest_p,
+)
+
+RANDOM = np.random.default_rng(0)
+CASES = [
+    [0.1, 0.2],
+    [0.3, -0.1, 0.02],
+    [0.1, 0.1, -0.1, 0.4, 0.0],
+    [1.0] * 6,
+    [0.1, 0.2, -0.3],  # its mean is 0 on paper, and 9e-18 here
+    *(RANDOM.normal(size=n).tolist() for n in (5, 8, 12)),
+]
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+@pytest.mark.parametrize("differences", CASES)
+def test_the_exact_test_is_scipys_and_brute_force(differences: list[float], scale: float) -> None:
+    def difference(x: np.ndarray, y: np.ndarray) -> float:
+        return float(np.mean(x - y))
+
+    scaled = [scale * value for value in differences]
+    pairs = np.array(scaled), np.zeros(len(scaled))
+    theirs = stats.permutation_test(pairs, difference, permutation_type="samples", n_resamples=np.inf)
+    thousandths = [round(1e9 * value) for value in differences]  # whole numbers know no rounding
+    sums = [
+        abs(sum(sign * value for sign, value in zip(signs, thousandths, strict=True)))
+        for signs in itertools.product((1, -1), repeat=len(thousandths))
+    ]
+    counted = np.mean([total >= sums[0] for total in sums])
+    assert sign_flip_p(scaled) == counted
+    if differences != CASES[4]:  # SciPy guards against rounding relative to the measured mean, which is 0 here
+        assert sign_flip_p(scaled) == pytest.approx(theirs.pvalue)
+
+
+def test_many_studies_at_once_are_each_by_itself() -> None:
+    differences = RANDOM.normal(size=(3, 4, 6))
+    assert flipped_means(differences).shape == (3, 4, 64)
+    found = sign_flip_p(differences)
+    assert all(found[i, j] == sign_flip_p(differences[i, j]) for i in range(3) for j in range(4))
+    assert np.allclose(flipped_means(differences)[..., 0], differences.mean(axis=-1))
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.35, 2.0])
+def test_beyond_twelve_pairs_the_estimate_is_near_the_exact_value_and_always_the_same(shift: float) -> None:
+    differences = np.random.default_rng(1).normal(shift, 1, 14)
+    exact = np.mean(np.abs(flipped_means(differences)) >= abs(differences.mean()) - 1e-12)
+    assert sign_flip_p(differences) == pytest.approx(exact, abs=0.02)
+    assert sign_flip_p(differences) == sign_flip_p(differences)
+
+
+def test_twenty_seeds_take_no_time() -> None:
+    """2²⁰ flips one after the other took twelve seconds."""
+    begun = time.process_time()
+    assert sign_flip_p(RANDOM.normal(1, 1, 20)) < 0.05
+    assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 5, 8])
+def test_the_smallest_p_is_reached_where_all_seeds_agree(seeds: int) -> None:
+    assert sign_flip_p([0.1] * seeds) == smallest_p(seeds)
+
+
+def test_seeds_needed_is_the_first_with_which_the_level_can_be_reached() -> None:
+    for level, tests in itertools.product((0.3, 0.05, 0.01), (1, 3, 9)):
+        seeds = seeds_needed(level, tests)
+        assert smallest_p(seeds) * tests <= level < smallest_p(seeds - 1) * tests
+    assert seeds_needed() == 6
+
+
+def test_the_interval_is_scipys_and_holds_the_mean_as_often_as_it_says() -> None:
+    low, high = interval([1.0, 2.0, 4.0])
+    theirs = stats.ttest_1samp([1.0, 2.0, 4.0], 0).confidence_interval(0.95)
+    assert (low, high) == pytest.approx((theirs.low, theirs.high))
+    drawn = np.random.default_rng(2).normal(3, 1, (2000, 5))
+    assert np.mean([low <= 3 <= high for low, high in map(interval, drawn)]) == pytest.approx(0.95, abs=0.015)
+
+
+def test_mean_and_sample_standard_deviation() -> None:
+    assert mean_sd([0.123]) == "12.3"
+    assert mean_sd([0.1, 0.2, 0.3]) == "20.0 ± 10.0"
+    assert mean_sd([1e6, 3e6], 1e6, ".3g") == "2 ± 1.41"
+
+
+def test_a_seed_is_one_observation_however_many_cells_were_drawn_with_it() -> None:
+    drawn = [{"seed": seed, "mAP": value} for seed, value in ((1, 0.2), (0, 0.1), (0, 0.3), (1, 0.2))]
+    assert by_seed(drawn) == pytest.approx({0: 0.2, 1: 0.2})
+
+
+def test_rows_are_compared_over_the_seeds_that_both_have() -> None:
+    first, second = {0: 0.2, 1: 0.4, 2: 0.1, 5: 0.3}, {1: 0.1, 0: 0.3, 2: 0.0, 7: 1.0}
+    differences = [-0.1, 0.3, 0.1]
+    expected = (3, np.mean(differences), *interval(differences), 2, sign_flip_p(differences))
+    assert compare(first, second) == pytest.approx(expected)
+    assert compare({0: 1.0}, {0: 0.5}) is None
+    assert compare({}, {}) is None
+
+
+def of(differences: list[float]) -> Comparison:
+    found = compare(dict(enumerate(differences)), dict.fromkeys(range(len(differences)), 0.0))
+    assert found is not None
+    return found
+
+
+def test_one_rule_says_when_a_difference_is_shown() -> None:
+    assert of([0.1] * 6).shown  # p = 1/32
+    assert not of([0.1] * 5).shown  # p = 1/16, the smallest possible
+    assert not of([0.1, 0.1, -0.2, 0.1, 0.1, 0.1]).shown
+
+
+def test_the_sentence() -> None:
+    words = sentence("a", "b", of([0.1] * 6), "rank-1")
+    assert words == (
+        "a against b: rank-1 +10.0 points (95 % interval +10.0 to +10.0), above in 6 of 6 seeds, p = 0.0312: "
+        "a difference is shown"
+    )
+    assert sentence("a", "b", of([0.1, -0.1] * 4)).endswith("p = 1: nothing is shown")
+    assert sentence("a", "b", of([0.1] * 5)).endswith("nothing can be shown, since p is 0.0625 at least with 5 seeds")
+    assert sentence("a", "b", None) == "a against b: fewer than two seeds in common, so nothing can be said"
