@@ -10,7 +10,7 @@ import tyro
 
 from nasda.cli import commands, read_ahead
 from nasda.study.experiments import results_table
-from nasda.study.gaps import markdown
+from nasda.study.gaps import markdown, tables_of
 from tests.benchmarks.table import table
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +60,7 @@ def test_the_studies_are_what_the_named_commands_found(block: str, name: str) ->
     printed = re.search(rf"<!-- {block} -->\n(.*?)\n<!-- /{block} -->", README, flags=re.DOTALL)
     assert printed is not None
     shipped = json.loads((ROOT / "notebooks" / "shipped" / f"{name}-person.json").read_text())
-    assert printed.group(1).strip() == markdown(shipped["content"])
+    assert printed.group(1).strip() == markdown(tables_of(shipped["content"]))
     assert shipped["command"].split(" --out")[0] in README
     for found in shipped["content"].values():
         assert len(found["seeds"]) >= 5

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogFormatter, MaxNLocator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from nasda.course.check import Exercise, like, show
@@ -26,7 +26,8 @@ from nasda.spgan.distances import ImageDistance, image_distance
 from nasda.spgan.networks import Translators
 from nasda.spgan.training import AfterEpoch, contrastive_loss
 from nasda.study.paper import TABLE_1
-from nasda.study.table import COLUMNS, Table, paired
+from nasda.study.statistics import LEVEL, differences, flipped_means, mean_sd, seeds_needed, sign_flip_p
+from nasda.study.table import COLUMNS, ROWS, Table
 
 COLOURS = {  # as `score_over_gap` draws the study's rows
     "NAS (S)": VERMILLION,
@@ -44,54 +45,9 @@ _LABEL, _SMALL = 11, 9.5  # points
 # Is one row above another?
 
 
-def tables_of(study: Mapping[str, Mapping[str, Any]]) -> dict[float, Table]:
-    """What study.json holds: a table for each gap, the smallest gap first."""
-    tables = {
-        float(gap): Table(of_gap["task"], of_gap["seeds"], of_gap["rows"], of_gap["failures"])
-        for gap, of_gap in study.items()
-    }
-    return dict(sorted(tables.items()))
-
-
-def by_seed(table: Table, row: str, score: str = "mAP") -> dict[int, float]:
-    """A row's score for each seed, the mean where several cells were drawn with it."""
-    found: dict[int, list[float]] = {}
-    for entry in table.scores.get(row, []):
-        found.setdefault(entry["seed"], []).append(entry[score])
-    return {seed: float(np.mean(values)) for seed, values in sorted(found.items())}
-
-
-def differences(table: Table, first: str, second: str, score: str = "mAP") -> dict[int, float]:
-    """First row minus second, for each seed that both have."""
-    ours, theirs = by_seed(table, first, score), by_seed(table, second, score)
-    return {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
-
-
 def points(by_seed: Mapping[int, float]) -> float:
     """The mean over seeds, in percent, or, of differences, in points; nan where there is no seed."""
     return 100 * float(np.mean(list(by_seed.values()))) if by_seed else float("nan")
-
-
-def flipped_means(values: ArrayLike) -> NDArray[np.float64]:
-    """The mean of `values` (n) under each of the 2ⁿ choices of signs; the first is the one that was measured."""
-    measured = np.asarray(values, dtype=np.float64)
-    signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(measured))))
-    return (signs * measured).mean(axis=1)
-
-
-def sentence(table: Table, first: str, second: str, score: str = "mAP") -> str:
-    """What the seeds say of two rows, and how much they could have said at most."""
-    found = paired(table, first, second, score)
-    if found is None:
-        return f"{first} against {second}: fewer than two seeds in common, nothing can be said."
-    seeds, smallest = found["seeds"], 2.0 ** (1 - found["seeds"])
-    words = (
-        f"{first} against {second}: {COLUMNS[score]} {100 * found['mean_difference']:+.1f} points, "
-        f"above in {found['above']} of {seeds} seeds, p = {found['p']:.3g} (the smallest possible is {smallest:.3g}). "
-    )
-    if found["p"] > smallest * 1.001:
-        return words + "The seeds do not agree on a sign: nothing is shown."
-    return words + f"All seeds agree on the sign, which is as much as {seeds} seeds can say."
 
 
 def flip_plot(values: ArrayLike, label: str) -> Plot:
@@ -126,16 +82,12 @@ def flip_plot(values: ArrayLike, label: str) -> Plot:
 
 @cache
 def power(seeds: int, effect: float, looks: int, comparisons: int = 6000) -> float:
-    """The share of simulated studies that report p ≤ 0.05 for the best of `looks` comparisons.
+    """The share of simulated studies that call a difference shown, p ≤ 0.05, for the best of `looks` comparisons.
 
     Differences over seeds are normal with mean `effect` and standard deviation 1; looks are independent of each other.
     """
-    studies = comparisons // looks
-    drawn = np.random.default_rng(0).normal(effect, 1.0, (studies * looks, seeds))
-    signs = np.array(list(itertools.product((1.0, -1.0), repeat=seeds)))[: 2 ** (seeds - 1)]  # the others mirror these
-    means = np.abs(drawn @ signs.T)
-    p = (means >= means[:, :1] - 1e-9).mean(axis=1)
-    return float((p.reshape(studies, looks).min(axis=1) <= 0.05).mean())
+    drawn = np.random.default_rng(0).normal(effect, 1.0, (comparisons // looks, looks, seeds))
+    return float((sign_flip_p(drawn).min(axis=1) <= LEVEL).mean())
 
 
 def power_plot(seeds: int, effect: float, looks: int, most: int = 10) -> Plot:
@@ -172,8 +124,7 @@ def study_plot(table: Table, first: str, second: str, score: str = "mAP") -> Plo
         chosen = name in (first, second)
         left.barh(height, values.mean(), height=0.62, color=_colour(name), alpha=0.5 if chosen else 0.15)
         left.plot(values, height + np.linspace(-0.18, 0.18, len(values)), "o", color=_colour(name), markersize=5)
-        words = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else " (one seed)"
-        left.text(values.max(), height, f"  {values.mean():.1f}{words}", va="center", fontsize=_SMALL)
+        left.text(values.max(), height, f"  {mean_sd(values, 1)}", va="center", fontsize=_SMALL)
     left.set_yticks(range(len(names)), names, fontsize=_SMALL + 0.5)
     for label in left.get_yticklabels():
         label.set_fontweight("bold" if label.get_text() in (first, second) else "normal")
@@ -181,7 +132,7 @@ def study_plot(table: Table, first: str, second: str, score: str = "mAP") -> Plo
     left.set_xlim(0, 1.32 * left.get_xlim()[1])
     left.set_xlabel(f"{COLUMNS[score]} on the target (%)", fontsize=_LABEL)
     left.set_ylabel("row of the table", fontsize=_LABEL)
-    found = differences(table, first, second, score)
+    found = differences(table.by_seed(first, score), table.by_seed(second, score))
     places, gaps = range(len(found)), [100 * value for value in found.values()]
     right.vlines(places, 0, gaps, colors=[_colour(first if gap > 0 else second) for gap in gaps], linewidth=3)
     right.plot(places, gaps, "o", color=INK, markersize=7)
@@ -272,8 +223,8 @@ def best_of_plot(table: Table, score: str = "mAP") -> Plot:
 def paper_plot(task: TaskName, table: Table) -> Plot:
     """Left, Table 1 as printed, hatched where a row had another test set; right, the rows of `table` by its name."""
     printed = [row for row in TABLE_1 if row.task == task]
-    names = {("NAS", "S"): "NAS (S)", ("NAS", "S+R"): "NAS (S+R)", ("ResNet-50", "S"): "ResNet-50 (S)"}
-    labels = [names.get((row.method, row.data), "ResNet-50 (SPGAN, S+R)") for row in printed]
+    names = {row.paper: row.name for row in ROWS}
+    labels = [names[row.method, row.data] for row in printed]
     figure = Plot(9, 1.3 + 0.55 * len(printed))
     left, right = figure.subplots(1, 2, sharey=True)
     for height, (row, name) in enumerate(zip(printed, labels, strict=True)):
@@ -378,22 +329,6 @@ def _tidy(axes: Axes, grid: str = "y") -> None:
     axes.set_axisbelow(True)
 
 
-def smallest_p(seeds: int) -> float:
-    """The smallest p that a two-sided exact sign-flip test can give: the measured signs, and all of them turned."""
-    return 2.0 ** (1 - seeds)
-
-
-def seeds_needed(level: float, tests: int = 1) -> int:
-    """The fewest seeds with which the smallest possible p is at most `level`, shared between `tests` (Bonferroni)."""
-    return next(seeds for seeds in itertools.count(1) if smallest_p(seeds) <= level / tests)
-
-
-def sign_flip_p(values: Sequence[float]) -> float:
-    """The share of all sign flips of `values` whose mean is as far from 0 as the measured one."""
-    means = np.abs(flipped_means(values))
-    return float((means >= means[0] - 1e-12).mean())
-
-
 # ---------------------------------------------------------------------------------------------------------- exercises
 
 # 06.1
@@ -428,21 +363,17 @@ def _judge_pairs(answer: Any) -> str | None:
 
 
 def _one_sided(differences: Sequence[float]) -> float:
-    signs = itertools.product((1, -1), repeat=len(differences))
-    means = [float(np.mean(np.multiply(sign, differences))) for sign in signs]
-    return float(np.mean([mean >= means[0] - 1e-12 for mean in means]))
+    means = flipped_means(differences)
+    return float((means >= means[0] - 1e-12).mean())
 
 
 def _strictly(differences: Sequence[float]) -> float:
-    signs = itertools.product((1, -1), repeat=len(differences))
-    means = [abs(float(np.mean(np.multiply(sign, differences)))) for sign in signs]
-    return float(np.mean([mean > means[0] + 1e-12 for mean in means]))
+    means = np.abs(flipped_means(differences))
+    return float((means > means[0] + 1e-12).mean())
 
 
 def _sign_test(differences: Sequence[float]) -> float:
-    signs = list(itertools.product((1, -1), repeat=len(differences)))
-    measured = abs(sum(np.sign(differences)))
-    return float(np.mean([abs(sum(sign)) >= measured for sign in signs]))
+    return float(sign_flip_p(np.sign(differences)))
 
 
 _DIFFERENCES = [
@@ -549,7 +480,7 @@ _SIAMESE_MISTAKES = [
 EXERCISES = {
     "06.1": Exercise(_judge_pairs, "Two pairs out of six, and neither crosses from the NAS rows to ResNet's."),
     "06.2": like(
-        lambda differences: sign_flip_p(differences),
+        lambda differences: float(sign_flip_p(differences)),
         _DIFFERENCES,
         _FLIP_MISTAKES,
         praise="It assumes nothing of how scores are distributed.",
