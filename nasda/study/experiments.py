@@ -5,6 +5,7 @@ An experiment is the folder given as `--out`: `search/` and one `train…/` for 
 see.
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +117,13 @@ def evaluate_runs(
             tests[size] = split, {name: metrics.to_dict() for name, metrics in of_floors.items()}
         split, below = tests[size]
         network = load_trained(folder, device)
-        scores = evaluate(network, *split, batch_size=settings.batch_size, device=device, memory=memory).to_dict()
+        features = folder.path / "features" if settings.features_on_disk else None
+        options: dict[str, Any] = {"batch_size": settings.batch_size, "device": device, "memory": memory}
+        try:
+            scores = evaluate(network, *split, features_in=features, **options).to_dict()
+        finally:
+            if features is not None:
+                shutil.rmtree(features, ignore_errors=True)
         scores |= count_cost(network, *size)._asdict() | {"epochs": len(folder.read_log())}
         write_json(folder.metrics, {**scores, "floors": below})
         rows[folder.path.name] = scores

@@ -17,7 +17,7 @@ from functools import lru_cache
 from itertools import count, repeat
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -218,15 +218,6 @@ def make_toy(
             shutil.rmtree(temporary, ignore_errors=True)
         if is_new and not any(root.iterdir()):
             root.rmdir()
-
-
-def drawn_with(folder: Path, side: Literal["source", "target"]) -> dict[str, object] | None:
-    """What decides the images of a drawn data set, a task's source or target; None where `folder` was not drawn."""
-    if not (folder / MARKER).exists():
-        return None
-    parameters = dict(read_json(folder / MARKER, "how the toy data was drawn"))
-    of_the_other = ("gap", "target_identities", "test_identities") if side == "source" else ("source_identities",)
-    return {name: value for name, value in parameters.items() if name not in of_the_other}
 
 
 def _check(height: int, width: int, gap: float) -> None:

@@ -130,6 +130,7 @@ def test_what_is_written(made: tuple[Path, Table]) -> None:
     out, table = made
     assert json.loads((out / "table.json").read_text())["rows"] == json.loads(json.dumps(table.scores))
     assert (out / "table.md").read_text().strip() == markdown(table)
+    assert b"\r" not in (out / "table.csv").read_bytes()  # which Windows would double
     with open(out / "table.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(map(len, table.scores.values()))
