@@ -9,6 +9,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -108,11 +109,12 @@ class DataMake(Common):
 
     data: DataSettings = DataSettings()
     toy: ToySettings = ToySettings()
-    processes: int = os.cpu_count() or 1
-    """Processes that draw; the images do not depend on their number."""
+    processes: int | None = None
+    """Processes that draw, one for each core if not given; the images do not depend on their number."""
 
     def run(self) -> None:
         from nasda.data.task import load_task
+        from nasda.devices import available_cores
         from nasda.toy.make import make_toy
 
         check_settings(self.data, self.toy)
@@ -122,7 +124,7 @@ class DataMake(Common):
             height=self.data.height,
             width=self.data.width,
             settings=self.toy,
-            processes=self.processes,
+            processes=self.processes or available_cores(),
         )
         print(load_task(self.task, self.data_root).counts())
 
@@ -327,7 +329,9 @@ class WithRows(OnDevice):
 
     @property
     def all_jobs(self) -> int:
-        return self.jobs or (1 if self.chosen_device.type == "cuda" else os.cpu_count() or 1)
+        from nasda.devices import available_cores
+
+        return self.jobs or (available_cores() if self.chosen_device.type == "cpu" else 1)
 
 
 @dataclass(frozen=True)
@@ -469,22 +473,32 @@ def read_ahead(arguments: Sequence[str]) -> tuple[TaskName, ProfileName, int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the `nasda` command. Exits with 2 and one line on anything the user can put right."""
+    """Run the `nasda` command. Exits with 2 and one line on anything the user can put right, with 130 after Ctrl-C, and
+    with 141, as the shell calls it, when nobody reads on what it prints."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    command = tyro.cli(commands(*read_ahead(arguments)), prog="nasda", description=DESCRIPTION, args=arguments)
+    command = None
     try:
-        check_settings(command)
-        command.run()
+        try:
+            command = tyro.cli(commands(*read_ahead(arguments)), prog="nasda", description=DESCRIPTION, args=arguments)
+            check_settings(command)
+            command.run()
+        finally:
+            sys.stdout.flush()  # else a pipe that is broken is found when Python ends, too late for a word
     except NasdaError as error:
         print(f"nasda: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print(
-            "\nnasda: interrupted; what is on disk is whole, and the same command goes on from there", file=sys.stderr
-        )
+        print(f"\nnasda: interrupted; {_RESUMABLE}", file=sys.stderr)
         raise SystemExit(130) from None
-    except BrokenPipeError:  # `nasda … | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        with suppress(BrokenPipeError):
+            if command is not None:  # of a help text, the rest is not missed
+                print(f"nasda: nobody reads the output any more, so it stops here; {_RESUMABLE}", file=sys.stderr)
+        raise SystemExit(141) from None
+
+
+_RESUMABLE = "what is on disk is whole, and the same command goes on from there"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Which device to compute on. The library computes where its caller says; this is how the `nasda` command says it."""
+"""Which device to compute on, and with how many cores. The library computes where its caller says."""
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor
@@ -16,16 +16,27 @@ def choose_device(name: str) -> torch.device:
 
     Raises `NasdaError` where the machine has no such device.
     """
-    available = ["cpu"]
-    if torch.backends.mps.is_available():
-        available.insert(0, "mps")
-    if torch.cuda.is_available():
-        available.insert(0, "cuda")
+    names = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    names += ["mps:0", "cpu:0"] if torch.backends.mps.is_available() else ["cpu:0"]
+    short = [other.removesuffix(":0") for other in names]
     if name == "auto":
-        return torch.device(available[0])
-    if name.split(":")[0] not in available:
-        raise NasdaError(f"--device {name}: not on this machine; expected auto or one of {', '.join(available)}")
+        return torch.device(short[0])
+    if name not in (*names, *short):
+        raise NasdaError(f"--device {name}: not on this machine; expected one of auto, {', '.join(short)}")
     return torch.device(name)
+
+
+def available_cores() -> int:
+    """The CPU cores that this process may use: of the machine's, those it is bound to and its container's quota."""
+    from joblib import cpu_count  # here: it takes a while to load
+
+    return cpu_count()
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until `device` has finished what it was given; a CPU always has."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def autocast(device: torch.device, precision: Precision, *, on_cpu: bool = False) -> torch.autocast:
@@ -46,7 +57,10 @@ def seeded(*numbers: int) -> Iterator[None]:
     """
     digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()  # other numbers, another seed
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices):
+    with ExitStack() as restored:
+        restored.enter_context(torch.random.fork_rng(devices))
+        if torch.backends.mps.is_available():
+            restored.enter_context(torch.random.fork_rng([0], device_type="mps"))
         torch.manual_seed(int.from_bytes(digest) >> 1)
         yield
 

@@ -1,26 +1,33 @@
 """A run is a folder: config.json, log.jsonl, checkpoint.pt, genotype.json, metrics.json.
 
-Whatever happens to the process, the folder holds a whole checkpoint and everything that came before it.
+Whatever happens to the process, the folder holds a whole checkpoint and everything that came before it. One process at
+a time works in it.
 """
 
 import dataclasses
 import io
 import json
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from nasda.data.domain import fingerprint
 from nasda.data.task import Task
+from nasda.devices import synchronize
 from nasda.errors import NasdaError
-from nasda.files import load_tensors, make_folder, read_json, write_json, write_text, written_whole
+from nasda.files import explain_os_error, load_tensors, make_folder, read_json, write_json, write_text, written_whole
 
 _MISSING = "(nothing)"
+Settings = TypeVar("Settings")
+Side = Literal["source", "target"]
 
 
 class RunFolder:
@@ -34,31 +41,68 @@ class RunFolder:
         self.genotype = self.path / "genotype.json"
         self.metrics = self.path / "metrics.json"
 
-    def begin(self, config: Mapping[str, Any]) -> None:
-        """Make the folder and write `config`, or check that the folder was begun with an equal one.
-
-        Raises `NasdaError` naming the first setting that differs.
-        """
-        for leftover in self.path.glob(".*.tmp"):  # of a process that was killed while it wrote
-            leftover.unlink(missing_ok=True)
-        wanted = json.loads(json.dumps(config))  # as it would come back from the file: tuples are lists
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Raise `NasdaError` where the folder was begun with another config, naming the first setting, or the data,
+        that differs; and where another process works in the folder."""
         if not self.config.exists():
             if self.checkpoint.exists():
                 raise NasdaError(f"{self.checkpoint}: a checkpoint without its config.json: choose another --out")
-            make_folder(self.path)
-            write_json(self.config, wanted)
             return
-        difference = first_difference(self.read_config(), wanted)
-        if difference is not None:
+        if difference := first_difference(self.read_config(), _as_read(config)):
             name, found, asked = difference
+            setting, kept = "settings", f"begun with {name} = {found}, not {asked}"
+            if name.startswith("seen"):
+                setting, kept = "--data-root", f"begun on other data: {name} = {found}, not {asked}"
             raise NasdaError(
-                f"{self.config}: the run here was begun with {name} = {found}, not {asked}: "
-                "give the same settings to go on with it, or choose another --out"
+                f"{self.config}: the run here was {kept}: give the same {setting} to go on with it, "
+                "or choose another --out"
             )
+        with self.held():
+            pass
+
+    def begin(self, config: Mapping[str, Any]) -> None:
+        """Make the folder and write `config`, or `check` that the folder was begun with an equal one."""
+        with self.held():
+            self.check(config)
+            if not self.config.exists():
+                write_json(self.config, _as_read(config))
+
+    @contextmanager
+    def held(self, wait: bool = False) -> Iterator[None]:
+        """Keep other processes out of the folder, which is made where it is missing.
+
+        Where another process holds it already, raises `NasdaError` at once, or waits for it. The block may hold the
+        folder again. The operating system frees what a killed process held.
+        """
+        lock = FileLock(make_folder(self.path).resolve() / ".lock", is_singleton=True)
+        try:
+            lock.acquire(blocking=wait)
+        except Timeout:
+            raise NasdaError(
+                f"{self.path}: another process works in this folder: wait for it, or choose another --out"
+            ) from None
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def read_config(self, *fields: str) -> dict[str, Any]:
         """The settings the run was begun with; raises `NasdaError` where one of `fields` is not among them."""
         return _with_fields(read_json(self.config, "a run's settings"), fields, self.config, "a run's settings")
+
+    def read_settings(self, name: str, kind: type[Settings]) -> Settings:
+        """The config's group `name` as the dataclass `kind`; raises `NasdaError` where a field is unknown to it."""
+        values = self.read_config(name)[name]
+        try:
+            return kind(**values)
+        except TypeError as error:
+            reason = str(error).removeprefix(f"{kind.__name__}.__init__() ")
+            raise NasdaError(
+                f"{self.config}: {name} does not fit this version of nasda ({reason}): use the version that made the "
+                "run, or run again with another --out"
+            ) from error
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write `state` (tensors, numbers, strings and containers of them) whole or not at all."""
@@ -86,6 +130,11 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise NasdaError(f"{self.log}: a run's log expected here, but it is broken: {error}") from error
         return [_with_fields(row, fields, self.log, "a row of a run's log") for row in rows]
+
+
+def _as_read(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` as it comes back from the file: tuples are lists."""
+    return json.loads(json.dumps(config))
 
 
 def _with_fields(value: Any, fields: Sequence[str], path: Path, what: str) -> dict[str, Any]:
@@ -128,7 +177,7 @@ def as_config(**parts: Any) -> dict[str, Any]:
     return config
 
 
-def seen(task: Task, *sides: Literal["source", "target"]) -> dict[str, str]:
+def seen(task: Task, *sides: Side) -> dict[str, str]:
     """The fingerprint of the training split of each of `sides`, for the config of a run that learns on these."""
     return {side: fingerprint(getattr(task, side), "train") for side in sides}
 
@@ -158,18 +207,34 @@ def run_epochs(
     uninterrupted run ends: bit for bit on a CPU.
     """
     history: list[dict[str, Any]] = []
-    state = folder.load_checkpoint()
-    if state is not None:
-        with taking_back(folder.checkpoint):
-            run.load_state_dict(state["run"])
-            history = list(json.loads(state["history"]))
-        folder.write_log(history)
-    while len(history) < epochs:
-        history.append(run.epoch(len(history)))
-        folder.save_checkpoint({"run": run.state_dict(), "history": json.dumps(history)})
-        folder.write_log(history)
-        tqdm.write(describe(history[-1]))
+    with folder.held():
+        for leftover in folder.path.glob(".*.tmp"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
+        state = folder.load_checkpoint()
+        if state is not None:
+            with taking_back(folder.checkpoint):
+                run.load_state_dict(state["run"])
+                history = list(json.loads(state["history"]))
+            folder.write_log(history)
+        while len(history) < epochs:
+            history.append(run.epoch(len(history)))
+            folder.save_checkpoint({"run": run.state_dict(), "history": json.dumps(history)})
+            folder.write_log(history)
+            tqdm.write(describe(history[-1]))
     return history
+
+
+def run_steps(
+    step: Callable[[int], Tensor], steps: int, *, images: int, device: torch.device, name: str
+) -> tuple[Tensor, dict[str, float]]:
+    """Take `steps` steps of an epoch. Returns the mean of what `step(index)` returns, which stays on the device within
+    the epoch, and the log's `seconds` and `images_per_second`, at so many `images` a step."""
+    begun, total = time.perf_counter(), torch.zeros((), device=device)
+    for index in tqdm(range(steps), desc=name, leave=False):
+        total = total + step(index)
+    synchronize(device)  # a GPU is still at work when the last step returns
+    seconds = time.perf_counter() - begun
+    return total / steps, {"images_per_second": steps * images / seconds, "seconds": seconds}
 
 
 def finite(value: torch.Tensor, name: str, advice: str) -> float:

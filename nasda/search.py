@@ -1,6 +1,5 @@
 """The search as a whole run (Algorithm 1): ω learns on the source while α learns on a little of the target."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from nasda.fast.graphs import BatchLoss, CudaGraphs, Recorded
 from nasda.genotypes import CELL_KINDS, Genotype, entropy, skip_count
 from nasda.losses import retrieval_loss, triplet_loss
 from nasda.networks import EmbeddingHead, Supernet, count_cost
-from nasda.runs import RunFolder, as_config, finite, run_epochs
+from nasda.runs import RunFolder, as_config, finite, run_epochs, run_steps, seen
 from nasda.settings import ComputeSettings, Profile, SearchSettings, check_settings
 
 
@@ -152,24 +151,27 @@ class Search:
         """One pass over the source; returns the log's row."""
         self.network.train()
         steps = min(len(self.weight_batches), self.settings.steps or len(self.weight_batches))
-        start, losses = time.perf_counter(), torch.zeros(2, device=self.weight_batches.device)
-        for step in tqdm(range(steps), desc=f"search, epoch {index + 1}/{self.settings.epochs}", leave=False):
-            losses += torch.stack(self.step(index, step))  # stays on the device: no waiting within an epoch
-        seconds = time.perf_counter() - start
+        losses, times = run_steps(
+            lambda step: torch.stack(self.step(index, step)),
+            steps,
+            images=self.weight_batches.batch_size + self.alpha_batches.batch_size,
+            device=self.device,
+            name=f"search, epoch {index + 1}/{self.settings.epochs}",
+        )
         advice = "lower --weights-lr or --alphas-lr"
-        of_weights = finite(losses[0] / steps, "the loss of ω", advice)
-        of_alphas = finite(losses[1] / steps, "the loss of α", advice)
+        means = {
+            "loss_weights": finite(losses[0], "the loss of ω", advice),
+            "loss_alphas": finite(losses[1], "the loss of α", advice),
+        }
         alphas, genotype = self.network.alpha_values(), self.network.genotype()
         return {
             "epoch": index + 1,
-            "loss_weights": of_weights,
-            "loss_alphas": of_alphas,
+            **means,
             "entropy": {kind: float(np.mean(entropy(alphas[kind]))) for kind in CELL_KINDS},
             "skips": skip_count(genotype),
             "genotype": genotype.to_dict(),
             "alphas": alphas,
-            "images_per_second": steps * (self.weight_batches.batch_size + self.alpha_batches.batch_size) / seconds,
-            "seconds": seconds,
+            **times,
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -202,20 +204,29 @@ def describe(row: dict[str, Any]) -> str:
     )
 
 
+def search_config(task: Task, profile: Profile, *, seed: int) -> dict[str, Any]:
+    """What decides a search, for its folder's config.json: mode S has seen nothing of the target."""
+    parts = {"space": profile.space, "search": profile.search, "data": profile.data, "compute": profile.compute}
+    check_settings(*parts.values())
+    sides = seen(task, "source") if profile.search.mode == "S" else seen(task, "source", "target")
+    return as_config(kind="search", task=task.name, seed=seed, **parts, seen=sides)
+
+
 def run_search(folder: RunFolder, task: Task, profile: Profile, *, seed: int, device: torch.device) -> Genotype:
     """Search for the cells of `task` in `folder`, from the start or from where an earlier call was cut off.
 
     Leaves config.json, log.jsonl, checkpoint.pt and genotype.json there; returns the genotype. Raises `NasdaError` on
-    settings that make no sense, and when the folder was begun with others.
+    settings that make no sense, and when the folder was begun with others, or on other data.
     """
-    parts = {"space": profile.space, "search": profile.search, "data": profile.data, "compute": profile.compute}
-    check_settings(*parts.values())
-    search = Search(*split_for_search(task, profile.search, seed), profile, seed=seed, device=device)
+    config = search_config(task, profile, seed=seed)
+    shares = split_for_search(task, profile.search, seed)
+    folder.check(config)  # before images are decoded
+    search = Search(*shares, profile, seed=seed, device=device)
     for notice in (search.weight_batches.sampler.notice, search.alpha_batches.sampler.notice):
         if notice:
             tqdm.write(notice)
     tqdm.write(f"supernet: {count_cost(search.network, profile.data.height, profile.data.width)}")
-    folder.begin(as_config(kind="search", task=task.name, seed=seed, **parts))
+    folder.begin(config)
     run_epochs(folder, search, profile.search.epochs, describe)
     genotype = search.network.genotype()
     genotype.save(folder.genotype)

@@ -267,7 +267,8 @@ def profile(name: ProfileName, task: TaskName) -> Profile:
 
 _MAY_BE_ZERO = {"momentum", "weights_decay", "alphas_decay", "decay", "margin", "balance", "dropout", "warmup"}
 _MAY_BE_ZERO |= {"padding", "flip", "erasing", "gap", "world", "seed", "cycle", "identity", "similarity", "pool"}
-_AT_MOST_ONE = {"balance", "dropout", "warmup", "flip", "erasing", "gap", "momentum"}
+_AT_MOST = dict.fromkeys(("balance", "dropout", "warmup", "flip", "erasing", "gap", "momentum"), 1)
+_AT_MOST |= {"seed": 2**63 - 1, "world": 2**63 - 1}  # what torch takes as a seed
 
 
 def check_settings(*parts: Any) -> None:
@@ -284,5 +285,5 @@ def _check_number(name: str, value: Any) -> None:
     least = "0 or more" if name in _MAY_BE_ZERO else "above 0"
     if not math.isfinite(value) or value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
         raise NasdaError(f"{option} is {value}: expected a number {least}")
-    if name in _AT_MOST_ONE and value > 1:
-        raise NasdaError(f"{option} is {value}: expected at most 1")
+    if value > _AT_MOST.get(name, math.inf):
+        raise NasdaError(f"{option} is {value}: expected at most {_AT_MOST[name]}")

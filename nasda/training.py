@@ -1,7 +1,6 @@
 """Training a derived network, or the ResNet-50 baseline, as a whole run: the same recipe for both."""
 
 import math
-import time
 from typing import Any
 
 import torch
@@ -16,10 +15,15 @@ from nasda.errors import NasdaError
 from nasda.genotypes import Genotype
 from nasda.losses import retrieval_loss
 from nasda.networks import RESNET50, DerivedNetwork, ReIDNetwork, ResNet50, count_cost
-from nasda.runs import RunFolder, as_config, finite, run_epochs, taking_back
-from nasda.settings import Profile, SpaceSettings, TrainSettings, check_settings
+from nasda.runs import RunFolder, Side, as_config, finite, run_epochs, run_steps, seen, taking_back
+from nasda.settings import Profile, SpaceSettings, TrainOn, TrainSettings, check_settings
 
 Architecture = Genotype | None  # None is the ResNet-50 baseline
+SIDES: dict[TrainOn, tuple[Side, ...]] = {  # whose training splits each choice of images sees
+    "source": ("source",),
+    "target": ("target",),
+    "source+sample": ("source", "target"),
+}
 
 
 def split_for_training(task: Task, settings: TrainSettings, seed: int) -> list[Sample]:
@@ -95,16 +99,14 @@ class Training:
     def epoch(self, index: int) -> dict[str, Any]:
         """One pass over the training images; returns the log's row."""
         self.network.train()
-        start, loss = time.perf_counter(), torch.zeros((), device=self.batches.device)
-        for step in tqdm(range(self.steps), desc=f"train, epoch {index + 1}/{self.settings.epochs}", leave=False):
-            loss += self.step(index, step)
-        seconds = time.perf_counter() - start
-        return {
-            "epoch": index + 1,
-            "loss": finite(loss / self.steps, "the training loss", "lower --lr"),
-            "images_per_second": self.steps * self.batches.batch_size / seconds,
-            "seconds": seconds,
-        }
+        loss, times = run_steps(
+            lambda step: self.step(index, step),
+            self.steps,
+            images=self.batches.batch_size,
+            device=self.device,
+            name=f"train, epoch {index + 1}/{self.settings.epochs}",
+        )
+        return {"epoch": index + 1, "loss": finite(loss, "the training loss", "lower --lr"), **times}
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -148,12 +150,14 @@ def run_training(
         seed=seed,
         architecture=RESNET50 if architecture is None else architecture.to_dict(),
         weights=weights,
-        classes=len({sample.pid for sample in samples}),
         space=space,
         train=settings,
         data=data,
         precision=profile.compute.precision,
+        seen=seen(task, *SIDES[settings.train_on]),
+        classes=len({sample.pid for sample in samples}),
     )
+    folder.check(config)  # before images are decoded
     batches = Batches(samples, data, settings.identities, settings.images, seed=seed, device=device, augmented=True)
     if batches.sampler.notice:
         tqdm.write(batches.sampler.notice)
@@ -171,7 +175,8 @@ def load_trained(folder: RunFolder, device: torch.device) -> ReIDNetwork:
     """The network that `run_training` left in `folder`, as far as it got. Raises `NasdaError` when there is none."""
     config = folder.read_config("architecture", "space", "classes")
     architecture = None if config["architecture"] == RESNET50 else Genotype.from_dict(config["architecture"])
-    network = make_network(architecture, SpaceSettings(**config["space"]), config["classes"], seed=0)
+    space = folder.read_settings("space", SpaceSettings)
+    network = make_network(architecture, space, config["classes"], seed=0)
     state = folder.load_checkpoint()
     if state is None:
         raise NasdaError(

@@ -20,6 +20,7 @@ from nasda.data.task import load_task
 from nasda.files import read_json, write_json
 from nasda.genotypes import PRIMITIVES
 from nasda.runs import RunFolder
+from nasda.settings import changed
 from nasda.study.gaps import root_of
 from nasda.study.table import search_folder
 
@@ -38,7 +39,8 @@ def searches(study: Study) -> dict[str, Any]:
     task = load_task(study.task, root_of(study.data_root, max(study.gaps)))
     histories: dict[str, Any] = {"primitives": list(PRIMITIVES[study.space.space])}
     for mode in ("S", "S+R"):
-        histories[mode] = search_folder(study.out / "runs", task, study.settings, mode, study.seed).read_log()
+        searching = changed(study.settings, search={"mode": mode})
+        histories[mode] = search_folder(study.out / "runs", task, searching, study.seed).read_log()
     return histories
 
 

@@ -330,6 +330,10 @@ def test_a_run_whose_files_are_not_its_own(
         ("search", "--identities", "100"),
         ("search", "--height", "16"),
         ("search", "--device", "abacus"),
+        ("search", "--device", "cpu:banana"),
+        ("search", "--device", "cuda:7"),
+        ("search", "--seed", "99999999999999999999"),
+        ("study", "--toy.world", "99999999999999999999"),
         ("train", "--architecture", "no-such-thing"),
         ("train", "--weights", "imagenet"),
         ("train", "--architecture", "random", "--translated"),
@@ -350,6 +354,123 @@ def test_a_value_that_makes_no_sense(
     said = fails(*words, root=data, out=tmp_path / "run")
     assert len(said) > 30
     assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_a_study_beside_a_folder_without_a_name(fails: Callable[..., str], tmp_path: Path) -> None:
+    assert "--data-root .: " in fails("study", root=Path("."), out=tmp_path / "run")
+
+
+@pytest.mark.parametrize("group", ["space", "data"])
+def test_a_run_of_another_version(
+    fails: Callable[..., str], data: Path, trained: Path, tmp_path: Path, group: str
+) -> None:
+    config = Path(shutil.copytree(trained, tmp_path / "run")) / "train" / "config.json"
+    settings = json.loads(config.read_text())
+    settings[group]["wings"] = 2
+    config.write_text(json.dumps(settings))
+    said = fails("evaluate", root=data, out=tmp_path / "run")
+    assert f"{config}: {group} does not fit this version of nasda" in said
+    assert "'wings'" in said
+
+
+# -------------------------------------------------------------------------------------------------------- other data
+
+
+@pytest.fixture(scope="module")
+def other_data(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same data but for one training image of the target and one query, which are longer by a byte."""
+    root = Path(shutil.copytree(data, tmp_path_factory.mktemp("other") / "data"))
+    for folder in ("bounding_box_train", "query"):
+        image = sorted((root / "Market-1501-v15.09.15" / folder).glob("*.jpg"))[0]
+        image.write_bytes(image.read_bytes() + b"x")
+    return root
+
+
+@pytest.mark.parametrize("state", ["finished", "begun"])
+def test_a_search_on_other_data_is_refused_before_an_image_is_decoded(
+    fails: Callable[..., str],
+    data: Path,
+    other_data: Path,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+) -> None:
+    out = Path(shutil.copytree(trained, tmp_path / "run"))
+    if state == "begun":
+        (out / "search" / "checkpoint.pt").unlink()
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    words = ("search", *SMALL, *SPACE, *BATCH, "--sample-images", "2")
+    monkeypatch.setattr("nasda.data.batches.stored", lambda *_: pytest.fail("an image was decoded"))
+    said = fails(*words, root=other_data, out=out)
+    assert "begun on other data: seen.target = Market-1501" in said
+    assert "give the same --data-root to go on with it, or choose another --out" in said
+    assert "search.epochs = 2, not 3" in fails(*words, "--epochs", "3", root=data, out=out)
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_what_has_not_seen_the_target_goes_on_beside_another_target(
+    data: Path, other_data: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Path(shutil.copytree(trained, tmp_path / "run"))
+    monkeypatch.setattr("nasda.training.Training.step", lambda *_: pytest.fail("a step was taken"))
+    run("train", *SMALL, *SPACE, *BATCH, root=other_data, out=out)
+    searching = ("search", *SMALL, *SPACE, *BATCH, "--sample-images", "2", "--mode", "S")
+    run(*searching, root=data, out=tmp_path / "s")
+    monkeypatch.setattr(Search, "step", lambda *_: pytest.fail("a step was taken"))
+    run(*searching, root=other_data, out=tmp_path / "s")
+    assert set(json.loads((tmp_path / "s" / "search" / "config.json").read_text())["seen"]) == {"source"}
+
+
+def test_scores_on_another_test_set_are_not_overwritten(
+    fails: Callable[..., str], data: Path, other_data: Path, trained: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(trained, tmp_path / "run"))
+    run("evaluate", root=data, out=out)
+    metrics = out / "train" / "metrics.json"
+    before = metrics.read_bytes()
+    assert json.loads(before)["data"].startswith("Market-1501")
+    said = fails("evaluate", root=other_data, out=out)
+    assert said.startswith(f"nasda: {metrics}: these scores are of another test set (Market-1501")
+    assert metrics.read_bytes() == before
+    run("evaluate", root=data, out=out)
+    assert metrics.read_bytes() == before
+    metrics.unlink()
+    run("evaluate", root=other_data, out=out)
+    assert json.loads(metrics.read_text())["data"] != json.loads(before)["data"]
+
+
+# ----------------------------------------------------------------------------------------------- the end of a process
+
+
+def nasda(*words: object) -> subprocess.Popen[bytes]:
+    words = (sys.executable, "-c", "from nasda.cli import main; main()", *map(str, words))
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_a_search_whose_reader_has_gone_is_no_success_and_goes_on(data: Path, tmp_path: Path) -> None:
+    search = ["search", *SMALL, *SPACE, *BATCH, "--sample-images", "2", "--data-root", data, "--out", tmp_path]
+    process = nasda(*search)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()  # as head -1 does
+    said = process.communicate()[1].decode()
+    assert process.returncode == 141, said
+    assert "nobody reads the output any more" in said
+    assert "Traceback" not in said
+    assert "BrokenPipeError" not in said
+    assert not (tmp_path / "search" / "genotype.json").exists()
+    process = nasda(*search)
+    assert "epoch   2" in process.communicate()[0].decode()
+    assert process.returncode == 0
+
+
+def test_a_help_text_whose_reader_has_gone_leaves_no_traceback() -> None:
+    process = nasda("data", "make", "--help")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.communicate()[1] == b""
+    assert process.returncode == 141
 
 
 def test_ctrl_c_ends_a_search_in_one_line_and_leaves_it_resumable(
@@ -432,7 +553,7 @@ def test_a_full_disk_ends_a_search_in_one_line_and_leaves_nothing_half(
     said = fails("search", *SMALL, *SPACE, *BATCH, "--sample-images", "2", root=data, out=disk / "run")
     assert "checkpoint.pt" in said
     assert "disk is full" in said
-    assert files_below(disk) == {"config.json"}
+    assert files_below(disk) == {".lock", "config.json"}
 
 
 def test_a_full_disk_leaves_no_data_behind(

@@ -56,5 +56,5 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 def test_a_device_that_is_not_there_is_refused_by_name() -> None:
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device("auto").type in ("cpu", "cuda", "mps")
-    with pytest.raises(NasdaError, match=r"--device abacus: not on this machine; expected auto or one of .*cpu"):
+    with pytest.raises(NasdaError, match=r"--device abacus: not on this machine; expected one of auto, .*cpu"):
         choose_device("abacus")

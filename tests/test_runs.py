@@ -111,7 +111,7 @@ def test_a_folder_that_cannot_be_written_is_explained_and_keeps_what_it_holds(
     monkeypatch.undo()
     assert folder.load_checkpoint() == {"run": 1}
     assert folder.read_log() == [{"epoch": 1}]
-    assert sorted(os.listdir(folder.path)) == ["checkpoint.pt", "config.json", "log.jsonl"]
+    assert sorted(os.listdir(folder.path)) == [".lock", "checkpoint.pt", "config.json", "log.jsonl"]
 
 
 @pytest.mark.parametrize(

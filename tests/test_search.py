@@ -84,6 +84,7 @@ def test_every_kind_of_search_moves_alpha_and_leaves_a_whole_run(task: Task, tmp
     first, *_, last = alphas(folder)
     assert not np.allclose(first["normal"], last["normal"])
     assert {path.name for path in folder.path.iterdir()} == {
+        ".lock",
         "config.json",
         "log.jsonl",
         "checkpoint.pt",

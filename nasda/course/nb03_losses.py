@@ -19,7 +19,7 @@ from nasda.losses import mine_hardest, pairwise_distances, softmax_loss, triplet
 from nasda.networks import EmbeddingHead, ReIDNetwork
 from nasda.pictures.graphs import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
 from nasda.pictures.plots import Plot
-from nasda.runs import RunFolder, as_config, finite, run_epochs
+from nasda.runs import RunFolder, as_config, finite, run_epochs, seen
 from nasda.settings import Profile, changed
 from nasda.training import Training
 
@@ -93,9 +93,8 @@ def trained(course: Course, balance: float, seed: int, *, printed: bool = False)
     batches = Batches(train, data, *sizes, seed=seed, device=course.device, augmented=True, fewer_identities=True)
     run = _Told(SmallNetwork(WIDTH, batches.classes, seed), batches, chosen, seed=seed, device=course.device)
     run.printed = printed
-    folder.begin(
-        as_config(kind="notebook-03", task=course.task.name, seed=seed, printed=printed, train=settings, data=data)
-    )
+    parts = {"train": settings, "data": data, "seen": seen(course.task, "target")}
+    folder.begin(as_config(kind="notebook-03", task=course.task.name, seed=seed, printed=printed, **parts))
     with redirect_stdout(io.StringIO()):  # else a line an epoch, of many short runs
         run_epochs(folder, run, settings.epochs, str)
     return run.network.eval()

@@ -5,7 +5,6 @@ convolutions are fastest. Validation and test see `normalize(images)`, training 
 keep the memory format.
 """
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nasda.data.domain import Sample
+from nasda.devices import available_cores
 from nasda.errors import NasdaError
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, red, green, blue, in [0, 1]
@@ -41,7 +41,7 @@ def decode(samples: Sequence[Sample], height: int, width: int, *, workers: int |
     def read_into_place(index: int) -> None:
         images[index] = torch.from_numpy(_read(samples[index].path, height, width))
 
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:  # Pillow lets other threads run while it decodes
+    with ThreadPoolExecutor(workers or available_cores()) as pool:  # Pillow lets other threads run while it decodes
         for _ in pool.map(read_into_place, range(len(samples))):
             pass
     return images.permute(0, 3, 1, 2)

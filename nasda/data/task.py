@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -225,7 +224,7 @@ def check_images(samples: Sequence[Sample]) -> list[Problem]:
 
     Problems come in the order of `samples`, each with its cause: missing, empty, cut short, not an image at all.
     """
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads:
+    with ThreadPoolExecutor(8) as threads:
         results = list(threads.map(_try_image, [sample.path for sample in samples]))
     problems = []
     first_with: dict[bytes, Sample] = {}

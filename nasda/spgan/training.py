@@ -8,7 +8,6 @@ Images are (B, 3, H, W) in [−1, 1]. Everything here learns on the source's and
 """
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -16,14 +15,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from nasda.data.domain import Sample
 from nasda.data.store import stored
 from nasda.data.task import Task
 from nasda.devices import seeded
 from nasda.errors import NasdaError
-from nasda.runs import RunFolder, as_config, finite, run_epochs, taking_back
+from nasda.runs import RunFolder, as_config, finite, run_epochs, run_steps, seen, taking_back
 from nasda.settings import DataSettings, Profile, SPGANSettings, check_settings
 from nasda.spgan.networks import Discriminator, Generator, SiameseNet, Translators, to_range
 
@@ -297,22 +295,20 @@ class SPGAN:
     def epoch(self, index: int) -> dict[str, Any]:
         """One pass over the source; returns the log's row."""
         self.networks.train()
-        start, losses = time.perf_counter(), torch.zeros(5, device=self.source.device)
-        for step in tqdm(range(self.steps), desc=f"translate, epoch {index + 1}/{self.settings.epochs}", leave=False):
-            losses += self.step(index, step)
-        seconds = time.perf_counter() - start
+        losses, times = run_steps(
+            lambda step: self.step(index, step),
+            self.steps,
+            images=self.source.batch_size,
+            device=self.source.device,
+            name=f"translate, epoch {index + 1}/{self.settings.epochs}",
+        )
         means = {
             name: finite(loss, f"the loss called {name}", "lower --lr")
-            for name, loss in zip(LOGGED, losses / self.steps, strict=True)
+            for name, loss in zip(LOGGED, losses, strict=True)
         }
         if self.after_epoch is not None:
             self.after_epoch(index + 1, self.networks)
-        return {
-            "epoch": index + 1,
-            **means,
-            "images_per_second": self.steps * self.source.batch_size / seconds,
-            "seconds": seconds,
-        }
+        return {"epoch": index + 1, **means, **times}
 
     def _parts(self) -> dict[str, Any]:
         """Everything that has a state."""
@@ -359,9 +355,12 @@ def run_spgan(
     Raises `NasdaError` as `run_search` does, and as `check_size` does.
     """
     check_settings(profile.spgan, profile.data)
+    parts = {"spgan": profile.spgan, "data": profile.data, "seen": seen(task, "source", "target")}
+    config = as_config(kind="spgan", task=task.name, seed=seed, **parts)
+    folder.check(config)  # before images are decoded
     train = task.source.train, task.target.train
     spgan = SPGAN(*train, profile, seed=seed, device=device, after_epoch=after_epoch)
-    folder.begin(as_config(kind="spgan", task=task.name, seed=seed, spgan=profile.spgan, data=profile.data))
+    folder.begin(config)
     run_epochs(folder, spgan, profile.spgan.epochs, describe)
     return spgan.networks.to_target
 
@@ -369,8 +368,8 @@ def run_spgan(
 def load_generator(folder: RunFolder, device: torch.device) -> Generator:
     """The generator from source to target that `run_spgan` left in `folder`, as far as it got. Raises `NasdaError` when
     there is none."""
-    config = folder.read_config("spgan", "data")
-    networks = make_translators(SPGANSettings(**config["spgan"]), DataSettings(**config["data"]), seed=0)
+    settings = folder.read_settings("spgan", SPGANSettings), folder.read_settings("data", DataSettings)
+    networks = make_translators(*settings, seed=0)
     state = folder.load_checkpoint()
     if state is None:
         raise NasdaError(f"{folder.checkpoint}: a trained generator expected here: run nasda translate first")

@@ -14,15 +14,16 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
+from nasda.data.domain import fingerprint
 from nasda.data.store import stored
 from nasda.data.task import Task
 from nasda.errors import NasdaError
 from nasda.evaluation import evaluate, floors
-from nasda.files import write_json
+from nasda.files import read_json, write_json
 from nasda.genotypes import NAMED, PRIMITIVES, Genotype, random_genotype
 from nasda.networks import RESNET50, count_cost
 from nasda.runs import RunFolder
-from nasda.settings import EvaluateSettings, SpaceSettings, TrainOn, check_settings
+from nasda.settings import DataSettings, EvaluateSettings, SpaceSettings, TrainOn, check_settings
 from nasda.study.statistics import mean_sd
 from nasda.training import Architecture, load_trained
 
@@ -94,22 +95,26 @@ def choose_architecture(name: str, experiment: Experiment, space: SpaceSettings,
     return Genotype.load(Path(name))
 
 
-def evaluate_runs(
+def test_set(task: Task) -> str:
+    """The fingerprint of what scores are measured on: the target's query and gallery."""
+    return fingerprint(task.target, "query", "gallery")
+
+
+def score_runs(
     folders: Sequence[RunFolder], task: Task, settings: EvaluateSettings, *, seed: int, device: torch.device
 ) -> dict[str, dict[str, Any]]:
-    """Test each trained network on the target's query and gallery, beside the floors; by run and by floor.
-
-    Writes metrics.json into each run. Images are resized as that run was trained.
-    """
+    """Test each trained network on the target's query and gallery. Returns by run its scores, its network's size, the
+    test set's fingerprint as `data`, and the scores of the `floors`. Images are resized as that run was trained."""
     check_settings(settings)
     memory = settings.memory * 2**20
-    rows: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
     tests: dict[tuple[int, int], tuple[Any, dict[str, Any]]] = {}  # images and floors, by the images' size
     for folder in folders:
-        config = folder.read_config("task", "data")
-        if config["task"] != task.name:
-            raise NasdaError(f"{folder.config}: trained for --task {config['task']}, not {task.name}")
-        size = config["data"]["height"], config["data"]["width"]
+        task_name = folder.read_config("task", "data")["task"]
+        if task_name != task.name:
+            raise NasdaError(f"{folder.config}: trained for --task {task_name}, not {task.name}")
+        data = folder.read_settings("data", DataSettings)
+        size = data.height, data.width
         if size not in tests:
             query, gallery = task.target.query, task.target.gallery
             split = query, gallery, stored(query, *size), stored(gallery, *size)
@@ -124,10 +129,34 @@ def evaluate_runs(
         finally:
             if features is not None:
                 shutil.rmtree(features, ignore_errors=True)
-        scores |= count_cost(network, *size)._asdict() | {"epochs": len(folder.read_log())}
-        write_json(folder.metrics, {**scores, "floors": below})
-        rows[folder.path.name] = scores
-        rows |= {f"floor: {name}": floor for name, floor in below.items()}
+        scores |= count_cost(network, *size)._asdict() | {"epochs": len(folder.read_log()), "data": test_set(task)}
+        found[folder.path.name] = {**scores, "floors": below}
+    return found
+
+
+def evaluate_runs(
+    folders: Sequence[RunFolder], task: Task, settings: EvaluateSettings, *, seed: int, device: torch.device
+) -> dict[str, dict[str, Any]]:
+    """`score_runs`, its scores written to metrics.json in each run. Returns them by run and by floor, worst mAP first.
+
+    Raises `NasdaError` before anything is computed where a run holds scores on another test set.
+    """
+    asked = test_set(task)
+    for folder in folders:
+        if folder.metrics.exists():
+            kept = read_json(folder.metrics, "a run's scores").get("data", "not recorded")
+            if kept != asked:
+                raise NasdaError(
+                    f"{folder.metrics}: these scores are of another test set ({kept}) than {task.target.root} holds "
+                    f"({asked}): give the --data-root or --profile of that one, or remove the file to test on this one"
+                )
+    rows: dict[str, dict[str, Any]] = {}
+    for folder, (name, scores) in zip(
+        folders, score_runs(folders, task, settings, seed=seed, device=device).items(), strict=True
+    ):
+        write_json(folder.metrics, scores)
+        rows |= {f"floor: {floor}": metrics for floor, metrics in scores.pop("floors").items()}
+        rows[name] = scores
     return dict(sorted(rows.items(), key=lambda row: row[1]["mAP"]))
 
 

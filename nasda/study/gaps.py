@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nasda.data.task import load_task, require_sound
+from nasda.errors import NasdaError
 from nasda.files import write_json, write_text
 from nasda.settings import Profile, TaskName
 from nasda.study.experiments import table_text
@@ -69,7 +70,12 @@ def markdown(tables: Mapping[float, Table], score: str = "mAP") -> str:
 
 
 def root_of(data_root: Path, gap: float) -> Path:
-    """Where the data of one gap is drawn: beside `data_root`."""
+    """Where the data of one gap is drawn: beside `data_root`. Raises `NasdaError` where that has no name."""
+    if data_root.name in ("", ".."):
+        raise NasdaError(
+            f"--data-root {data_root}: the data of each gap is drawn beside this folder and named after it, but it has "
+            "no name: give another, such as --data-root data/toy/tiny"
+        )
     return data_root.with_name(f"{data_root.name}-gap-{gap:g}")
 
 

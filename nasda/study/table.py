@@ -21,28 +21,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partialmethod
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from filelock import FileLock
 from tqdm.auto import tqdm
 
-from nasda.data.domain import fingerprint
 from nasda.data.task import Task
 from nasda.errors import NasdaError
-from nasda.files import make_folder, read_json, write_json, write_text
+from nasda.files import read_json, write_json, write_text
 from nasda.genotypes import PRIMITIVES, random_genotype
 from nasda.networks import RESNET50
 from nasda.runs import RunFolder, as_config, seen
-from nasda.search import run_search
+from nasda.search import run_search, search_config
 from nasda.settings import Mode, Profile, TrainOn, changed
 from nasda.spgan.dataset import with_translated_source, write_translation
 from nasda.spgan.training import run_spgan
-from nasda.study.experiments import evaluate_runs, table_text
+from nasda.study.experiments import score_runs, table_text, test_set
 from nasda.study.paper import NOTES, paper_row
 from nasda.study.statistics import Comparison, by_seed, compare, mean_sd, sentence
-from nasda.training import Architecture, run_training
+from nasda.training import SIDES, Architecture, run_training
 
 Scores = dict[str, Any]
 
@@ -289,17 +287,17 @@ def _run_piece(piece: _Piece, shared: _Shared) -> tuple[Scores, dict[str, Scores
     architecture: Architecture = None
     search_seconds = 0.0
     if row.mode is not None:
-        folder = search_folder(runs, task, settings, row.mode, seed)
         searching = changed(settings, search={"mode": row.mode})
-        with _held(folder):
+        folder = search_folder(runs, task, searching, seed)
+        with folder.held(wait=True):
             architecture = run_search(folder, task, searching, seed=seed, device=device)
         search_seconds = _seconds(folder)
     elif row.architecture == "random":
         architecture = random_genotype(space.nodes, PRIMITIVES[space.space], seed=seed + 1000 * draw)
     if row.translated:
         both = seen(task, "source", "target")
-        folder = _folder(runs, "spgan", both, seed=seed, spgan=settings.spgan, data=data)
-        with _held(folder):
+        folder = _folder(runs, "spgan", seed=seed, spgan=settings.spgan, data=data, seen=both)
+        with folder.held(wait=True):
             generator = run_spgan(folder, task, settings, seed=seed, device=device)
             write_translation(folder.path / "translated", task.source, generator, data, device=device)
         task = with_translated_source(task, folder.path / "translated")
@@ -308,7 +306,6 @@ def _run_piece(piece: _Piece, shared: _Shared) -> tuple[Scores, dict[str, Scores
     folder = _folder(
         runs,
         "train",
-        seen(task, *_SEEN[settings.train.train_on]),
         seed=seed,
         space=space,
         train=settings.train,
@@ -316,47 +313,31 @@ def _run_piece(piece: _Piece, shared: _Shared) -> tuple[Scores, dict[str, Scores
         architecture=cell,
         precision=settings.compute.precision,
         weights=begin_with,
+        seen=seen(task, *SIDES[settings.train.train_on]),
     )
-    test = fingerprint(task.target, "query", "gallery")
-    tested = _folder(runs, "test", {"target": test}, training=folder.path.name)
-    with _held(folder):
+    tested = _folder(runs, "test", training=folder.path.name, data=test_set(task))
+    with folder.held(wait=True):
         if not tested.metrics.exists():
             run_training(folder, task, architecture, settings, seed=seed, device=device, weights=begin_with)
-            evaluate_runs([folder], task, settings.evaluate, seed=seed, device=device)
-            write_json(tested.metrics, read_json(folder.metrics, "a run's scores"))
+            scores = score_runs([folder], task, settings.evaluate, seed=seed, device=device)
+            write_json(tested.metrics, scores[folder.path.name])
     metrics = read_json(tested.metrics, "a run's scores")
     floors = metrics.pop("floors")
     times = {"search_seconds": search_seconds, "train_seconds": _seconds(folder)}
     return {**metrics, **times, "cell": cell}, floors
 
 
-_SEEN: dict[str, tuple[Literal["source", "target"], ...]] = {
-    "S": ("source",),
-    "S+R": ("source", "target"),
-    "source": ("source",),
-    "target": ("target",),
-    "source+sample": ("source", "target"),
-}
+def search_folder(runs: Path, task: Task, settings: Profile, seed: int) -> RunFolder:
+    """Where a table keeps a search. S has seen nothing of the target, and is one run for all targets."""
+    config = search_config(task, settings, seed=seed)
+    return _folder(runs, config.pop("kind"), **config)
 
 
-def search_folder(runs: Path, task: Task, settings: Profile, mode: Mode, seed: int) -> RunFolder:
-    """Where a table keeps the search of this mode. S has seen nothing of the target, and is one run for all targets."""
-    search = changed(settings, search={"mode": mode}).search
-    parts = {"space": settings.space, "search": search, "data": settings.data, "compute": settings.compute}
-    return _folder(runs, "search", seen(task, *_SEEN[mode]), seed=seed, **parts)
-
-
-def _folder(runs: Path, kind: str, of_data: Mapping[str, str], **parts: Any) -> RunFolder:
-    """The folder of the run with this configuration and these data: the same for the same, whichever row asks."""
-    configuration = json.dumps({"seen": of_data, **as_config(**parts)}, sort_keys=True)
+def _folder(runs: Path, kind: str, **parts: Any) -> RunFolder:
+    """The folder of the run with this configuration, which says the data that it sees: the same for the same, whichever
+    row asks. Two rows may ask at once, so whoever runs it holds it, and who comes second finds it finished."""
+    configuration = json.dumps(as_config(**parts), sort_keys=True)
     return RunFolder(runs / f"{kind}-{hashlib.sha256(configuration.encode()).hexdigest()[:16]}")
-
-
-@contextmanager
-def _held(folder: RunFolder) -> Iterator[None]:
-    """Two rows may need the same run: whoever comes second waits, and then finds it finished."""
-    with FileLock(make_folder(folder.path) / ".lock"):
-        yield
 
 
 def _seconds(folder: RunFolder) -> float:

@@ -49,8 +49,8 @@ from nasda.networks import Supernet
 from nasda.pictures.graphs import BLUE, INK, ORANGE
 from nasda.pictures.plots import Plot, search_curves
 from nasda.pictures.widgets import Live, explore
-from nasda.runs import RunFolder, as_config, run_epochs
-from nasda.search import Search, run_search, split_for_search
+from nasda.runs import RunFolder, run_epochs
+from nasda.search import Search, run_search, search_config, split_for_search
 from nasda.settings import ComputeSettings, changed, profile
 
 # %% [markdown]
@@ -598,8 +598,7 @@ def watched_search(course, mode, folder, kind=Search, live=None, **changes):
     parts = changed(course.settings, search={"mode": mode, **changes})
     shares = split_for_search(course.task, parts.search, course.seed)
     search = kind(*shares, parts, seed=course.seed, device=course.device)
-    known = {"space": parts.space, "search": parts.search, "data": parts.data, "compute": parts.compute}
-    folder.begin(as_config(kind="search", task=course.task.name, seed=course.seed, **known))
+    folder.begin(search_config(course.task, parts, seed=course.seed))
 
     def watch(row):
         if live is not None:
