@@ -118,7 +118,7 @@ def sentence(first: str, second: str, found: Comparison | None, score: str = "mA
         return f"{first} against {second}: fewer than two seeds in common, so nothing can be said"
     verdict = "a difference is shown" if found.shown else "nothing is shown"
     if smallest_p(found.seeds) > LEVEL:
-        verdict = f"nothing can be shown, since p is {smallest_p(found.seeds):.3g} at least with {found.seeds} seeds"
+        verdict = f"nothing can be shown, with {found.seeds} seeds p is {smallest_p(found.seeds):.3g} or more"
     return (
         f"{first} against {second}: {score} {100 * found.mean:+.1f} points (95 % interval {100 * found.low:+.1f} to "
         f"{100 * found.high:+.1f}), above in {found.above} of {found.seeds} seeds, p = {found.p:.3g}: {verdict}"

@@ -133,5 +133,5 @@ def test_the_sentence() -> None:
         "a difference is shown"
     )
     assert sentence("a", "b", of([0.1, -0.1] * 4)).endswith("p = 1: nothing is shown")
-    assert sentence("a", "b", of([0.1] * 5)).endswith("nothing can be shown, since p is 0.0625 at least with 5 seeds")
+    assert sentence("a", "b", of([0.1] * 5)).endswith("nothing can be shown, with 5 seeds p is 0.0625 or more")
     assert sentence("a", "b", None) == "a against b: fewer than two seeds in common, so nothing can be said"

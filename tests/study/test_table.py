@@ -19,7 +19,7 @@ from torchvision.models import resnet50
 
 from nasda.data.task import Task, load_task
 from nasda.errors import NasdaError
-from nasda.settings import Profile, SPGANSettings, ToySettings
+from nasda.settings import Profile, SPGANSettings, ToySettings, changed
 from nasda.study import table as tables
 from nasda.study.statistics import compare, sentence
 from nasda.study.table import IN_DOMAIN_ROWS, PRETRAINED_ROWS, ROWS, Row, Table, lines_of, make_table, markdown
@@ -214,19 +214,20 @@ def test_a_row_has_one_thread(tmp_path: Path, task: Task, monkeypatch: pytest.Mo
 def test_rows_that_need_the_same_run_share_it(tmp_path: Path, task: Task) -> None:
     """Two rows of SPGAN, and two of one search, begun at once by two processes, three times in a row."""
     torch.save(resnet50().state_dict(), tmp_path / "resnet50.pth")
+    longer = changed(QUICK, spgan={"epochs": 3, "steps": 20}, search={"epochs": 3, "steps": 20})  # so that they overlap
     searched = (ROWS[1], *IN_DOMAIN_ROWS)
     translated = tuple(row for row in (*ROWS, *PRETRAINED_ROWS) if row.translated)
     for number in range(3):
         out = tmp_path / str(number)
         weights = str(tmp_path / "resnet50.pth")
         options: dict[str, Any] = {"rows": (*translated, *searched), "weights": weights, "jobs": 2, "device": CPU}
-        table = make_table(out, task, QUICK, [0], **options)
+        table = make_table(out, task, longer, [0], **options)
         assert not table.failures
         assert len(table.scores) == 4 + 2
         for kind, count in (("spgan", 1), ("search", 1), ("train", 4)):
             assert len(list((out / "runs").glob(f"{kind}-*"))) == count
         (log,) = (out / "runs").glob("spgan-*/log.jsonl")
-        assert len(log.read_text().splitlines()) == 1
+        assert len(log.read_text().splitlines()) == 3
         (translation,) = (out / "runs").glob("spgan-*/translated/*/")
         assert [path.name for path in translation.parent.iterdir()] == ["PersonX"]  # and nothing half written beside it
 
