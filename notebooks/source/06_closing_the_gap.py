@@ -328,9 +328,9 @@ check("06.2", p_value)
 # </details>
 
 # %% [markdown]
-# The library averages the cells that were drawn with one seed, and then counts as you did; beyond twelve pairs it draws
-# 9,999 choices of signs instead of going through all of them. SciPy's `permutation_test`, written by other people, finds
-# the same p for each pair and each gap:
+# The library averages the cells that were drawn with one seed, and then counts as you did; beyond twelve pairs it
+# draws 9,999 choices of signs instead of going through all of them. SciPy's `permutation_test`, written by other
+# people, finds the same p for each pair and each gap:
 
 # %%
 asked = [(gap, *pair) for gap, table in study.items() for pair in PAIRS if table.compare(*pair)]
