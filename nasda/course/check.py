@@ -1,7 +1,7 @@
 """Exercises that answer in words: right, not attempted yet, or wrong with the first case that differs.
 
-`check("03.2", answer)` stands below an exercise's stub in notebook 03. Each notebook's exercises are in the module of
-its number; what is right is said there by a reference, and by cases to compare on.
+`check("03.2", answer)` stands below an exercise's stub in notebook 03. The module of that notebook's number has its
+exercises: a reference that says what is right, and cases on which an answer is compared with it.
 """
 
 import copy
@@ -9,6 +9,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,8 @@ import torch
 
 from nasda.errors import NasdaError
 
-_NUMBER = (int, float, np.number)
+_ARRAYS = torch.Tensor, np.ndarray
+_SETS = set, frozenset
 
 Case = Mapping[str, Any]  # a function's arguments by name, in their order
 
@@ -53,21 +55,33 @@ class NotAttempted(Exception):
 
 
 def check(name: str, answer: Any) -> Verdict:
-    """Judge the answer to exercise `name`, for instance "03.2". Never raises, whatever the answer does."""
+    """Judge the answer to exercise `name`, for instance "03.2".
+
+    Never raises and never exits, whatever the answer does; only the stop button (KeyboardInterrupt) gets through.
+    """
     try:
         exercise = find(name)
-        if answer is None or answer is ...:
-            raise NotAttempted
-        difference = exercise.judge(answer)
+        words = exercise.judge(attempted(answer))
     except (NotAttempted, NotImplementedError):
         return Verdict(name, "not attempted yet")
-    except NasdaError as error:
-        return Verdict(name, "wrong", str(error))
-    except Exception as error:  # whatever a student's answer makes of our cases
-        return Verdict(name, "wrong", f"{type(error).__name__}: {error}")
-    if difference is not None:
-        return Verdict(name, "wrong", difference)
-    return Verdict(name, "right", exercise.praise)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a student's answer makes of our cases
+        words = str(error) if isinstance(error, NasdaError) else _in_words(error)
+    return Verdict(name, "right", exercise.praise) if words is None else Verdict(name, "wrong", words)
+
+
+def attempted(answer: Any) -> Any:
+    """The answer itself; raises `NotAttempted` for what a stub gives."""
+    if answer is None or answer is ...:
+        raise NotAttempted
+    return answer
+
+
+def _in_words(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return "SystemExit, which ends Python: return a value instead of calling exit()"
+    return f"{type(error).__name__}: {error}"
 
 
 def find(name: str) -> Exercise:
@@ -90,97 +104,88 @@ def of_notebook(number: str) -> Mapping[str, Exercise]:
 
 def like(
     reference: Callable[..., Any],
-    cases: Sequence[Case],
+    cases: Sequence[Case] | Mapping[str, Case],
     mistakes: Sequence[tuple[Callable[..., Any], str]] = (),
     *,
+    advice: Sequence[str] = (),
     tolerance: float = 1e-5,
     praise: str = "",
 ) -> Exercise:
     """A function to write: on each of `cases`, its arguments by name, it returns what `reference` returns.
 
-    Numbers, arrays and tensors may differ by `tolerance`, relative and absolute; everything else is compared exactly.
-    An answer that returns on every case what one of the usual `mistakes` returns gets the advice that stands beside it.
+    A case is named by its arguments, or by its key where `cases` has keys. Numbers, arrays and tensors may differ by
+    `tolerance`, relative and absolute; everything else is compared exactly. An answer that returns on every case what
+    one of the usual `mistakes` returns gets the advice beside it, and else the `advice` of the first case that differs.
     """
+    named = dict(enumerate(cases)) if not isinstance(cases, Mapping) else cases
 
     def judge(answer: Any) -> str | None:
         if not callable(answer):
             return f"expected a function, found {show(answer)}"
-        words = first_difference(answer)
-        if words is not None:
-            for mistake, advice in mistakes:
-                if _agree(mistake, answer, cases, tolerance):
-                    return f"{words}. {advice}"
-        return words
-
-    def first_difference(answer: Callable[..., Any]) -> str | None:
-        for case in cases:
-            expected = _returned(reference, case)
-            where = "for " + ", ".join(f"{name} = {show(value)}" for name, value in case.items())
-            try:
-                found = _returned(answer, case)
-            except NotImplementedError:
-                raise
-            except Exception as error:
-                return f"{where}: expected {show(expected)}, yours raised {type(error).__name__}: {error}"
-            if (found is None or found is ...) and case is cases[0]:
-                raise NotAttempted
-            different = difference(expected, found, tolerance)
-            if different:
-                return f"{where}: {different}"
+        for number, (name, case) in enumerate(named.items()):
+            words = _compare(reference, answer, case, tolerance, first=number == 0)
+            if words:
+                where = name if named is cases else ", ".join(f"{key} = {show(value)}" for key, value in case.items())
+                hint = usual(answer) or (advice[number] if advice else "")
+                return f"for {where}: {words}" + (f". {hint}" if hint else "")
         return None
+
+    def usual(answer: Any) -> str:
+        """The advice on the usual mistake that explains every value of the answer, if one does."""
+        with np.errstate(all="ignore"):
+            for mistake, words in mistakes:
+                if not any(_compare(mistake, answer, case, tolerance) for case in named.values()):
+                    return words
+        return ""
 
     return Exercise(judge, praise)
 
 
-def _returned(function: Callable[..., Any], case: Case) -> Any:
-    """By position: a student may name the arguments differently. Of a copy: a function may write into its arguments."""
-    return function(*copy.deepcopy(list(case.values())))
-
-
-def _agree(mistake: Callable[..., Any], answer: Callable[..., Any], cases: Sequence[Case], tolerance: float) -> bool:
+def _compare(
+    reference: Callable[..., Any], answer: Callable[..., Any], case: Case, tolerance: float, *, first: bool = False
+) -> str | None:
+    """The first difference on one case. Of `first`, what a stub returns raises `NotAttempted`."""
+    expected = None
     try:
-        with np.errstate(all="ignore"):
-            pairs = [(_returned(mistake, case), _returned(answer, case)) for case in cases]
-    except Exception:  # a mistake of another kind
-        return False
-    return all(difference(expected, found, tolerance) is None for expected, found in pairs)
+        expected = reference(*copy.deepcopy(list(case.values())))
+        found = answer(*copy.deepcopy(list(case.values())))  # by position: an answer may name its arguments otherwise
+    except (NotImplementedError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        return f"expected {show(expected)}, yours raised {_in_words(error)}"
+    return difference(expected, attempted(found) if first else found, tolerance)
 
 
-def value(expected: Any, wrong: str | Mapping[Any, str] = "", *, tolerance: float = 1e-5, praise: str = "") -> Exercise:
-    """A number, a word or a set to find. `wrong` says what to think of, for any wrong answer or for certain ones."""
+def value(expected: Any, slips: Mapping[Any, str], *, tolerance: float = 1e-5, praise: str = "") -> Exercise:
+    """A number, a word or a set to find. `slips` has advice for certain wrong answers."""
 
     def judge(answer: Any) -> str | None:
-        if isinstance(expected, (set, frozenset)) and not isinstance(answer, (set, frozenset)):
-            return f"expected a set, in curly brackets; found {show(answer)}"
         if difference(expected, answer, tolerance) is None:
             return None
-        if isinstance(wrong, str):
-            return f"{show(answer)} is not it. {wrong}".strip()
-        advice = next((words for slip, words in wrong.items() if difference(slip, answer, tolerance) is None), "")
+        advice = next((words for slip, words in slips.items() if difference(slip, answer, tolerance) is None), "")
         return f"{show(answer)} is not it. {advice}".strip()
 
     return Exercise(judge, praise)
 
 
 def difference(expected: Any, found: Any, tolerance: float = 1e-5) -> str | None:
-    """The first difference between two answers in words, or None."""
-    if isinstance(expected, (torch.Tensor, np.ndarray)):
+    """The first difference between two answers in words, or None. A set may also come as a list or a tuple."""
+    if isinstance(expected, _ARRAYS):
         return _array_difference(np.asarray(expected), found, tolerance)
+    if isinstance(found, _ARRAYS):
+        found = found.item() if isinstance(expected, Real) and len(found.flatten()) == 1 else found.tolist()
+    words = f"expected {show(expected)}, yours gave {show(found)}"
+    if isinstance(expected, _SETS):
+        some = isinstance(found, (*_SETS, list, tuple))
+        return None if some and {tuple(x) if isinstance(x, list) else x for x in found} == expected else words
     if isinstance(expected, (list, tuple)):
-        if isinstance(found, (torch.Tensor, np.ndarray)):
-            found = found.tolist()
-        if not isinstance(found, (list, tuple)):
-            return f"expected {show(expected)}, yours gave {show(found)}"
-        if len(expected) != len(found):
-            return f"expected {len(expected)} items, {show(expected)}; yours gave {len(found)}, {show(found)}"
+        if not isinstance(found, (list, tuple)) or len(expected) != len(found):
+            return words
         inner = ((i, difference(e, f, tolerance)) for i, (e, f) in enumerate(zip(expected, found, strict=True)))
         return next((f"item {i}: {words}" for i, words in inner if words), None)
-    if isinstance(expected, _NUMBER) and not isinstance(expected, bool):
-        if isinstance(found, (torch.Tensor, np.ndarray)) and _size(found) == 1:
-            found = found.item()
-        close = isinstance(found, _NUMBER) and np.isclose(float(found), float(expected), tolerance, tolerance, True)
-        return None if close else f"expected {show(expected)}, yours gave {show(found)}"
-    return None if expected == found else f"expected {show(expected)}, yours gave {show(found)}"
+    if isinstance(expected, Real) and isinstance(found, Real):
+        return None if np.isclose(float(found), float(expected), tolerance, tolerance, True) else words
+    return None if expected == found else words
 
 
 def _array_difference(expected: np.ndarray, found: Any, tolerance: float) -> str | None:
@@ -190,7 +195,7 @@ def _array_difference(expected: np.ndarray, found: Any, tolerance: float) -> str
         array = np.empty(0, dtype=object)
     if array.shape != expected.shape:
         return f"expected the shape {expected.shape}, yours gave {array.shape or show(found)}"
-    if array.dtype == object:
+    if array.dtype.kind not in "biuf":
         return f"expected numbers, yours gave {show(found)}"
     wrong = np.argwhere(~np.isclose(array, expected, tolerance, tolerance, True))
     if not len(wrong):
@@ -202,30 +207,14 @@ def _array_difference(expected: np.ndarray, found: Any, tolerance: float) -> str
 
 def show(value: Any) -> str:
     """A value in a few words."""
-    if isinstance(value, bool):
-        return str(value)
-    if isinstance(value, _NUMBER):
-        return f"{value:.4g}" if not float(value).is_integer() else str(int(value))
-    if isinstance(value, (torch.Tensor, np.ndarray)):
-        if value.ndim == 0:
-            return show(value.item())
-        numbers = value.tolist()
-        return _short(str(_rounded(numbers))) if _size(value) <= 16 else f"numbers of the shape {tuple(value.shape)}"
-    if isinstance(value, (list, tuple)):
-        brackets = "()" if isinstance(value, tuple) else "[]"
-        return _short(f"{brackets[0]}{', '.join(show(item) for item in value)}{brackets[1]}")
-    return _short(repr(value))
-
-
-def _size(array: Any) -> int:
-    return int(np.prod(array.shape))
-
-
-def _rounded(numbers: Any) -> Any:
-    if isinstance(numbers, list):
-        return [_rounded(number) for number in numbers]
-    return float(f"{numbers:.4g}") if isinstance(numbers, float) else numbers
-
-
-def _short(text: str) -> str:
+    if isinstance(value, _ARRAYS):
+        return show(value.tolist()) if len(value.flatten()) <= 16 else f"numbers of the shape {tuple(value.shape)}"
+    if isinstance(value, float | np.floating):
+        return f"{value:.4g}" if not value.is_integer() else str(int(value))
+    if isinstance(value, (list, tuple, *_SETS)):
+        opening, closing = "[]" if isinstance(value, list) else "()" if isinstance(value, tuple) else "{}"
+        items = sorted(map(show, value)) if isinstance(value, _SETS) else map(show, value)
+        text = f"{opening}{', '.join(items)}{closing}"
+    else:
+        text = str(value) if isinstance(value, Real) else repr(value)
     return text if len(text) <= 160 else text[:157] + "…"

@@ -20,14 +20,13 @@ from nasda.course.check import Exercise, like, show
 from nasda.data.colours import colour_histogram
 from nasda.evaluation import Metrics, rank
 from nasda.pictures.graphs import BLUE, FONT, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION, text_width, tint
-from nasda.pictures.plots import Plot
+from nasda.pictures.plots import SMALL, Plot, dress
 from nasda.settings import Mode, TaskName
 from nasda.study.paper import TABLE_1, PaperRow
 from nasda.toy.make import CAMERAS, TARGET, render
 
 HEIGHT = 64  # pixels; people are half as wide as high, vehicles as wide as high
 HOME = -0.3  # where curves over the gap put the source's own cameras
-_LABEL, _SMALL = 11, 9  # points
 
 
 class Pictures(NamedTuple):
@@ -100,7 +99,7 @@ def style_figure(task: TaskName, who: int, gap: float) -> tuple[Plot, float, flo
     left, right = figure.subplots(1, 2, width_ratios=[1, 0.9])
     rows = {"game engine": 0.0, f"gap {gap:.2f}": gap, "street": 1.0}
     _show_rows(left, [_strip(task, who, of_row) for of_row in rows.values()], list(rows))
-    left.set_xlabel("one column for each of its six cameras", fontsize=_LABEL)
+    left.set_xlabel("one column for each of its six cameras")
 
     plain = _histograms(task, who, 0.0)
     gaps = np.linspace(0, 1, 11)
@@ -109,9 +108,8 @@ def style_figure(task: TaskName, who: int, gap: float) -> tuple[Plot, float, flo
     right.plot(gaps, moved, color=BLUE, linewidth=2, label="the same one, in another style")
     right.plot([gap], [now], "o", color=BLUE, markersize=10)
     right.axhline(other, color=VERMILLION, linestyle="--", linewidth=2, label="another one, in the same style")
-    _dress(right, "gap (0: game engine, 1: street)", "distance of colour histograms")
     right.set_ylim(0, 1.35 * max(*moved, other))
-    right.legend(fontsize=_SMALL, frameon=False, loc="upper left")
+    dress(right, "gap (0: game engine, 1: street)", "distance of colour histograms", legend="upper left")
     return figure, now, other
 
 
@@ -133,7 +131,7 @@ def _strip(task: TaskName, who: int, gap: float) -> NDArray[np.uint8]:
 def _show_rows(axes: Axes, strips: Sequence[NDArray[np.uint8]], labels: Sequence[str]) -> None:
     height = strips[0].shape[0] + 6
     axes.imshow(np.concatenate([np.pad(s, ((3, 3), (0, 0), (0, 0)), constant_values=255) for s in strips]))
-    axes.set_yticks([(row + 0.5) * height for row in range(len(strips))], labels, fontsize=_LABEL)
+    axes.set_yticks([(row + 0.5) * height for row in range(len(strips))], labels)
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -158,12 +156,10 @@ def crossing_figure(scores: Mapping[str, Mapping[float, Sequence[float]]]) -> Pl
         for gap, seeds in by_gap.items():
             axes.plot([gap] * len(seeds), 100 * np.array(seeds), marker, color=colour, alpha=0.35, markersize=4)
     axes.axvline(HOME / 2, color=GREY, linewidth=1, linestyle=":")
-    axes.set_xticks([HOME, *gaps], ["source's own\ncameras", *(f"{gap:g}" for gap in gaps)], fontsize=_LABEL)
+    axes.set_xticks([HOME, *gaps], ["source's own\ncameras", *(f"{gap:g}" for gap in gaps)])
     axes.set_ylim(0, 103)
-    _dress(
-        axes, "the target's cameras, drawn with gap (0: game engine, 1: street)", "rank-1 on identities never seen (%)"
-    )
-    axes.legend(fontsize=_SMALL + 1, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    of_gap = "the target's cameras, drawn with gap (0: game engine, 1: street)"
+    dress(axes, of_gap, "rank-1 on identities never seen (%)", legend="beside")
     return figure
 
 
@@ -179,18 +175,9 @@ def distances_figure(before: Distances, now: Distances, title: str) -> Plot:
         axes.hist(values, bins, density=True, color=colour, alpha=0.5, label=name)
         axes.hist(old, bins, density=True, histtype="step", color=colour, linewidth=1.6, label="the same, at gap 0")
     axes.set_ylim(0, 5)
-    axes.set_title(title, fontsize=_LABEL)
-    _dress(axes, "distance between two pictures' features (both of length 1)", "share of pairs (density)")
-    axes.legend(fontsize=_SMALL, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    apart = "distance between two pictures' features (both of length 1)"
+    dress(axes, apart, "share of pairs (density)", title, legend="beside")
     return figure
-
-
-def _dress(axes: Axes, xlabel: str, ylabel: str) -> None:
-    axes.set_xlabel(xlabel, fontsize=_LABEL)
-    axes.set_ylabel(ylabel, fontsize=_LABEL)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", alpha=0.25)
-    axes.set_axisbelow(True)
 
 
 # ------------------------------------------------------------------------------------------------------------- paper
@@ -264,21 +251,20 @@ def table_1_figure() -> Plot:
         colour = colours[conditions(row)]
         axes.barh(height - 0.19, row.mAP, 0.34, color=colour)
         axes.barh(height + 0.19, row.rank1, 0.34, color=tint(colour, 0.45), edgecolor=colour)
-        axes.text(row.mAP + 0.6, height - 0.19, f"mAP {row.mAP:.2f}", va="center", fontsize=_SMALL, color=INK)
-        axes.text(row.rank1 + 0.6, height + 0.19, f"rank-1 {row.rank1:.2f}", va="center", fontsize=_SMALL, color=INK)
+        axes.text(row.mAP + 0.6, height - 0.19, f"mAP {row.mAP:.2f}", va="center", fontsize=SMALL, color=INK)
+        axes.text(row.rank1 + 0.6, height + 0.19, f"rank-1 {row.rank1:.2f}", va="center", fontsize=SMALL, color=INK)
     letters = list(rows)
     for pair in comparable_pairs():
         ends = [letters.index(letter) for letter in pair]
         axes.plot([62.5, 64, 64, 62.5], [ends[0], ends[0], ends[1], ends[1]], color=INK, linewidth=1.5)
-        axes.text(64.7, sum(ends) / 2, "comparable", va="center", fontsize=_SMALL, color=INK)
-    axes.set_yticks(range(len(rows)), [f"{k}   {row.method}, {row.data}" for k, row in rows.items()], fontsize=_LABEL)
+        axes.text(64.7, sum(ends) / 2, "comparable", va="center", fontsize=SMALL, color=INK)
+    axes.set_yticks(range(len(rows)), [f"{k}   {row.method}, {row.data}" for k, row in rows.items()])
     axes.invert_yaxis()
     axes.set_xlim(0, 74)
     axes.set_xticks(range(0, 61, 10))
-    _dress(axes, "as Table 1 prints it (%): above mAP, below rank-1", "row: method, data")
-    axes.grid(axis="y", visible=False)
+    dress(axes, "as Table 1 prints it (%): above mAP, below rank-1", "row: method, data", grid="")
     patches = [Patch(color=colour, label=f"tested on {on}, from {start}") for (_, start, on), colour in colours.items()]
-    figure.legend(handles=patches, fontsize=_SMALL, frameon=False, loc="outside upper center", ncols=2)
+    figure.legend(handles=patches, frameon=False, loc="outside upper center", ncols=2)
     return figure
 
 

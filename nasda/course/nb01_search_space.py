@@ -12,11 +12,11 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from nasda.course.check import Exercise, NotAttempted, difference, like
+from nasda.course.check import like
 from nasda.networks import BLOCKS
 from nasda.operations import rows_to_parts
 from nasda.pictures.graphs import BLUE, GREY, INK, ORANGE, operation_label
-from nasda.pictures.plots import Plot
+from nasda.pictures.plots import SMALL, Plot, dress
 
 _PART_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 
@@ -48,8 +48,8 @@ def operations_picture(rows: Mapping[str, Mapping[str, ArrayLike]]) -> Plot:
             panel.set_xticks([])
             panel.set_yticks([])
             if panel in axes[0]:
-                panel.set_title(operation_label(name), fontsize=10)
-        line[0].set_ylabel(title, fontsize=10)
+                panel.set_title(operation_label(name))
+        line[0].set_ylabel(title)
     return figure
 
 
@@ -61,7 +61,7 @@ def _receptive_field(panel: Axes, field: NDArray[np.float64]) -> None:
     panel.set_yticks(np.arange(field.shape[0] + 1) - 0.5, minor=True)
     panel.grid(which="minor", color="white", linewidth=0.5)
     panel.tick_params(which="minor", length=0)
-    panel.set_xlabel(f"{seen} of {field.size} pixels" if seen < field.size else f"all {seen} pixels", fontsize=9)
+    panel.set_xlabel(f"{seen} of {field.size} pixels" if seen < field.size else f"all {seen} pixels", fontsize=SMALL)
 
 
 def attention_links(images: Sequence[ArrayLike], attentions: Sequence[ArrayLike], titles: Sequence[str]) -> Plot:
@@ -75,7 +75,7 @@ def attention_links(images: Sequence[ArrayLike], attentions: Sequence[ArrayLike]
     panels = figure.subplots(1, len(images), squeeze=False)[0]
     for panel, image, attention, title in zip(panels, images, attentions, titles, strict=True):
         _links(panel, np.asarray(image), np.asarray(attention), gap)
-        panel.set_title(title, fontsize=10, color=INK)
+        panel.set_title(title, color=INK)
     return figure
 
 
@@ -100,8 +100,8 @@ def _links(panel: Axes, image: NDArray, attention: NDArray[np.float64], gap: flo
     panel.set_xlim(0, right + width)
     panel.set_ylim(height, 0)
     panel.set_aspect("equal")
-    panel.set_xticks([width / 2, right + width / 2], ["looks", "is looked at"], fontsize=9)
-    panel.set_yticks(middle, [f"part {part}" for part in range(parts)], fontsize=9)
+    panel.set_xticks([width / 2, right + width / 2], ["looks", "is looked at"], fontsize=SMALL)
+    panel.set_yticks(middle, [f"part {part}" for part in range(parts)], fontsize=SMALL)
     panel.tick_params(length=0)
     panel.spines[:].set_visible(False)
 
@@ -117,13 +117,9 @@ def costs_picture(costs: Mapping[str, Sequence[tuple[int, int]]]) -> Plot:
             x, y, s=30 if cloud else 80, color=colour, alpha=0.6 if cloud else 1, label=name if cloud else None
         )
         if not cloud:
-            axes.annotate(name, (x[0], y[0]), (0, 9), textcoords="offset points", fontsize=10, color=INK, ha="center")
+            axes.annotate(name, (x[0], y[0]), (0, 9), textcoords="offset points", color=INK, ha="center")
     axes.margins(x=0.2, y=0.12)
-    axes.set_xlabel("parameters (thousands)", fontsize=11)
-    axes.set_ylabel("multiply-adds an image (thousands)", fontsize=11)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=10, frameon=False, loc="upper left")
+    dress(axes, "parameters (thousands)", "multiply-adds an image (thousands)", grid="both", legend="upper left")
     return figure
 
 
@@ -191,43 +187,40 @@ def _same(x: Tensor) -> Tensor:
     return x
 
 
-_NODES = {
+_INPUTS = [torch.full((1, 1, 1, 2), 1.0), torch.full((1, 1, 1, 2), 10.0)]
+_CELLS = {
     "one node, double(I₀) + negate(I₁)": [((_double, 0), (_negate, 1))],
     "two nodes, the second double(node 0) + same(I₁)": [((_same, 0), (_same, 1)), ((_double, 2), (_same, 1))],
 }
 
 
 def _cell(inputs: list[Tensor], nodes: list[Any]) -> Tensor:
+    return torch.cat(_states(inputs, nodes)[2:], dim=1)
+
+
+def _states(inputs: list[Tensor], nodes: list[Any]) -> list[Tensor]:
     states = list(inputs)
     for (first, i), (second, j) in nodes:
         states.append(first(states[i]) + second(states[j]))
-    return torch.cat(states[2:], dim=1)
+    return states
 
 
-def _judge_cell(answer: Any) -> str | None:
-    if not callable(answer):
-        return f"expected a function, found {answer!r}"
-    inputs = [torch.full((1, 1, 1, 2), 1.0), torch.full((1, 1, 1, 2), 10.0)]
-    for words, nodes in _NODES.items():
-        expected, found = _cell(inputs, nodes), answer([x.clone() for x in inputs], nodes)
-        if found is None or found is ...:
-            raise NotAttempted
-        shape = tuple(getattr(found, "shape", ()))
-        if shape != tuple(expected.shape) and len(shape) == 4:
-            return f"for {words}: {_shape_advice(shape, len(nodes), tuple(expected.shape))}"
-        wrong = difference(expected, found)
-        if wrong:
-            return f"for {words}, where I₀ is 1 and I₁ is 10 everywhere: {wrong}"
-    return None
-
-
-def _shape_advice(found: tuple[int, ...], nodes: int, expected: tuple[int, ...]) -> str:
-    said = f"expected the shape {expected}, yours gave {found}"
-    if found[1] == nodes + 2:
-        return f"{said}. The two inputs are states, but only nodes go into the output"
-    if found[1] == 1:
-        return f"{said}. The output is the concatenation of all nodes, not their sum and not the last one"
-    return f"{said}. Concatenate along the channels, which are dimension 1"
+_NOT_ONE = "The output is the concatenation of all nodes, not their sum and not the last one"
+_CELL_MISTAKES: list[tuple[Callable[..., Any], str]] = [
+    (
+        lambda inputs, nodes: torch.cat(_states(inputs, nodes), dim=1),
+        "The two inputs are states, but only nodes go into the output",
+    ),
+    (lambda inputs, nodes: sum(_states(inputs, nodes)[2:]), _NOT_ONE),
+    (lambda inputs, nodes: _states(inputs, nodes)[-1], _NOT_ONE),
+    *(
+        (
+            lambda inputs, nodes, dim=dim: torch.cat(_states(inputs, nodes)[2:], dim=dim),
+            "Concatenate along the channels, which are dimension 1",
+        )
+        for dim in (0, 2, 3)
+    ),
+]
 
 
 # 01.4
@@ -300,7 +293,12 @@ EXERCISES = {
         _POOLING_MISTAKES,
         praise="The library does the same with one matrix product (PartAware.pool), without a loop over parts",
     ),
-    "01.3": Exercise(_judge_cell, praise="These are the last lines of nasda.cells.Cell.forward"),
+    "01.3": like(
+        _cell,
+        {f"{name}, where I₀ is 1 and I₁ is 10": {"inputs": _INPUTS, "nodes": nodes} for name, nodes in _CELLS.items()},
+        _CELL_MISTAKES,
+        praise="These are the last lines of nasda.cells.Cell.forward",
+    ),
     "01.4": like(
         _count_cells,
         [{"nodes": 1, "operations": 6}, {"nodes": 2, "operations": 6}, {"nodes": 4, "operations": 7}],

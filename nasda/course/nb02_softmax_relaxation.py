@@ -24,7 +24,7 @@ from nasda.pictures.graphs import (
     operation_label,
     state_label,
 )
-from nasda.pictures.plots import Plot
+from nasda.pictures.plots import SMALL, Plot, dress
 from nasda.settings import SpaceSettings
 
 Values = NDArray[np.float64]
@@ -80,11 +80,9 @@ def simplex_picture(outputs: ArrayLike, target: ArrayLike, path: Values, names: 
         plane.plot(*corner, marker, color=colour, markersize=9, label=name, linestyle="none", zorder=3)
     plane.plot(*goal, "*", color=VERMILLION, markersize=15, label="target", linestyle="none", zorder=3)
     plane.set(xlim=(-2.7, 2.7), ylim=(-1.3, 2.6), aspect="equal")
-    plane.set_xlabel("first number of the output", fontsize=10)
-    plane.set_ylabel("second number of the output", fontsize=10)
-    plane.set_title("outputs: the mixture lies in the triangle", fontsize=11)
-    plane.legend(fontsize=9, frameon=False, ncols=2, loc="upper center")
-    plane.spines[["top", "right"]].set_visible(False)
+    names_of_axes = "first number of the output", "second number of the output"
+    dress(plane, *names_of_axes, "outputs: the mixture lies in the triangle", grid="")
+    plane.legend(frameon=False, ncols=2, loc="upper center")
     return figure
 
 
@@ -93,16 +91,16 @@ def _draw_triangle(axes: Axes, outputs: Values, target: Values, names: Sequence[
     height = np.sqrt(2 * losses(grid, outputs, target))
     x, y = (grid @ CORNERS).T
     shades = axes.tricontourf(x, y, height, levels=10, cmap="Greys", alpha=0.55)
-    axes.figure.colorbar(shades, ax=axes, shrink=0.7, pad=0.02).set_label("distance of mixture and target", fontsize=10)
+    axes.figure.colorbar(shades, ax=axes, shrink=0.7, pad=0.02).set_label("distance of mixture and target")
     axes.fill(*CORNERS.T, facecolor="none", edgecolor=INK, linewidth=1.2)
     centre = CORNERS.mean(axis=0)
     for one, other in ((0, 1), (1, 2), (0, 2)):  # where two operations tie for the strongest
         axes.plot(*np.stack([centre, (CORNERS[one] + CORNERS[other]) / 2]).T, color=INK, linewidth=0.9, linestyle="--")
     for corner, name, colour, above in zip(CORNERS, names, COLOURS, (False, False, True), strict=True):
         place = (corner[0], corner[1] + (0.05 if above else -0.05))
-        axes.text(*place, name, ha="center", va="bottom" if above else "top", fontsize=11, color=colour, weight="bold")
+        axes.text(*place, name, ha="center", va="bottom" if above else "top", color=colour, weight="bold")
     axes.set(xlim=(-0.06, 1.06), ylim=(-0.08, 0.96), aspect="equal")
-    axes.set_title("weights: a corner is a choice", fontsize=11)
+    axes.set_title("weights: a corner is a choice")
     axes.set_axis_off()
 
 
@@ -136,14 +134,14 @@ def node_picture(alphas: ArrayLike, primitives: Sequence[str], outputs: Tensor, 
     figure = Plot(9, 3.9)
     bars, graph, photo, *maps = figure.subplots(1, 5, width_ratios=[2.1, 1.9, 0.9, 0.9, 0.9])
     photo.imshow(image, aspect=outputs.shape[2] / image.shape[0] / (outputs.shape[3] / image.shape[1]))
-    photo.set_title("image", fontsize=10)
+    photo.set_title("image")
     photo.set(xticks=[], yticks=[])
     _draw_weights(bars, weights, primitives, kept, operations)
     _draw_choice(graph, weights, primitives, kept, operations)
     limit = float(outputs.abs().max()) * 0.8
     for axes, title, values in zip(maps, ("mixture", "derived"), (mixed, chosen), strict=True):
         axes.imshow(values.numpy(), cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest")
-        axes.set_title(title, fontsize=10)
+        axes.set_title(title)
         axes.set(xticks=[], yticks=[])
     apart = float((mixed - chosen).norm() / chosen.norm().clamp(min=1e-9))
     node = " + ".join(f"{operation_label(operations[edge])}({state_label(edge)})" for edge in kept)
@@ -159,15 +157,14 @@ def _draw_weights(
             place = edge * (len(primitives) + 1) + column
             strongest = edge in kept and name == operations[edge]
             axes.barh(place, weight, color=operation_colour(name), edgecolor=VERMILLION, linewidth=3 * strongest)
-            axes.text(weight + 0.02, place, f"{weight:.2f}", va="center", fontsize=9)
+            axes.text(weight + 0.02, place, f"{weight:.2f}", va="center", fontsize=SMALL)
             ticks.append(place)
             labels.append(operation_label(name))
-        axes.text(1.17, edge * (len(primitives) + 1) - 0.2, f"from {state_label(edge)}", ha="right", fontsize=9)
-    axes.set_yticks(ticks, labels, fontsize=9)
+        axes.text(1.17, edge * (len(primitives) + 1) - 0.2, f"from {state_label(edge)}", ha="right", fontsize=SMALL)
+    axes.set_yticks(ticks, labels, fontsize=SMALL)
     axes.set(xlim=(0, 1.18), xticks=(0, 0.5, 1))
     axes.invert_yaxis()
-    axes.set_xlabel("softmax weight (framed: derived)", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
+    dress(axes, "softmax weight (framed: derived)", grid="")
 
 
 def _draw_choice(
@@ -182,11 +179,11 @@ def _draw_choice(
         label = f"{operation_label(operations[edge]) if is_kept else 'dropped'}\n{strength:.2f}"
         middle = height + 0.5 * (0.5 - height)
         ink, behind = INK if is_kept else "#666666", {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
-        axes.text(0.5, middle, label, ha="center", va="center", fontsize=9, color=ink, bbox=behind)
-        axes.text(0.09, height, state_label(edge), ha="center", va="center", fontsize=10, bbox=_BOX)
-    axes.text(0.97, 0.5, "node", ha="center", va="center", fontsize=10, bbox=_BOX)
+        axes.text(0.5, middle, label, ha="center", va="center", fontsize=SMALL, color=ink, bbox=behind)
+        axes.text(0.09, height, state_label(edge), ha="center", va="center", bbox=_BOX)
+    axes.text(0.97, 0.5, "node", ha="center", va="center", bbox=_BOX)
     axes.set(xlim=(-0.05, 1.08), ylim=(-0.05, 1.08))
-    axes.set_title("the two strongest edges", fontsize=10)
+    axes.set_title("the two strongest edges")
     axes.set_axis_off()
 
 

@@ -18,14 +18,13 @@ from nasda.devices import seeded
 from nasda.losses import mine_hardest, pairwise_distances, softmax_loss, triplet_loss
 from nasda.networks import EmbeddingHead, ReIDNetwork
 from nasda.pictures.graphs import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
-from nasda.pictures.plots import Plot
+from nasda.pictures.plots import SMALL, Plot, dress
 from nasda.runs import RunFolder, as_config, finite, run_epochs, seen
 from nasda.settings import Profile, changed
 from nasda.training import Training
 
 EPOCHS = 8
 WIDTH = 64  # numbers in the feature f
-_SMALL = 9  # points
 _KNOWN = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY)
 _STRANGERS = ("s", "^", "D", "v")
 
@@ -125,20 +124,19 @@ def landscapes(margin: float, most: float = 1.5) -> Plot:
         panel.set_aspect("equal")
         panel.set(xlabel="$d_p$ (same identity)", xlim=(0, most), ylim=(0, most))
     panels[0].set_ylabel("$d_n$ (another one)")
-    panels[0].text(0.05 * most, 0.88 * most, "grey: no slope", fontsize=_SMALL)
-    panels[0].text(0.28 * most, 0.32 * most, "$d_p = d_n$", fontsize=_SMALL, rotation=45, ha="center", va="center")
-    panels[0].set_title("as printed", fontsize=11)
-    panels[1].set_title("corrected", fontsize=11)
+    panels[0].text(0.05 * most, 0.88 * most, "grey: no slope", fontsize=SMALL)
+    panels[0].text(0.28 * most, 0.32 * most, "$d_p = d_n$", fontsize=SMALL, rotation=45, ha="center", va="center")
+    panels[0].set_title("as printed")
+    panels[1].set_title("corrected")
     gap = torch.linspace(-most, most, 301)
     panels[2].plot(gap, gap.clamp(min=margin), color=VERMILLION, label="printed")
     panels[2].plot(gap, (margin + gap).clamp(min=0), color=BLUE, linestyle="--", label="corrected")
     panels[2].axvline(0, color=GREY, linewidth=1)
-    panels[2].set(xlabel="$d_p - d_n$", ylabel="loss of the triplet", xlim=(-most, most), ylim=(-0.1, most + 1))
-    panels[2].legend(fontsize=_SMALL, frameon=False)
-    panels[2].set_title("side by side", fontsize=11)
+    panels[2].set(xlim=(-most, most), ylim=(-0.1, most + 1))
+    dress(panels[2], "$d_p - d_n$", "loss of the triplet", "side by side", grid="", legend="best")
     for panel in panels:
         panel.set_box_aspect(1)
-        panel.tick_params(labelsize=_SMALL)
+        panel.tick_params(labelsize=SMALL)
     return figure
 
 
@@ -174,15 +172,15 @@ def mined_batch(images: Tensor, distances: Tensor, labels: Tensor, margin: float
             matrix.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, edgecolor=colour, linewidth=1.8, clip_on=False))
     matrix.set_xticks([])
     matrix.set_yticks([])
-    matrix.set_xlabel("a row for each anchor, a column for each image", fontsize=10)
+    matrix.set_xlabel("a row for each anchor, a column for each image")
     _first_images(place(0.3, 0.95, 1.0, size), images, labels, rows_per_inch=count / size)
     bar = figure.colorbar(shown, cax=place(1.35, 0.6, size, 0.1), orientation="horizontal")
-    bar.set_label("distance of two features f", fontsize=10)
-    bar.ax.tick_params(labelsize=_SMALL)
+    bar.set_label("distance of two features f")
+    bar.ax.tick_params(labelsize=SMALL)
     _anchor_losses(place(5.45, 0.95, 1.95, size), mined.positive, mined.negative, mined.valid, margin)
     frames = [Patch(fill=False, edgecolor=c, linewidth=1.8) for c in (BLUE, VERMILLION)]
     names = ["farthest of the same identity", "nearest of another"]
-    figure.legend(frames, names, loc="upper left", bbox_to_anchor=(0.165, 1), ncols=2, frameon=False, fontsize=10)
+    figure.legend(frames, names, loc="upper left", bbox_to_anchor=(0.165, 1), ncols=2, frameon=False)
     return figure
 
 
@@ -206,10 +204,7 @@ def _anchor_losses(panel: Axes, positive: Tensor, negative: Tensor, valid: Tenso
     panel.axvline(margin, color=INK, linestyle="--", linewidth=1)
     panel.set(ylim=(len(loss) - 0.5, -0.5), xlim=(0, max(1.15 * float(loss.max()), 1.3 * margin, 0.1)))
     panel.set_yticks([])
-    panel.set_xlabel("loss of each anchor\n(dashed: $d_p = d_n$)", fontsize=10)
-    panel.tick_params(labelsize=_SMALL)
-    for side in ("top", "right"):
-        panel.spines[side].set_visible(False)
+    dress(panel, "loss of each anchor\n(dashed: $d_p = d_n$)", grid="")
 
 
 class Snapshot:
@@ -239,7 +234,7 @@ def draw_snapshot(panel: Axes, snapshot: Snapshot, size: float = 16) -> None:
         marker = _STRANGERS[index % len(_STRANGERS)]
         panel.scatter(x, y, s=size, marker=marker, facecolors="none", edgecolors=INK, linewidths=0.8)
     panel.set_aspect("equal", adjustable="datalim")
-    panel.tick_params(labelsize=_SMALL)
+    panel.tick_params(labelsize=SMALL)
     panel.locator_params(nbins=4)
 
 
@@ -248,19 +243,19 @@ def film(rows: dict[str, dict[int, Snapshot]], steps: Sequence[int]) -> Plot:
     figure = Plot(8, 2.2 * len(rows))
     panels = figure.subplots(len(rows), len(steps), squeeze=False)
     for row, (name, snapshots) in zip(panels, rows.items(), strict=True):
-        row[0].set_ylabel(f"{name}\n$f_2$", fontsize=10)
+        row[0].set_ylabel(f"{name}\n$f_2$")
         for panel, step in zip(row, steps, strict=True):
             draw_snapshot(panel, snapshots[step], size=9)
     for panel, step in zip(panels[0], steps, strict=True):
-        panel.set_title(f"after {step} steps", fontsize=10)
+        panel.set_title(f"after {step} steps")
     for panel in panels[-1]:
-        panel.set_xlabel("$f_1$", fontsize=10)
+        panel.set_xlabel("$f_1$")
     marks = [
         Line2D([], [], linestyle="", marker="o", color=BLUE),
         Line2D([], [], linestyle="", marker="s", markerfacecolor="none", color=INK),
     ]
     names = ["trained on (a colour each)", "strangers (a shape each)"]
-    figure.legend(marks, names, loc="outside lower center", ncols=2, frameon=False, fontsize=10)
+    figure.legend(marks, names, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
@@ -276,12 +271,10 @@ def scores(rows: dict[str, list[float]], floors: dict[str, float]) -> Plot:
         panel.plot([100 * value for value in of_seed], heights, "o-", color=INK, markersize=5, linewidth=0.8)
     for (name, value), style in zip(floors.items(), (":", "--"), strict=False):
         panel.axvline(100 * value, color=VERMILLION, linestyle=style, linewidth=1.5, label=f"floor: {name}")
-    panel.set_yticks(range(len(rows)), rows, fontsize=10)
+    panel.set_yticks(range(len(rows)), rows)
     panel.invert_yaxis()
-    panel.set(xlabel="mAP on strangers, % (bar: mean; joined dots: one seed)", xlim=(0, 100))
-    panel.legend(fontsize=_SMALL, frameon=False, loc="lower right")
-    for side in ("top", "right"):
-        panel.spines[side].set_visible(False)
+    panel.set_xlim(0, 100)
+    dress(panel, "mAP on strangers, % (bar: mean; joined dots: one seed)", grid="", legend="lower right")
     return figure
 
 

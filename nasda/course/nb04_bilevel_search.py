@@ -2,6 +2,7 @@
 run to be killed and taken up again."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -9,15 +10,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import TwoSlopeNorm
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor
 
-from nasda.course.check import Exercise, NotAttempted, difference, show
+from nasda.course.check import Exercise, attempted, difference, like, show
 from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample
 from nasda.errors import NasdaError
 from nasda.genotypes import CELL_KINDS, EDGES_PER_NODE, CellKind, derive, entropy, node_count, node_slices, softmax
@@ -36,7 +35,7 @@ from nasda.pictures.graphs import (
     state_label,
     tint,
 )
-from nasda.pictures.plots import Plot
+from nasda.pictures.plots import SMALL, Plot, dress, weight_scale, whole_numbers
 
 History: TypeAlias = Sequence[Mapping[str, Any]]
 Gradient: TypeAlias = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
@@ -53,10 +52,9 @@ def hypergradient_field(panels: Mapping[str, tuple[Gradient, ArrayLike]]) -> Plo
     row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for panel, (title, (gradient, path)) in zip(row, panels.items(), strict=True):
         _field(panel, gradient, np.asarray(path, dtype=np.float64))
-        panel.set_title(title, fontsize=12)
-    row[0].set_ylabel("weight ω", fontsize=11)
-    handles, labels = row[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+        panel.set(title=title, xlabel="architecture α")
+    row[0].set_ylabel("weight ω")
+    figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
@@ -77,7 +75,6 @@ def _field(panel: Axes, gradient: Gradient, path: NDArray[np.float64]) -> None:
     panel.plot(*path[-1], "o", color=VERMILLION, markersize=9, markeredgecolor="white", label="end")
     panel.plot(1, 1, "*", color=GREEN, markersize=17, markeredgecolor="white", label="solution (1, 1)")
     panel.set(xlim=(_LOW, _HIGH), ylim=(_LOW, _HIGH), aspect="equal")
-    panel.set_xlabel("architecture α", fontsize=11)
 
 
 def what_a_difference_sees(
@@ -94,23 +91,15 @@ def what_a_difference_sees(
     for (name, values), marker in zip(errors.items(), "so^", strict=False):
         left.loglog(radii, values, color=colours[name], marker=marker, label=name)
     left.axhline(1, color=GREY, linestyle=":")
-    left.text(min(radii), 1.5, "as wrong as leaving it out", fontsize=9, color=INK)
+    left.text(min(radii), 1.5, "as wrong as leaving it out", fontsize=SMALL)
     left.axvline(0.01, color=INK, linestyle="--", linewidth=1)
-    low = left.get_ylim()[0]
-    left.text(0.008, low * 3, "usual radius", fontsize=9, color=INK, ha="right")
-    left.set_xlabel("radius = ε · ‖v‖ (length in ω)", fontsize=11)
-    left.set_ylabel("relative error of the curvature term", fontsize=11)
+    left.text(0.008, left.get_ylim()[0] * 3, "usual radius", fontsize=SMALL, ha="right")
     for name, values in slopes.items():
         centred = np.asarray(values) - np.mean(values)
         right.plot(distances, centred / np.abs(centred).max(), color=colours[name], marker=".", markersize=3)
-    right.set_xlabel("distance from ω along v (length in ω)", fontsize=11)
-    right.set_ylabel("∇α of the training loss, one entry\n(centred, scaled)", fontsize=11)
-    figure.legend(
-        *left.get_legend_handles_labels(), loc="outside upper center", ncols=len(errors), fontsize=9, frameon=False
-    )
-    for panel in (left, right):
-        panel.grid(alpha=0.25)
-        panel.spines[["top", "right"]].set_visible(False)
+    dress(left, "radius = ε · ‖v‖ (length in ω)", "relative error of the curvature term", grid="both")
+    dress(right, "distance from ω along v (length in ω)", "∇α L_train, one entry (centred, scaled)", grid="both")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=len(errors), frameon=False)
     return figure
 
 
@@ -127,19 +116,18 @@ def search_at(history: History, primitives: Sequence[str], kind: CellKind, epoch
     _curves(curves, history, kind, epoch)
     cell = below.subplots()
     cell.set_axis_off()
-    cell.set_title(f"the {kind} cell derived at epoch {epoch}", fontsize=12)
+    cell.set_title(f"the {kind} cell derived at epoch {epoch}")
     try:
         graph = cell_graph(derive(alphas, primitives), kind, alphas, primitives)
         cell.imshow(Image.open(BytesIO(render(graph, "png"))), interpolation="lanczos")
     except NasdaError as error:  # no Graphviz: the rest of the picture still stands
-        cell.text(0.5, 0.5, str(error)[:120], ha="center", fontsize=9)
+        cell.text(0.5, 0.5, str(error)[:120], ha="center", fontsize=SMALL)
     return figure
 
 
 def _heat_map(panel: Axes, history: History, primitives: Sequence[str], kind: CellKind, epoch: int) -> None:
     every = softmax([row["alphas"][kind] for row in history])
-    weights, undecided = every[epoch - 1], 1 / len(primitives)
-    norm = TwoSlopeNorm(undecided, vmin=0, vmax=max(2 * undecided, float(every.max())))
+    weights, norm = every[epoch - 1], weight_scale(every)
     panel.imshow(weights, cmap="PuOr_r", norm=norm, aspect="auto")
     cell = derive(history[epoch - 1]["alphas"], primitives).cell(kind)
     names = []
@@ -153,12 +141,11 @@ def _heat_map(panel: Axes, history: History, primitives: Sequence[str], kind: Ce
     for (edge, operation), weight in np.ndenumerate(weights):
         dark = abs(float(norm(weight)) - 0.5) > 0.3
         text = f"{weight:.2f}"[1:] if weight < 0.995 else "1"
-        panel.text(operation, edge, text, ha="center", va="center", fontsize=9, color="white" if dark else INK)
-    panel.set_yticks(range(len(names)), names, fontsize=9)
+        panel.text(operation, edge, text, ha="center", va="center", fontsize=SMALL, color="white" if dark else INK)
+    panel.set_yticks(range(len(names)), names, fontsize=SMALL)
     labels = [operation_label(name).replace(" ", "\n").replace("-", "-\n") for name in primitives]
-    panel.set_xticks(range(len(primitives)), labels, fontsize=9)
-    panel.set_ylabel("edge (into node)", fontsize=11)
-    panel.set_title(f"softmax of α, {kind} cell (framed: derived)", fontsize=12)
+    panel.set_xticks(range(len(primitives)), labels, fontsize=SMALL)
+    panel.set(ylabel="edge (into node)", title=f"softmax of α, {kind} cell (framed: derived)")
 
 
 def _curves(panel: Axes, history: History, kind: CellKind, epoch: int) -> None:
@@ -173,11 +160,8 @@ def _curves(panel: Axes, history: History, kind: CellKind, epoch: int) -> None:
     panel.step(epochs, skips, where="mid", color=INK, linestyle=":", label="skips, normal cell (share of edges)")
     panel.axvline(epoch, color=VERMILLION, linewidth=2)
     panel.set_ylim(-0.03, 1.06)
-    panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    panel.set_xlabel("epoch", fontsize=11)
-    panel.set_ylabel("share", fontsize=11)
-    panel.legend(fontsize=9, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
-    panel.spines[["top", "right"]].set_visible(False)
+    whole_numbers(panel)
+    dress(panel, "epoch", "share", grid="", legend="above")
 
 
 def alpha_paths(histories: Mapping[str, History], primitives: Sequence[str], *, edges: bool = True) -> Plot:
@@ -198,15 +182,10 @@ def alpha_paths(histories: Mapping[str, History], primitives: Sequence[str], *, 
                 mean = weights[:, :, index].mean(axis=1)
                 panel.plot(epochs, mean, color=colour, linewidth=2.6, label=operation_label(name))
             panel.axhline(1 / len(primitives), color=INK, linestyle=":", linewidth=1)
-            panel.set_title(f"{title}, {kind} cell", fontsize=11)
-            panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-            panel.spines[["top", "right"]].set_visible(False)
-            if row == 1:
-                panel.set_xlabel("epoch", fontsize=11)
-            if column == 0:
-                panel.set_ylabel("softmax weight", fontsize=11)
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+            whole_numbers(panel)
+            names = "epoch" if row == 1 else "", "softmax weight" if column == 0 else ""
+            dress(panel, *names, f"{title}, {kind} cell", grid="")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 
@@ -218,15 +197,11 @@ def losses_over_none(steps: ArrayLike, found: Sequence[Mapping[str, float]], her
     left.plot(steps, [row["loss"] for row in found], color=VERMILLION, label="of f")
     left.plot(steps, [row["of f/‖f‖"] for row in found], color=BLUE, linestyle="--", label="of f/‖f‖")
     left.axhline(margin, color=GREEN, linestyle=":", label="margin")
-    left.set_ylabel("triplet loss", fontsize=11)
-    left.legend(fontsize=9, frameon=False)
     right.plot(steps, [row["length"] for row in found], color=VERMILLION)
-    right.set_ylabel("mean ‖f‖", fontsize=11)
-    for panel in (left, right):
+    for panel, height, legend in ((left, "triplet loss", "best"), (right, "mean ‖f‖", "")):
         panel.axvline(here, color=INK, linewidth=1)
-        panel.set_xlabel("added to the logits of none", fontsize=11)
         panel.set_ylim(bottom=0)
-        panel.spines[["top", "right"]].set_visible(False)
+        dress(panel, "added to the logits of none", height, grid="", legend=legend)
     return figure
 
 
@@ -270,62 +245,41 @@ _TARGET = Domain(
     query=_images("query", {3: 1, 7: 1, 4: 1}),
     gallery=_images("gallery", {JUNK: 1, DISTRACTOR: 2, 3: 3, 7: 3, 9: 2}),
 )
-_SAMPLES: tuple[tuple[str, list[Sample], list[int]], ...] = (
-    ("a sample of the training split", _TARGET.train[:6], []),
-    ("a sample with a query image", [*_TARGET.train[:2], _TARGET.query[1]], [7]),
-    ("a sample with another photograph of somebody who is a query", [Sample(Path("more/7_c9.png"), 7, 9)], [7]),
-    ("a sample with gallery images of somebody who is no query", _TARGET.gallery[-2:], [9]),
-    ("a sample with somebody who is a query, but not in the gallery", [Sample(Path("more/4_c9.png"), 4, 9)], [4]),
-    ("a sample of the whole gallery, junk (-1) and distractors (0) included", _TARGET.gallery, [3, 7, 9]),
-)
-
-
-def _judge_leak(answer: Any) -> str | None:
-    for number, (what, samples, expected) in enumerate(_SAMPLES):
-        found = answer(list(samples), _TARGET)
-        if found is None or found is ...:
-            if number == 0:
-                raise NotAttempted
-            return f"for {what}: expected {expected}, yours gave nothing"
-        try:
-            found = sorted(found)
-        except TypeError:
-            return f"expected a list of identities, yours gave {show(found)}"
-        if found != expected:
-            return f"for {what}: expected {expected}, yours gave {show(found)}. {_LEAK_ADVICE[number]}"
-    return None
-
-
+_SAMPLES = {
+    "a sample of the training split": _TARGET.train[:6],
+    "a sample with a query image": [*_TARGET.train[:2], _TARGET.query[1]],
+    "a sample with another photograph of somebody who is a query": [Sample(Path("more/7_c9.png"), 7, 9)],
+    "a sample with gallery images of somebody who is no query": _TARGET.gallery[-2:],
+    "a sample with somebody who is a query, but not in the gallery": [Sample(Path("more/4_c9.png"), 4, 9)],
+    "a sample of the whole gallery, junk (-1) and distractors (0) included": _TARGET.gallery,
+}
 _LEAK_ADVICE = (
-    "The training split shares nobody with the test.",
-    "A query that α has seen is no longer new to it.",
-    "It is the person that leaks, not the file: compare identities.",
-    "Whoever stands in the gallery is tested too.",
-    "Queries are tested too, also those of whom the gallery has nothing.",
-    "Junk is never counted, and distractors are nobody in particular.",
+    "The training split shares nobody with the test",
+    "A query that α has seen is no longer new to it",
+    "It is the person that leaks, not the file: compare identities",
+    "Whoever stands in the gallery is tested too",
+    "Queries are tested too, also those of whom the gallery has nothing",
+    "Junk is never counted, and distractors are nobody in particular",
 )
+
+
+def _leaked(samples: Sequence[Sample], target: Domain) -> set[int]:
+    tested = {sample.pid for sample in [*target.query, *target.gallery]}
+    return ({sample.pid for sample in samples} & tested) - {JUNK, DISTRACTOR}
+
 
 # 04.2: where a search rests
 
+_REST_ADVICE = {
+    0.0: "At rest ω no longer moves, so ω = ω*(α): put that into the gradient and ask where it is 0",
+    0.5: "ω' = ω − ξ · 2(ω − α) is ω itself at rest; what is left of the second term there?",
+    0.1: "The step must come into the answer for every ξ, and only ξ = 1/2 is exact",
+    1.0: "The step must come into the answer for every ξ, and only ξ = 1/2 is exact",
+}
 
-def _judge_rest(answer: Any) -> str | None:
-    for xi in (0.0, 0.5, 0.1, 1.0):
-        found = answer(xi)
-        if (found is None or found is ...) and xi == 0:
-            raise NotAttempted
-        if isinstance(found, (np.ndarray, Tensor)):
-            found = found.tolist()
-        expected = [2 / (1 + 2 * xi)] * 2
-        if not (isinstance(found, (tuple, list)) and len(found) == 2):
-            return f"for xi = {show(xi)}: expected a pair (α, ω), yours gave {show(found)}"
-        different = difference(expected, [float(x) for x in found])
-        if different:
-            advice = {
-                0.0: "At rest ω no longer moves, so ω = ω*(α): put that into the gradient and ask where it is 0.",
-                0.5: "ω' = ω − ξ · 2(ω − α) is ω itself at rest; what is left of the second term there?",
-            }.get(xi, "The step must come into the answer for every ξ, and only ξ = 1/2 is exact.")
-            return f"for xi = {show(xi)}: {different}. {advice}"
-    return None
+
+def _rest(xi: float) -> tuple[float, float]:
+    return 2 / (1 + 2 * xi), 2 / (1 + 2 * xi)
 
 
 # 04.3: finite difference
@@ -340,50 +294,43 @@ def _linear(weights: Tensor) -> Tensor:
     return torch.tensor([[2.0, -1.0], [0.5, 3.0]], dtype=torch.float64) @ weights
 
 
-_DIFFERENCES: tuple[tuple[str, Callable[[Tensor], Tensor], list[float], list[float], float], ...] = (
-    ("a gradient that is linear in ω", _linear, [1.0, -2.0], [3.0, 4.0], 0.01),
-    ("a gradient that is cubic in ω", _cubic, [1.0, 2.0, -1.0], [2.0, 1.0, -2.0], 0.5),
-    ("the same with a v ten times as long", _cubic, [1.0, 2.0, -1.0], [20.0, 10.0, -20.0], 0.5),
-)
+_DIFFERENCES = {
+    "a gradient that is linear in ω": (_linear, [1.0, -2.0], [3.0, 4.0], 0.01),
+    "a gradient that is cubic in ω": (_cubic, [1.0, 2.0, -1.0], [2.0, 1.0, -2.0], 0.5),
+    "the same with a v ten times as long": (_cubic, [1.0, 2.0, -1.0], [20.0, 10.0, -20.0], 0.5),
+}
+_DIFFERENCE_CASES = {
+    words: {
+        "gradient": gradient,
+        "weights": torch.tensor(weights, dtype=torch.float64),
+        "v": torch.tensor(v, dtype=torch.float64),
+        "radius": radius,
+    }
+    for words, (gradient, weights, v, radius) in _DIFFERENCES.items()
+}
 
 
-def _difference(
-    gradient: Callable[[Tensor], Tensor], weights: Tensor, v: Tensor, radius: float, kind: str = "right"
+def _product(
+    gradient: Callable[[Tensor], Tensor], weights: Tensor, v: Tensor, radius: float, slip: str = "none"
 ) -> Tensor:
-    """The central difference; `kind` names the mistakes that are recognised."""
-    epsilon = radius / v.norm() if kind != "not normalised" else torch.tensor(radius, dtype=torch.float64)
+    """The central difference; `slip` names the mistakes that are recognised."""
+    epsilon = radius / v.norm() if slip != "not normalised" else torch.tensor(radius, dtype=torch.float64)
     plus, minus = gradient(weights + epsilon * v), gradient(weights - epsilon * v)
-    if kind == "parentheses":
+    if slip == "parentheses":
         return (plus - minus) / 2 * epsilon
-    if kind == "one-sided":
+    if slip == "one-sided":
         return (plus - gradient(weights)) / epsilon
-    if kind == "no half":
+    if slip == "no half":
         return (plus - minus) / epsilon
     return (plus - minus) / (2 * epsilon)
 
 
 _DIFFERENCE_ADVICE = {
-    "parentheses": "That is (p − n)/2 · ε, the slip of several public implementations: divide by (2ε).",
-    "no half": "It is twice too long: ω + εv and ω − εv lie 2ε apart.",
-    "one-sided": "That is a one-sided difference: take both sides, its error shrinks with ε², not with ε.",
-    "not normalised": "ε is radius / ‖v‖: the step taken in ω has the length radius, however long v is.",
+    "parentheses": "That is (p − n)/2 · ε, the slip of several public implementations: divide by (2ε)",
+    "no half": "It is twice too long: ω + εv and ω − εv lie 2ε apart",
+    "one-sided": "That is a one-sided difference: take both sides, its error shrinks with ε², not with ε",
+    "not normalised": "ε is radius / ‖v‖: the step taken in ω has the length radius, however long v is",
 }
-
-
-def _judge_difference(answer: Any) -> str | None:
-    for number, (what, gradient, weights, v, radius) in enumerate(_DIFFERENCES):
-        at, along = torch.tensor(weights, dtype=torch.float64), torch.tensor(v, dtype=torch.float64)
-        found = answer(gradient, at.clone(), along.clone(), radius)
-        if (found is None or found is ...) and number == 0:
-            raise NotAttempted
-        different = difference(_difference(gradient, at, along, radius), found, 1e-7)
-        if different is None:
-            continue
-        for kind, advice in _DIFFERENCE_ADVICE.items():
-            if difference(_difference(gradient, at, along, radius, kind), found, 1e-7) is None:
-                return f"for {what}: {different}. {advice}"
-        return f"for {what}: {different}"
-    return None
 
 
 # 04.4: checkpoint
@@ -396,9 +343,7 @@ def _judge_checkpoint(answer: Any) -> str | None:
     whole = SmallRun(seed=0)
     for _ in range(3):
         whole.run_epoch()
-    state = save(whole)
-    if state is None or state is ...:
-        raise NotAttempted
+    state = attempted(save(whole))
     as_saved = _parts(whole)
     for _ in range(3):
         whole.run_epoch()
@@ -451,15 +396,25 @@ def _parts(run: SmallRun) -> dict[str, Any]:
 
 
 EXERCISES = {
-    "04.1": Exercise(
-        _judge_leak,
-        "A sample passes this test only where α has met nobody who is tested: neither a query nor the gallery.",
+    "04.1": like(
+        _leaked,
+        {words: {"samples": samples, "target": _TARGET} for words, samples in _SAMPLES.items()},
+        advice=_LEAK_ADVICE,
+        praise="A sample passes this test only where α has met nobody who is tested: neither a query nor the gallery.",
     ),
-    "04.2": Exercise(
-        _judge_rest,
-        "The longer the step, the nearer to the solution; at ξ = 1/2 one step solves the inner problem, and beyond "
-        "that the search overshoots.",
+    "04.2": like(
+        _rest,
+        [{"xi": xi} for xi in _REST_ADVICE],
+        advice=list(_REST_ADVICE.values()),
+        praise="The longer the step, the nearer to the solution; at ξ = 1/2 one step solves the inner problem, and "
+        "beyond that the search overshoots.",
     ),
-    "04.3": Exercise(_judge_difference, "Two gradients of L_train, however many entries ω and α have."),
+    "04.3": like(
+        _product,
+        _DIFFERENCE_CASES,
+        [(partial(_product, slip=slip), words) for slip, words in _DIFFERENCE_ADVICE.items()],
+        tolerance=1e-7,
+        praise="Two gradients of L_train, however many entries ω and α have.",
+    ),
     "04.4": Exercise(_judge_checkpoint, "Bit for bit: nothing that the future depends on is missing."),
 }

@@ -1,11 +1,13 @@
 """The pictures of an experiment: what `nasda draw` leaves in its folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from graphviz import Digraph
+from matplotlib.figure import Figure
 
 from nasda.data.domain import Sample
 from nasda.data.images import decode
@@ -23,6 +25,7 @@ from nasda.spgan.networks import Generator, Translators
 from nasda.study.experiments import Experiment
 from nasda.training import load_trained
 
+Picture: TypeAlias = Digraph | Figure
 RANKS_SHOWN = 10
 TRANSLATIONS_SHOWN = 5
 
@@ -30,20 +33,24 @@ TRANSLATIONS_SHOWN = 5
 def draw_experiment(
     experiment: Experiment, load_task: Callable[[], Task], queries: int, seed: int, device: torch.device
 ) -> list[Path]:
-    """Draw whatever `experiment` has: cells, macro network and α of its search, a ranked gallery for each training.
+    """Draw whatever `experiment` has: its search, and for each training a ranked gallery and its cells, where the
+    search did not find them.
 
     Returns the paths written. Raises `NasdaError` when the experiment has neither a search nor a training.
     """
     paths: list[Path] = []
     if experiment.search.log.exists():
         paths += draw_search(experiment.search, experiment.pictures)
+    searched = _genotype_of(experiment.search)
     trainings = experiment.trainings()
-    if trainings:
-        task = load_task()
-        for folder in trainings:
-            path = experiment.pictures / f"gallery-{folder.path.name}.png"
-            plots.save(gallery_of(folder, task, queries, seed, device), path)
-            paths.append(path)
+    task = load_task() if trainings else None
+    for folder in trainings:
+        assert task is not None
+        drawn: dict[str, Picture] = {f"gallery-{folder.path.name}": gallery_of(folder, task, queries, seed, device)}
+        genotype = _genotype_of(folder)
+        if genotype and genotype != searched:
+            drawn |= {f"{kind}-{folder.path.name}": graph for kind, graph in _cells(genotype).items()}
+        paths += _save(drawn, experiment.pictures)
     if not paths:
         raise NasdaError(f"{experiment.path}: nothing to draw here yet: run nasda search with the same --out first")
     return paths
@@ -53,8 +60,7 @@ def draw_search(folder: RunFolder, pictures: Path) -> list[Path]:
     """The cells a search has found so far, the network they make, and how α came to it."""
     config, history = folder.read_config("space", "data"), folder.read_log("alphas", "genotype")
     space, data = config["space"], config["data"]
-    primitives, alphas = PRIMITIVES[space["space"]], history[-1]["alphas"]
-    genotype = Genotype.from_dict(history[-1]["genotype"])
+    primitives = PRIMITIVES[space["space"]]
     macro = graphs.macro_graph(
         cells_per_block=space["cells_per_block"],
         channels=space["channels"],
@@ -64,34 +70,42 @@ def draw_search(folder: RunFolder, pictures: Path) -> list[Path]:
         stem_stride=space["stem_stride"],
         embedding=space["embedding"],
     )
-    drawn = {kind: graphs.cell_graph(genotype, kind, alphas, primitives) for kind in CELL_KINDS} | {"macro": macro}
+    cells = _cells(Genotype.from_dict(history[-1]["genotype"]), history[-1]["alphas"], primitives)
     curves = {f"alphas-{kind}": plots.alpha_heatmap(history, primitives, kind) for kind in CELL_KINDS}
-    curves["search"] = plots.search_curves(history, primitives)
+    return _save({**cells, "macro": macro, **curves, "search": plots.search_curves(history, primitives)}, pictures)
+
+
+def _genotype_of(folder: RunFolder) -> Genotype | None:
+    return Genotype.load(folder.genotype) if folder.genotype.exists() else None
+
+
+def _cells(genotype: Genotype, *alphas_and_primitives: Any) -> dict[str, Digraph]:
+    return {kind: graphs.cell_graph(genotype, kind, *alphas_and_primitives) for kind in CELL_KINDS}
+
+
+def _save(drawn: Mapping[str, Picture], pictures: Path) -> list[Path]:
+    """Graphs as SVG and as PNG, plots as PNG."""
     paths = []
-    for name, graph in drawn.items():
-        for suffix in ("svg", "png"):
+    for name, picture in drawn.items():
+        for suffix in ("svg", "png") if isinstance(picture, Digraph) else ("png",):
             paths.append(pictures / f"{name}.{suffix}")
-            graphs.save(graph, paths[-1])
-    for name, figure in curves.items():
-        paths.append(pictures / f"{name}.png")
-        plots.save(figure, paths[-1])
+            if isinstance(picture, Digraph):
+                graphs.save(picture, paths[-1])
+            else:
+                plots.save(picture, paths[-1])
     return paths
 
 
-def gallery_of(folder: RunFolder, task: Task, queries: int, seed: int, device: torch.device) -> Any:
+def gallery_of(folder: RunFolder, task: Task, queries: int, seed: int, device: torch.device) -> Figure:
     """The first gallery images that a trained network finds for some queries drawn by `seed`."""
     data = folder.read_config("data")["data"]
-    target = task.target
-    images = {split: stored(samples, data["height"], data["width"]) for split, samples in _splits(task).items()}
+    splits = {"query": task.target.query, "gallery": task.target.gallery}
+    images = {split: stored(samples, data["height"], data["width"]) for split, samples in splits.items()}
     network = load_trained(folder, device)
     features = {split: extract(network, pixels, device=device) for split, pixels in images.items()}
-    ids = [
-        np.array([getattr(s, field) for s in split])
-        for split in (target.query, target.gallery)
-        for field in ("pid", "camid")
-    ]
-    count = min(queries, len(target.query))
-    chosen = sorted(np.random.default_rng(seed).choice(len(target.query), count, replace=False).tolist())
+    ids = [np.array([getattr(s, field) for s in split]) for split in splits.values() for field in ("pid", "camid")]
+    count = min(queries, len(splits["query"]))
+    chosen = sorted(np.random.default_rng(seed).choice(len(splits["query"]), count, replace=False).tolist())
     ranked = [
         ranked_gallery(features["query"], features["gallery"], *ids, query=query, top=RANKS_SHOWN) for query in chosen
     ]
@@ -132,10 +146,6 @@ def watch_translation(
         plots.save(plots.translation_sheet(directions), pictures / f"translation-epoch{epoch:02d}.png")
 
     return draw
-
-
-def _splits(task: Task) -> dict[str, list[Sample]]:
-    return {"query": task.target.query, "gallery": task.target.gallery}
 
 
 def _channels_last(image: torch.Tensor) -> np.ndarray:

@@ -4,9 +4,12 @@ Every function returns a matplotlib `Figure` that a notebook shows and `save` wr
 """
 
 import io
+import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from matplotlib import rc_context
@@ -20,24 +23,54 @@ from PIL import Image, ImageChops
 
 from nasda.data.domain import Domain, Sample
 from nasda.data.domain import identities as identities_of
+from nasda.data.images import decode
 from nasda.errors import NasdaError
 from nasda.files import written_whole
 from nasda.genotypes import CELL_INPUTS, CELL_KINDS, CellKind, derive, entropy, node_slices, softmax, strengths
 from nasda.pictures.graphs import BLUE, GREEN, GREY, INK, ORANGE, SKY, VERMILLION, operation_label, state_label
 
 DPI = 100
-_FORMATS = ("png", "svg", "pdf")
-_TITLE, _LABEL, _SMALL = 12, 11, 9  # points
+Grid: TypeAlias = Literal["x", "y", "both", ""]
+SMALL = 9  # points: of words in a plot; axes and titles have matplotlib's own sizes
 
 
 class Plot(Figure):
-    """A `Figure` that a notebook displays without pyplot having been imported."""
+    """A `Figure`, its size in inches, that a notebook displays without pyplot having been imported."""
 
     def __init__(self, width: float, height: float) -> None:
         super().__init__(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
 
     def _repr_png_(self) -> bytes:
         return to_png(self)
+
+
+_LEGENDS: dict[str, dict[str, Any]] = {
+    "above": {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0},
+    "beside": {"loc": "upper left", "bbox_to_anchor": (1, 1)},
+}
+
+
+def dress(axes: Axes, x: str = "", y: str = "", title: str = "", *, grid: Grid = "y", legend: str = "") -> None:
+    """Name the axes and their panel, take away the frame above and to the right, draw a light grid, add a legend.
+
+    `grid` is the axis whose ticks it continues ("x", "y", "both", or "" for none); `legend` a place that matplotlib
+    knows, or "above" or "beside" the panel, or "" for none.
+    """
+    axes.set(xlabel=x, ylabel=y, title=title)
+    axes.spines[["top", "right"]].set_visible(False)
+    if grid:
+        axes.grid(axis=grid, alpha=0.25)
+        axes.set_axisbelow(True)
+    if legend:
+        axes.legend(frameon=False, **_LEGENDS.get(legend, {"loc": legend}))
+
+
+def message(words: str) -> Plot:
+    """Words in the place of a picture that could not be drawn."""
+    lines = textwrap.wrap(words, 90)
+    figure = Plot(7.6, 0.4 + 0.2 * len(lines))
+    figure.text(0.02, 0.5, "\n".join(lines), va="center", color=INK)
+    return figure
 
 
 def to_png(figure: Figure) -> bytes:
@@ -52,7 +85,7 @@ def save(figure: Figure, path: Path | str) -> None:
     """
     path = Path(path)
     suffix = path.suffix.lower().removeprefix(".")
-    if suffix not in _FORMATS:
+    if suffix not in ("png", "svg", "pdf"):
         raise NasdaError(f"{path}: plots are saved as .png, .svg or .pdf; found {path.suffix or 'no suffix'!r}")
     picture = _drawn(figure, suffix)
     with written_whole(path, "wb") as file:
@@ -60,10 +93,9 @@ def save(figure: Figure, path: Path | str) -> None:
 
 
 def light(figure: Figure, inches: float = 7.6) -> Image.Image:
-    """A figure made of photographs as an image in 255 colours, `inches` wide at most, without white above and below: a
-    sixth of the bytes.
+    """A figure made of photographs as an image in 255 colours, `inches` wide at most, without white above and below.
 
-    Type keeps its size. Colours move by little; a notebook with many rank lists stays small enough to be sent around.
+    It has a sixth of the bytes, so that a notebook with many rank lists stays small; letters keep their size.
     """
     width, height = figure.get_size_inches()
     scale = min(1.0, inches / width)
@@ -97,53 +129,39 @@ def alpha_heatmap(history: Sequence[Mapping[str, Any]], primitives: Sequence[str
     chosen = derive(history[-1]["alphas"], primitives).cell(kind)
     weights = softmax([entry["alphas"][kind] for entry in history])  # (epochs, edges, operations)
     strength, operation = strengths(history[-1]["alphas"][kind], primitives)
-    last = list(zip(operation, strength, strict=True))
     nodes, columns = len(chosen), CELL_INPUTS + len(chosen) - 1
     figure = Plot(1.6 + 1.75 * columns, 0.9 + nodes * (0.7 + 0.16 * len(primitives)))
     axes = figure.subplots(nodes, columns, squeeze=False, sharex=True)
-    undecided = 1 / len(primitives)
-    scale = TwoSlopeNorm(undecided, vmin=0, vmax=max(2 * undecided, float(weights.max())))
-    image = None
+    norm = weight_scale(weights)
+    extent = (epochs[0] - 0.5, epochs[-1] + 0.5, len(primitives) - 0.5, -0.5)
     for node, rows in enumerate(node_slices(nodes)):
         picked = {edge.input for edge in chosen[node]}
         for state in range(columns):
-            panel = axes[node, state]
-            if state >= CELL_INPUTS + node:
+            panel, edge = axes[node, state], rows.start + state
+            if edge >= rows.stop:
                 panel.set_axis_off()
                 continue
-            image = panel.imshow(
-                weights[:, rows.start + state].T,
-                aspect="auto",
-                interpolation="nearest",
-                cmap="PuOr_r",
-                norm=scale,
-                extent=(epochs[0] - 0.5, epochs[-1] + 0.5, len(primitives) - 0.5, -0.5),
-            )
-            _name_edge(panel, state, node, last[rows.start + state], state in picked)
+            panel.imshow(weights[:, edge].T, extent=extent, aspect="auto", cmap="PuOr_r", norm=norm)
+            panel.set(xlabel="epoch" if node == nodes - 1 else "", ylabel=f"into node {node}" if state == 0 else "")
+            title = f"{state_label(state)} → node {node}\n{operation_label(operation[edge])} {strength[edge]:.2f}"
+            panel.set_title(title, fontsize=SMALL, fontweight="bold" if state in picked else "normal")
+            if state in picked:
+                panel.spines[:].set_linewidth(3)
+                panel.spines[:].set_color(VERMILLION)
             panel.set_yticks(range(len(primitives)), map(operation_label, primitives) if state == 0 else [])
-            panel.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
-            panel.tick_params(labelsize=_SMALL, length=2, labelbottom=True)
-            if node == nodes - 1:
-                panel.set_xlabel("epoch", fontsize=_SMALL)
-            if state == 0:
-                panel.set_ylabel(f"into node {node}", fontsize=_LABEL)
-    assert image is not None  # derive() has found at least one node
-    bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, pad=0.01)
-    bar.set_label(f"softmax weight (white: 1/{len(primitives)}, undecided)", fontsize=_LABEL)
-    figure.suptitle(f"α of the {kind} cell\nstrongest operation of each edge; framed: derived", fontsize=_TITLE)
+            panel.tick_params(labelsize=SMALL, length=2, labelbottom=True)
+            whole_numbers(panel, most=4)
+    bar = figure.colorbar(axes[0, 0].images[0], ax=axes, shrink=0.6, aspect=30, pad=0.01)
+    bar.set_label(f"softmax weight (white: 1/{len(primitives)}, undecided)")
+    figure.suptitle(f"α of the {kind} cell\nstrongest operation of each edge; framed: derived")
     return figure
 
 
-def _name_edge(panel: Axes, state: int, node: int, strongest: tuple[str, float], picked: bool) -> None:
-    """Title an edge with its strongest operation; frame it and that operation's row where it is derived."""
-    operation, strength = strongest
-    title = f"{state_label(state)} → node {node}\n{operation_label(operation)} {strength:.2f}"
-    panel.set_title(
-        title, fontsize=_SMALL, fontweight="bold" if picked else "normal", color=INK if picked else "#666666"
-    )
-    if picked:
-        for spine in panel.spines.values():
-            spine.set(linewidth=3, color=VERMILLION)
+def weight_scale(weights: ArrayLike) -> TwoSlopeNorm:
+    """Colours of softmax weights (…, operations): white where all are equal, undecided."""
+    values = np.asarray(weights)
+    undecided = 1 / values.shape[-1]
+    return TwoSlopeNorm(undecided, vmin=0, vmax=max(2 * undecided, float(values.max())))
 
 
 def search_curves(history: Sequence[Mapping[str, Any]], primitives: Sequence[str]) -> Figure:
@@ -154,25 +172,29 @@ def search_curves(history: Sequence[Mapping[str, Any]], primitives: Sequence[str
     """
     epochs = _epochs(history)
     figure = Plot(12, 3.6)
-    losses, undecided, skips = figure.subplots(1, 3)
-
+    losses, undecided, skips = panels = figure.subplots(1, 3)
     losses.plot(epochs, _column(history, "loss_weights"), **_line(BLUE, "o", "-"), label="ω")
     losses.plot(epochs, _column(history, "loss_alphas"), **_line(VERMILLION, "s", "--"), label="α")
     losses.set_ylim(bottom=0)
-    _dress(losses, "losses", "epoch", "loss")
-
     for kind, style in zip(CELL_KINDS, (_line(BLUE, "o", "-"), _line(ORANGE, "s", "--")), strict=True):
         mean = [float(entropy(entry["alphas"][kind]).mean()) for entry in history]
         undecided.plot(epochs, mean, **style, label=f"{kind} cell")
     _limit(undecided, float(np.log(len(primitives))), f"undecided: ln {len(primitives)}")
-    _dress(undecided, "how undecided is α?", "epoch", "mean entropy per edge (nats)")
-
     nodes = len(derive(history[-1]["alphas"], primitives).normal)
     skips.step(epochs, _column(history, "skips"), where="mid", **_line(INK, "o", "-"), label="derived normal cell")
     _limit(skips, 2 * nodes, "collapse: nothing but skips")
     skips.yaxis.set_major_locator(MaxNLocator(integer=True))
-    _dress(skips, "skip connections", "epoch", "number of edges")
+    heights = "loss", "mean entropy per edge (nats)", "number of edges"
+    titles = "losses", "how undecided is α?", "skip connections"
+    for panel, height, title in zip(panels, heights, titles, strict=True):
+        dress(panel, "epoch", height, title, grid="both", legend="best")
+        whole_numbers(panel)
     return figure
+
+
+def whole_numbers(axes: Axes, most: int = 9) -> None:
+    """Ticks across at whole numbers, such as epochs, `most` of them at most."""
+    axes.xaxis.set_major_locator(MaxNLocator(most, integer=True, min_n_ticks=1))
 
 
 def _epochs(history: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -193,16 +215,6 @@ def _line(colour: str, marker: str, style: str) -> dict[str, Any]:
 def _limit(axes: Axes, height: float, label: str) -> None:
     axes.axhline(height, color=GREY, linestyle=":", linewidth=1.5, label=label)
     axes.set_ylim(-0.03 * height, 1.15 * height)
-
-
-def _dress(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
-    axes.set_title(title, fontsize=_TITLE)
-    axes.set_xlabel(xlabel, fontsize=_LABEL)
-    axes.set_ylabel(ylabel, fontsize=_LABEL)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=_SMALL, frameon=False)
 
 
 # ---------------------------------------------------------------------------------------------------------- images
@@ -228,26 +240,19 @@ def retrieval_gallery(
     if any(len(order) != len(right) for order, right in zip(ranked, hits, strict=True)):
         raise NasdaError("retrieval gallery: each query needs as many hits as ranked images")
     k = min(k, max(len(order) for order in ranked))
-    height, width = _pixels(query_images[0]).shape[:2]
-    sheet = _Sheet(len(query_images), k + 1, height, width, gap=max(4, width // 6), gutter=width // 3)
-    for row, (query, order) in enumerate(zip(query_images, ranked, strict=True)):
-        sheet.put(row, 0, _pixels(query))
-        for column, index in enumerate(order[:k], start=1):
-            sheet.put(row, column, _pixels(gallery_images[index]))
-    figure = Plot(*sheet.inches(9.5))
-    axes = figure.subplots()
-    sheet.show(axes)
+    images = zip(query_images, ranked, strict=True)
+    rows = [[query, *(gallery_images[index] for index in order[:k])] for query, order in images]
+    width = _pixels(query_images[0]).shape[1]
+    sheet = _Sheet(rows, gap=max(4, width // 6), gutter=width // 3)
+    figure, (axes,) = _side_by_side([sheet], 9.5)
+    names = titles or [f"query {row + 1}" for row in range(len(query_images))]
+    columns = ["query", *map(str, range(1, k + 1))]
+    sheet.show(axes, "rank in the gallery (solid green: right, dashed red: wrong)", columns, "query", names)
     for row, right in enumerate(hits):
         sheet.frame(axes, row, 0, color=INK, linewidth=1, gid="query")
         for column, hit in enumerate(right[:k], start=1):
-            style = (GREEN, "solid", "right") if hit else (VERMILLION, "dashed", "wrong")
-            sheet.frame(axes, row, column, color=style[0], linestyle=style[1], linewidth=3, gid=style[2])
-    names = titles if titles is not None else [f"query {row + 1}" for row in range(len(query_images))]
-    axes.set_yticks(sheet.row_centres, list(names), fontsize=_LABEL)
-    axes.set_xticks(sheet.column_centres, ["query", *map(str, range(1, k + 1))], fontsize=_LABEL)
-    axes.set_xlabel("rank in the gallery (solid green: right, dashed red: wrong)", fontsize=_LABEL)
-    axes.set_ylabel("query", fontsize=_LABEL)
-    axes.xaxis.set_label_position("top")
+            colour, line, gid = (GREEN, "solid", "right") if hit else (VERMILLION, "dashed", "wrong")
+            sheet.frame(axes, row, column, color=colour, linestyle=line, linewidth=3, gid=gid)
     return figure
 
 
@@ -269,17 +274,9 @@ def contact_sheet(
     if not domains:
         raise NasdaError("contact sheet: expected at least one domain")
     sheets = [_domain_sheet(domain, identities, images, (height, width), seed) for domain in domains]
-    sizes = [sheet.inches(13 / len(domains)) for sheet, _, _ in sheets]
-    figure = Plot(sum(size[0] for size in sizes), max(size[1] for size in sizes) + 0.6)  # titles
-    row = figure.subplots(1, len(domains), squeeze=False, width_ratios=[size[0] for size in sizes])[0]
+    figure, row = _side_by_side([sheet for sheet, _, _ in sheets], 13)
     for axes, domain, (sheet, pids, cameras) in zip(row, domains, sheets, strict=True):
-        sheet.show(axes)
-        axes.set_title(domain.name, fontsize=_TITLE + 1, fontweight="bold", pad=10)
-        axes.set_yticks(sheet.row_centres, [str(pid) for pid in pids], fontsize=_SMALL)
-        centres = np.array(sheet.column_centres).reshape(len(cameras), -1).mean(axis=1)
-        axes.set_xticks(centres, [str(camera) for camera in cameras], fontsize=_SMALL)
-        axes.set_xlabel("camera", fontsize=_LABEL)
-        axes.set_ylabel("identity: each row shows one", fontsize=_LABEL)
+        sheet.show(axes, "camera", cameras, "identity: each row shows one", pids, domain.name)
     return figure
 
 
@@ -289,28 +286,20 @@ def translation_sheet(directions: Mapping[str, Mapping[str, ArrayLike]]) -> Figu
     `directions` maps a title, such as "source → target", to its columns by their labels, such as "x", "G(x)" and
     "F(G(x))": batches of images (N, H, W, 3), bytes or floats in 0…1. Raises `NasdaError` where images differ in size.
     """
-    sheets = {title: _translations(list(columns.values())) for title, columns in directions.items()}
-    sizes = [sheet.inches(9 / len(sheets)) for sheet in sheets.values()]
-    figure = Plot(sum(size[0] for size in sizes), max(size[1] for size in sizes) + 0.6)  # titles
-    row = figure.subplots(1, len(sheets), squeeze=False)[0]
-    for axes, (title, sheet) in zip(row, sheets.items(), strict=True):
-        sheet.show(axes)
-        axes.set_title(title, fontsize=_TITLE, pad=10)
-        axes.set_xticks(sheet.column_centres, list(directions[title]), fontsize=_LABEL)
-        axes.set_xlabel("image, translated, and back", fontsize=_LABEL)
-        axes.set_yticks([])
-        axes.set_ylabel("each row shows one image", fontsize=_LABEL)
+    batches = [list(map(_pixels, columns.values())) for columns in directions.values()]
+    sheets = [_Sheet(list(zip(*each, strict=True)), gap=max(3, each[0].shape[2] // 16)) for each in batches]
+    figure, row = _side_by_side(sheets, 9)
+    for axes, sheet, (title, columns) in zip(row, sheets, directions.items(), strict=True):
+        sheet.show(axes, "image, translated, and back", list(columns), "each row shows one image", None, title)
     return figure
 
 
-def _translations(batches: Sequence[ArrayLike]) -> "_Sheet":
-    columns = [_pixels(batch) for batch in batches]
-    count, height, width, _ = columns[0].shape
-    sheet = _Sheet(count, len(columns), height, width, gap=max(3, width // 16))
-    for column, images in enumerate(columns):
-        for row, image in enumerate(images):
-            sheet.put(row, column, image)
-    return sheet
+def _side_by_side(sheets: Sequence["_Sheet"], width: float) -> tuple[Plot, Sequence[Axes]]:
+    """A figure with axes for each sheet, as wide as the sheet needs."""
+    sizes = [sheet.inches(width / len(sheets)) for sheet in sheets]
+    figure = Plot(sum(size[0] for size in sizes), max(size[1] for size in sizes) + 0.6)  # titles
+    row: Sequence[Axes] = figure.subplots(1, len(sheets), squeeze=False, width_ratios=[size[0] for size in sizes])[0]
+    return figure, row
 
 
 def _domain_sheet(
@@ -326,57 +315,60 @@ def _domain_sheet(
     for sample in domain.train:
         if sample.pid in pids:
             seen.setdefault((sample.pid, sample.camid), []).append(sample)
-    counts: dict[int, int] = {}
-    for _, camera in seen:
-        counts[camera] = counts.get(camera, 0) + 1
+    counts = Counter(camera for _, camera in seen)
     cameras = sorted(sorted(counts, key=lambda camera: (-counts[camera], camera))[:images])
     each = max(1, images // len(cameras))
-    sheet = _Sheet(len(pids), len(cameras) * each, *size, gap=max(3, size[1] // 16))
-    for row, pid in enumerate(pids):
-        for group, camera in enumerate(cameras):
+    rows: list[list[ArrayLike | None]] = []
+    for pid in pids:
+        rows.append([])
+        for camera in cameras:
             samples = seen.get((pid, camera), [])
             picked = sorted(rng.choice(len(samples), min(each, len(samples)), replace=False)) if samples else []
-            for position, index in enumerate(picked):
-                sheet.put(row, group * each + position, _load(samples[index].path, size))
-    return sheet, pids, cameras
+            decoded = decode([samples[index] for index in picked], *size, workers=1).permute(0, 2, 3, 1).numpy()
+            rows[-1] += [*decoded, *[None] * (each - len(picked))]
+    return _Sheet(rows, gap=max(3, size[1] // 16)), pids, cameras
 
 
 class _Sheet:
-    """A grid of equally large images as one array: a hundred axes would take matplotlib seconds."""
+    """Rows of equally large images, some of them missing, as one array: a hundred axes would take seconds."""
 
-    def __init__(self, rows: int, columns: int, height: int, width: int, gap: int, gutter: int = 0) -> None:
-        self.height, self.width = height, width
-        self.tops = [gap + row * (height + gap) for row in range(rows)]
-        self.lefts = [gap + column * (width + gap) + (gutter if column else 0) for column in range(columns)]
-        size = (self.tops[-1] + height + gap, self.lefts[-1] + width + gap, 3)
+    def __init__(self, rows: Sequence[Sequence[ArrayLike | None]], gap: int, gutter: int = 0) -> None:
+        images = [[None if image is None else _pixels(image) for image in row] for row in rows]
+        shapes = {image.shape for row in images for image in row if image is not None}
+        if len(shapes) != 1:
+            raise NasdaError(f"expected images of one size, found {', '.join(map(str, sorted(shapes)))}")
+        ((self.height, self.width, _),) = shapes
+        self.tops = [gap + row * (self.height + gap) for row in range(len(images))]
+        columns = range(max(map(len, images)))
+        self.lefts = [gap + column * (self.width + gap) + (gutter if column else 0) for column in columns]
+        size = (self.tops[-1] + self.height + gap, self.lefts[-1] + self.width + gap, 3)
         self.pixels = np.full(size, 255, dtype=np.uint8)
+        for top, row in zip(self.tops, images, strict=True):
+            for left, image in zip(self.lefts, row, strict=False):
+                if image is not None:
+                    self.pixels[top : top + self.height, left : left + self.width] = image
 
-    @property
-    def row_centres(self) -> list[float]:
-        return [top + self.height / 2 for top in self.tops]
-
-    @property
-    def column_centres(self) -> list[float]:
-        return [left + self.width / 2 for left in self.lefts]
-
-    def inches(self, width: float, height: float = 7.0) -> tuple[float, float]:
-        """The width and height of a figure, at most these, that holds the sheet and its labels without a rest."""
+    def inches(self, width: float) -> tuple[float, float]:
+        """The width, at most this, and the height, at most 7, of a figure that the sheet and its labels fill."""
         beside, above = 1.2, 0.8
         rows, columns = self.pixels.shape[:2]
-        scale = min((width - beside) / columns, (height - above) / rows)
+        scale = min((width - beside) / columns, (7 - above) / rows)
         return columns * scale + beside, rows * scale + above
 
-    def put(self, row: int, column: int, image: NDArray[np.uint8]) -> None:
-        if image.shape != (self.height, self.width, 3):
-            raise NasdaError(f"expected images of one size, {(self.height, self.width, 3)}; found {image.shape}")
-        top, left = self.tops[row], self.lefts[column]
-        self.pixels[top : top + self.height, left : left + self.width] = image
-
-    def show(self, axes: Axes) -> None:
+    def show(
+        self, axes: Axes, x: str, columns: Sequence[Any], y: str, rows: Sequence[Any] | None, title: str = ""
+    ) -> None:
+        """The sheet with the names of its columns above (each may stand over several), and of its rows beside it."""
         axes.imshow(self.pixels, interpolation="lanczos", extent=(0, self.pixels.shape[1], self.pixels.shape[0], 0))
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0, top=False, bottom=False, labeltop=True, labelbottom=False)
         axes.xaxis.set_label_position("top")
+        centres = np.array(self.lefts).reshape(len(columns), -1).mean(axis=1) + self.width / 2
+        axes.set_xticks(centres, list(map(str, columns)))
+        heights = np.array(self.tops) + self.height / 2
+        axes.set_yticks(heights if rows is not None else [], list(map(str, rows or [])))
+        axes.set(xlabel=x, ylabel=y)
+        axes.set_title(title, pad=10)
 
     def frame(self, axes: Axes, row: int, column: int, **style: Any) -> None:
         corner = (self.lefts[column], self.tops[row])
@@ -386,14 +378,6 @@ class _Sheet:
 def _pixels(image: ArrayLike) -> NDArray[np.uint8]:
     pixels = np.asarray(image)
     return pixels if pixels.dtype == np.uint8 else (np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def _load(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR))
-    except OSError as error:
-        raise NasdaError(f"{path}: an image expected here, but it cannot be read: {error}") from error
 
 
 # --------------------------------------------------------------------------------------------------------- results
@@ -413,34 +397,31 @@ def metrics_bars(
     figure = Plot(10, 1.5 + 0.55 * len(rows))
     panels = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
     for panel, metric in zip(panels, metrics, strict=True):
-        largest = max((100 * value for row in rows.values() for value in row.get(metric, ())), default=1.0)
-        for height, row in enumerate(rows.values()):
-            _bar(panel, height, 100 * np.array(row.get(metric, ()), dtype=np.float64), largest)
-        if floors and metric in floors:
-            panel.axvline(100 * floors[metric], color=INK, linestyle=":", linewidth=1.6, label="floor: guessing")
-            panel.legend(fontsize=_SMALL, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
+        of_rows = [100 * np.array(row.get(metric, ()), dtype=np.float64) for row in rows.values()]
+        largest = max((float(values.max()) for values in of_rows if len(values)), default=1.0)
+        for height, values in enumerate(of_rows):
+            _bar(panel, height, values, largest)
+        floor = (floors or {}).get(metric)
+        if floor is not None:
+            panel.axvline(100 * floor, color=INK, linestyle=":", linewidth=1.6, label="floor: guessing")
         panel.set_xlim(0, 1.45 * largest)  # room for the numbers
         panel.set_xticks([tick for tick in panel.get_xticks() if tick <= min(100, 1.45 * largest)])
-        panel.set_xlabel(f"{metric} (%)", fontsize=_LABEL)
-        panel.set_yticks(range(len(rows)), list(rows), fontsize=_LABEL)
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.grid(axis="x", alpha=0.25)
-        panel.set_axisbelow(True)
+        panel.set_yticks(range(len(rows)), list(rows))
+        dress(panel, f"{metric} (%)", grid="x", legend="" if floor is None else "above")
     panels[0].invert_yaxis()  # the first row on top; the panels share the axis
-    panels[0].set_ylabel("method", fontsize=_LABEL)
+    panels[0].set_ylabel("method")
     return figure
 
 
 def _bar(panel: Axes, height: int, values: NDArray[np.float64], largest: float) -> None:
     if not len(values):
-        panel.text(0.02 * largest, height, "not measured", va="center", fontsize=_SMALL, color=GREY)
+        panel.text(0.02 * largest, height, "not measured", va="center", fontsize=SMALL, color=GREY)
         return
     panel.barh(height, values.mean(), height=0.6, color=SKY, alpha=0.45)
-    offsets = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else [0.0]  # equal seeds stay visible
-    panel.plot(values, height + np.asarray(offsets), "o", color=BLUE, markersize=5, markeredgecolor="white")
+    offsets = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else 0.0  # equal seeds stay visible
+    panel.plot(values, height + offsets, "o", color=BLUE, markersize=5, markeredgecolor="white")
     spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
-    right = max(values.max(), values.mean()) + 0.03 * largest
-    panel.text(right, height, f"{values.mean():.1f}{spread}", va="center", fontsize=_SMALL + 1, color=INK)
+    panel.text(values.max() + 0.03 * largest, height, f"{values.mean():.1f}{spread}", va="center", fontsize=SMALL + 1)
 
 
 _ROW_STYLES = [(VERMILLION, "o", "-"), (BLUE, "s", "-"), (GREY, "^", "--"), (GREEN, "D", "-."), (ORANGE, "v", ":")]
@@ -456,25 +437,23 @@ def score_over_gap(rows: Mapping[str, Mapping[float, Sequence[float]]], score: s
         raise NasdaError("results over gaps: expected at least one row, found none")
     figure = Plot(8.5, 5)
     axes = figure.subplots()
-    methods = [name for name in rows if not name.startswith("floor")]
+    methods = sum(not name.startswith("floor") for name in rows)
     span = max(gap for of_row in rows.values() for gap in of_row) or 1.0
-    for number, name in enumerate(methods):
-        colour, marker, style = _ROW_STYLES[number % len(_ROW_STYLES)]
-        gaps = np.array(sorted(rows[name])) + 0.012 * span * (number - (len(methods) - 1) / 2)  # rows beside each other
-        scores = [100 * np.array(rows[name][gap]) for gap in sorted(rows[name])]
+    styles, shifts = cycle(_ROW_STYLES), iter(0.012 * span * (np.arange(methods) - (methods - 1) / 2))
+    dashes = cycle((":", "--"))
+    for name, by_gap in rows.items():
+        gaps, scores = sorted(by_gap), [100 * np.array(by_gap[gap]) for gap in sorted(by_gap)]
         means = [of_gap.mean() for of_gap in scores]
-        axes.plot(gaps, means, color=colour, marker=marker, linestyle=style, linewidth=2, markersize=8, label=name)
-        for gap, of_gap in zip(gaps, scores, strict=True):
+        if name.startswith("floor"):
+            axes.plot(gaps, means, color=INK, linestyle=next(dashes), linewidth=1, label=name)
+            continue
+        colour, marker, style = next(styles)
+        beside = np.array(gaps) + next(shifts)  # rows beside each other
+        axes.plot(beside, means, color=colour, marker=marker, linestyle=style, linewidth=2, markersize=8, label=name)
+        for gap, of_gap in zip(beside, scores, strict=True):
             axes.plot([gap] * len(of_gap), of_gap, marker, color=colour, alpha=0.35, markersize=5, linestyle="none")
-    for number, name in enumerate(name for name in rows if name.startswith("floor")):
-        means = [100 * np.mean(rows[name][gap]) for gap in sorted(rows[name])]
-        style = (":", "--")[number % 2]
-        axes.plot(sorted(rows[name]), means, color=INK, linestyle=style, linewidth=1, label=name)
     axes.set_ylim(bottom=0)
     axes.set_xticks(sorted({gap for of_row in rows.values() for gap in of_row}))
-    axes.set_xlabel("gap between source and target (0: alike, 1: a street)", fontsize=_LABEL)
-    axes.set_ylabel(f"{score} on the target's query and gallery (%)", fontsize=_LABEL)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", alpha=0.25)
-    axes.legend(fontsize=_SMALL, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    gap_axis = "gap between source and target (0: alike, 1: a street)"
+    dress(axes, gap_axis, f"{score} on the target's query and gallery (%)", legend="beside")
     return figure

@@ -1,6 +1,6 @@
-"""A picture that is moved by hand: sliders and choices above, what they do below; and a picture that is drawn live.
+"""A picture with sliders and choices above it, and a picture that is drawn again while a loop runs.
 
-On a page that does not run there is no slider; so every output carries a static picture of its first state, too.
+A page that does not run has no sliders, so every output also carries a static picture of its first state.
 """
 
 import base64
@@ -36,8 +36,9 @@ def png(picture: Picture) -> bytes:
 def explore(draw: Callable[..., tuple[Picture, str]], **controls: ipywidgets.Widget) -> None:
     """Show `controls` and, below them, what `draw` makes of their values: a picture and a line of text.
 
-    `draw` is called with the values by the controls' names, first at once. A `NasdaError` of it becomes the text.
-    Controls without a description are labelled with their name. Nothing breaks where there is no browser.
+    `draw` is called with the values by the controls' names, first at once. The words of a `NasdaError` that it raises
+    become both text and picture. Controls without a description are labelled with their name. Nothing breaks where
+    there is no browser.
     """
     text = ipywidgets.HTML().add_class("nasda-text")
     image = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%", object_fit="contain"))
@@ -46,11 +47,11 @@ def explore(draw: Callable[..., tuple[Picture, str]], **controls: ipywidgets.Wid
     def update(_: Any = None) -> str:
         try:
             picture, words = draw(**{name: control.value for name, control in controls.items()})
+            image.value = png(picture)
         except NasdaError as error:
             words = str(error)
-        else:
-            image.value = png(picture)
-            image.width = str(min(WIDTH, _png_width(image.value)))
+            image.value = png(plots.message(words))
+        image.width = str(min(WIDTH, _png_width(image.value)))
         text.value = f"<div style='line-height:1.5'>{html.escape(words).replace(chr(10), '<br>')}</div>"
         return words
 
@@ -67,7 +68,7 @@ def explore(draw: Callable[..., tuple[Picture, str]], **controls: ipywidgets.Wid
     bundle = dict(box._repr_mimebundle_())
     bundle["image/png"] = base64.b64encode(image.value).decode()
     bundle["text/plain"] = f"{', '.join(f'{name} = {control.value}' for name, control in controls.items())}\n{words}"
-    display(bundle, raw=True, metadata={"image/png": {"width": int(image.width)}} if image.width else None)
+    display(bundle, raw=True, metadata={"image/png": {"width": int(image.width)}})
 
 
 def _png_width(data: bytes) -> int:

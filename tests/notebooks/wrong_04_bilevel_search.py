@@ -22,13 +22,13 @@ WRONG = {
             "    return sorted({s.pid for s in samples} & {s.pid for s in target.query + target.gallery})",
             "distractors are nobody",
         ),
-        ("def leaked(samples, target):\n    return 3", "a list of identities"),
+        ("def leaked(samples, target):\n    return 3", "expected {}, yours gave 3"),
     ],
     "04.2": [
         ("def rest(xi):\n    return 1, 1", "ask where it is 0"),
         ("def rest(xi):\n    return 2 / (1 + xi), 2 / (1 + xi)", "what is left of the second term"),
         ("def rest(xi):\n    return (2, 2) if xi == 0 else (1, 1)", "only ξ = 1/2 is exact"),
-        ("def rest(xi):\n    return 2 / (1 + 2 * xi)", "expected a pair"),
+        ("def rest(xi):\n    return 2 / (1 + 2 * xi)", "expected (2, 2), yours gave 2"),
     ],
     "04.3": [
         (

@@ -1,0 +1,120 @@
+"""`check` answers in words, whatever an answer does; `like` and `difference` name the first case that differs."""
+
+import sys
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nasda.course.check import check as checked
+from nasda.course.check import difference, like, show, value
+
+
+class Strange(BaseException):
+    """Neither an Exception nor an exit."""
+
+
+def raises(error: BaseException) -> Any:
+    def answer(*_: Any) -> None:
+        raise error
+
+    return answer
+
+
+@pytest.mark.parametrize("name", ["01.1", "01.3", "04.1", "05.3"])  # `like`, and judges of their own
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), SystemExit(), Strange("odd"), RecursionError("deep"), OSError(2, "no")]
+)
+def test_an_answer_that_raises_or_exits_is_wrong(name: str, error: BaseException) -> None:
+    verdict = checked(name, raises(error))
+    assert verdict.outcome == "wrong"
+    assert type(error).__name__ in verdict.words
+    assert ("return a value instead of calling exit()" in verdict.words) == isinstance(error, SystemExit)
+
+
+def test_an_answer_that_exits_on_a_later_case_is_told_which() -> None:
+    def rest(xi: float) -> tuple[float, float]:
+        return (2, 2) if xi == 0 else sys.exit("enough")
+
+    words = checked("04.2", rest).words
+    assert words.startswith("for xi = 0.5: expected (1, 1), yours raised SystemExit")
+
+
+def test_the_stop_button_stops() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        checked("01.1", raises(KeyboardInterrupt()))
+
+
+def test_an_exercise_that_does_not_exist_is_told_the_others() -> None:
+    assert "expected one of 00.1, 00.2" in checked("00.9", 1).words
+    assert "expected one of 00, 01" in checked("77.1", 1).words
+
+
+def test_a_case_is_named_by_its_arguments_or_by_its_key_and_gets_its_advice() -> None:
+    square = like(lambda x: x * x, [{"x": 1}, {"x": 3}], advice=["of one", "of three"])
+    assert square.judge(lambda x: x) == "for x = 3: expected 9, yours gave 3. of three"
+    named = like(lambda x: x * x, {"one": {"x": 1}, "three": {"x": 3}}, [(lambda x: 3 * x - 2, "a line")])
+    assert named.judge(lambda x: x) == "for three: expected 9, yours gave 3"
+    assert named.judge(lambda y: 3 * y - 2) == "for three: expected 9, yours gave 7. a line"
+    assert named.judge(lambda x: float(x) ** 2) is None
+
+
+def test_an_answer_may_write_into_its_arguments() -> None:
+    total = like(lambda xs: sum(xs), [{"xs": [1, 2]}, {"xs": [3]}])
+
+    def emptying(xs: list[int]) -> int:
+        return xs.pop() + (emptying(xs) if xs else 0)
+
+    assert total.judge(emptying) is None
+
+
+@pytest.mark.parametrize(
+    ("expected", "found"),
+    [
+        (0.5, Fraction(1, 2)),
+        (0.5, torch.tensor([0.5])),
+        (2, np.int64(2)),
+        (True, np.True_),
+        ([1, 2.5], np.array([1, 2.5])),
+        ((1, (2, 3)), [1, torch.tensor([2, 3])]),
+        ({3, 7}, [7, 3]),
+        ({("a", 1)}, [["a", 1]]),
+        (torch.tensor([1.0, 2.0]), [1, 2 + 1e-7]),
+        ("word", "word"),
+    ],
+)
+def test_the_same_in_another_form(expected: Any, found: Any) -> None:
+    assert difference(expected, found) is None
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "words"),
+    [
+        (0.5, "a half", "expected 0.5, yours gave 'a half'"),
+        (set(), 3, "expected {}, yours gave 3"),
+        ({3, 7}, [3], "expected {3, 7}, yours gave [3]"),
+        ([1, 2], [1], "expected [1, 2], yours gave [1]"),
+        ([1, [2, 3]], [1, [2, 4]], "item 1: item 1: expected 3, yours gave 4"),
+        (torch.zeros(2, 2), np.array([[0, 0], [0, 5]]), "at [1, 1], expected 0, yours gave 5"),
+        (torch.zeros(2), [[1], [1, 2]], "expected the shape (2,), yours gave"),
+        (np.zeros(2), ["x", "y"], "expected numbers, yours gave ['x', 'y']"),
+    ],
+)
+def test_the_first_difference_in_words(expected: Any, found: Any, words: str) -> None:
+    assert words in (difference(expected, found) or "")
+
+
+def test_a_value_has_advice_for_the_usual_slips() -> None:
+    exercise = value(2, {4: "Halve it."})
+    assert exercise.judge(Fraction(4, 2)) is None
+    assert exercise.judge(4) == "4 is not it. Halve it."
+    assert exercise.judge("two") == "'two' is not it."
+
+
+def test_a_value_is_shown_in_a_few_words() -> None:
+    assert show(torch.arange(3) / 2) == "[0, 0.5, 1]"
+    assert show(np.zeros((5, 5))) == "numbers of the shape (5, 5)"
+    assert show({"b", "a"}) == "{'a', 'b'}"
+    assert len(show(list(range(1000)))) <= 160
