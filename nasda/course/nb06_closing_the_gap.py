@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.ticker import LogFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -18,7 +17,7 @@ from torch import Tensor
 from nasda.course.check import Exercise, like, show
 from nasda.files import written_whole
 from nasda.pictures.graphs import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
-from nasda.pictures.plots import Plot
+from nasda.pictures.plots import SMALL, Plot, dress
 from nasda.runs import RunFolder
 from nasda.settings import TaskName
 from nasda.spgan.dataset import translate
@@ -39,7 +38,6 @@ COLOURS = {  # as `score_over_gap` draws the study's rows
     "floor: random": SKY,
 }
 _MARKERS = dict(zip(COLOURS, "os^DvPX", strict=True))
-_LABEL, _SMALL = 11, 9.5  # points
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Is one row above another?
@@ -64,19 +62,13 @@ def flip_plot(values: ArrayLike, label: str) -> Plot:
         colour = VERMILLION if extreme[number] else SKY
         axes.plot(means[number], heights[bins[number]], "o", color=colour, markersize=8, markeredgecolor="white")
     axes.axvline(means[0], color=INK, linewidth=1.5)
-    label_box = {"facecolor": "white", "edgecolor": "none", "pad": 2}
-    axes.text(
-        means[0], max(heights.values()) + 1, "measured", ha="center", va="center", fontsize=_SMALL, bbox=label_box
-    )
-    axes.set_ylim(0, max(heights.values()) + 1.6)
+    box, top = {"facecolor": "white", "edgecolor": "none", "pad": 2}, max(heights.values())
+    axes.text(means[0], top + 1, "measured", ha="center", va="center", fontsize=SMALL, bbox=box)
+    axes.set_ylim(0, top + 1.6)
     axes.margins(x=0.08)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel(f"mean of {label} after flipping signs (points)", fontsize=_LABEL)
-    axes.set_ylabel("number of flips", fontsize=_LABEL)
-    axes.set_title(
-        f"{extreme.sum()} of {len(means)} flips lie at least as far from 0 as what was measured", fontsize=_LABEL
-    )
-    _tidy(axes)
+    title = f"{extreme.sum()} of {len(means)} flips lie at least as far from 0 as what was measured"
+    dress(axes, f"mean of {label} after flipping signs (points)", "number of flips", title)
     return figure
 
 
@@ -91,7 +83,7 @@ def power(seeds: int, effect: float, looks: int, comparisons: int = 6000) -> flo
 
 
 def power_plot(seeds: int, effect: float, looks: int, most: int = 10) -> Plot:
-    """How often a study is called significant, over its number of seeds: with this effect, and without any."""
+    """How often a study says that a difference is shown, over its seeds: with this effect, and without any."""
     figure = Plot(8, 3.8)
     axes = figure.subplots()
     counts = list(range(2, most + 1))
@@ -104,13 +96,10 @@ def power_plot(seeds: int, effect: float, looks: int, most: int = 10) -> Plot:
         axes.plot(counts, shares, color=colour, marker=marker, linestyle=style, linewidth=2, label=name)
         axes.plot([seeds], [shares[seeds - 2]], marker, color=colour, markersize=14, markerfacecolor="none")
     axes.axhline(5, color=INK, linestyle=":", linewidth=1.2)
-    axes.text(2, 6, "5 %", ha="left", va="bottom", fontsize=_SMALL)
+    axes.text(2, 6, "5 %", ha="left", va="bottom", fontsize=SMALL)
     axes.set_ylim(-5, 107)
     axes.set_xticks(counts)
-    axes.set_xlabel("seeds", fontsize=_LABEL)
-    axes.set_ylabel("studies that report p ≤ 0.05 (%)", fontsize=_LABEL)
-    axes.legend(fontsize=_SMALL, frameon=False, loc="upper left")
-    _tidy(axes)
+    dress(axes, "seeds", f"studies that report p ≤ {LEVEL} (%)", legend="upper left")
     return figure
 
 
@@ -124,14 +113,12 @@ def study_plot(table: Table, first: str, second: str, score: str = "mAP") -> Plo
         chosen = name in (first, second)
         left.barh(height, values.mean(), height=0.62, color=_colour(name), alpha=0.5 if chosen else 0.15)
         left.plot(values, height + np.linspace(-0.18, 0.18, len(values)), "o", color=_colour(name), markersize=5)
-        left.text(values.max(), height, f"  {mean_sd(values, 1)}", va="center", fontsize=_SMALL)
-    left.set_yticks(range(len(names)), names, fontsize=_SMALL + 0.5)
+        left.text(values.max(), height, f"  {mean_sd(values, 1)}", va="center", fontsize=SMALL)
+    left.set_yticks(range(len(names)), names)
     for label in left.get_yticklabels():
         label.set_fontweight("bold" if label.get_text() in (first, second) else "normal")
     left.invert_yaxis()
     left.set_xlim(0, 1.32 * left.get_xlim()[1])
-    left.set_xlabel(f"{COLUMNS[score]} on the target (%)", fontsize=_LABEL)
-    left.set_ylabel("row of the table", fontsize=_LABEL)
     found = differences(table.by_seed(first, score), table.by_seed(second, score))
     places, gaps = range(len(found)), [100 * value for value in found.values()]
     right.vlines(places, 0, gaps, colors=[_colour(first if gap > 0 else second) for gap in gaps], linewidth=3)
@@ -141,11 +128,8 @@ def study_plot(table: Table, first: str, second: str, score: str = "mAP") -> Plo
     right.set_ylim(-1.25 * largest, 1.25 * largest)
     right.set_xlim(-0.6, len(found) - 0.4)
     right.set_xticks(places, [str(seed) for seed in found])
-    right.set_xlabel("seed", fontsize=_LABEL)
-    right.set_ylabel("difference (points)", fontsize=_LABEL)
-    right.set_title(f"{first}\nminus {second}", fontsize=_SMALL + 0.5)
-    _tidy(left, "x")
-    _tidy(right)
+    dress(left, f"{COLUMNS[score]} on the target (%)", "row of the table", grid="x")
+    dress(right, "seed", "difference (points)", f"{first}\nminus {second}")
     return figure
 
 
@@ -183,10 +167,7 @@ def cost_plot(table: Table, cost: str = "multiply_adds", score: str = "mAP", res
     axes.xaxis.set_major_formatter(LogFormatter())
     axes.xaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.5, 0.5)))
     axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
-    axes.set_xlabel(f"{label}, logarithmic", fontsize=_LABEL)
-    axes.set_ylabel(f"{COLUMNS[score]} on the target (%)", fontsize=_LABEL)
-    axes.legend(fontsize=_SMALL, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    _tidy(axes)
+    dress(axes, f"{label}, logarithmic", f"{COLUMNS[score]} on the target (%)", legend="beside")
     return figure
 
 
@@ -209,10 +190,8 @@ def best_of_plot(table: Table, score: str = "mAP") -> Plot:
         axes.axhline(mean, color=_colour(name), linestyle=style, linewidth=2, label=f"{name}, mean of its seeds")
     axes.set_xticks(tries)
     axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
-    axes.set_xlabel("k: random cells trained, of which only the best is reported", fontsize=_LABEL)
-    axes.set_ylabel(f"{COLUMNS[score]} on the target (%)", fontsize=_LABEL)
-    axes.legend(fontsize=_SMALL, frameon=False, loc="lower right")
-    _tidy(axes)
+    across = "k: random cells trained, of which only the best is reported"
+    dress(axes, across, f"{COLUMNS[score]} on the target (%)", legend="lower right")
     return figure
 
 
@@ -230,21 +209,19 @@ def paper_plot(task: TaskName, table: Table) -> Plot:
     for height, (row, name) in enumerate(zip(printed, labels, strict=True)):
         elsewhere = "c" in row.notes
         left.barh(height, row.mAP, 0.6, color=_colour(name), alpha=0.5, hatch="///" if elsewhere else None)
-        left.text(row.mAP, height, f"  {row.mAP:.2f}" + (" *" if elsewhere else ""), va="center", fontsize=_SMALL)
+        left.text(row.mAP, height, f"  {row.mAP:.2f}" + (" *" if elsewhere else ""), va="center", fontsize=SMALL)
         values = np.array([100 * entry["mAP_trapezoid"] for entry in table.scores.get(name, [])])
         if not len(values):
-            right.text(0, height, "  not in this study", va="center", fontsize=_SMALL, color=INK)
+            right.text(0, height, "  not in this study", va="center", fontsize=SMALL, color=INK)
             continue
         right.barh(height, values.mean(), 0.6, color=_colour(name), alpha=0.5)
         right.plot(values, [height] * len(values), "o", color=_colour(name), markersize=6)
-        right.text(values.max(), height, f"  {values.mean():.1f}", va="center", fontsize=_SMALL)
+        right.text(values.max(), height, f"  {values.mean():.1f}", va="center", fontsize=SMALL)
     for panel, title in ((left, "the paper, photographs"), (right, "this study, drawings")):
         panel.set_xlim(0, 1.3 * panel.get_xlim()[1])
-        panel.set_xlabel("mAP, trapezoid (%)", fontsize=_LABEL)
-        panel.set_title(title, fontsize=_LABEL)
-        _tidy(panel, "x")
-    left.set_yticks(range(len(labels)), labels, fontsize=_SMALL + 0.5)
-    left.set_ylabel("row of Table 1", fontsize=_LABEL)
+        dress(panel, "mAP, trapezoid (%)", title=title, grid="x")
+    left.set_yticks(range(len(labels)), labels)
+    left.set_ylabel("row of Table 1")
     left.invert_yaxis()
     return figure
 
@@ -293,14 +270,14 @@ def translation_plot(
             top, start = row * (height + 2.6 * gap), column * (width + 2 * gap)
             pixels = seen[name][image].permute(1, 2, 0).numpy()
             left.imshow(pixels, extent=(start, start + width, top + height, top), interpolation="lanczos")
-            left.text(start + width / 2, top - 0.4 * gap, name, ha="center", fontsize=_SMALL + 1)
+            left.text(start + width / 2, top - 0.4 * gap, name, ha="center", fontsize=SMALL)
     left.set_xlim(-gap, 3 * width + 5 * gap)
     left.set_ylim(2 * height + 3.4 * gap, -2.4 * gap)
-    left.set_yticks([height / 2, 1.5 * height + 2.6 * gap], ["a source\nimage", "a target\nimage"], fontsize=_LABEL)
+    left.set_yticks([height / 2, 1.5 * height + 2.6 * gap], ["a source\nimage", "a target\nimage"])
     left.set_xticks([])
     left.tick_params(length=0)
     left.spines[:].set_visible(False)
-    left.set_title("untrained" if epoch == 0 else f"after epoch {epoch}", fontsize=_LABEL)
+    left.set_title("untrained" if epoch == 0 else f"after epoch {epoch}")
     styles = zip(ImageDistance._fields, (BLUE, ORANGE, GREEN), "os^", strict=True)
     for name, colour, marker in styles:
         values = [getattr(distance, name) / getattr(distances[0], name) for distance in distances]
@@ -309,10 +286,7 @@ def translation_plot(
     right.axhline(1, color=INK, linewidth=1)
     right.set_ylim(bottom=0)
     right.set_xticks(range(len(distances)))
-    right.set_xlabel("epoch (0: source as it is)", fontsize=_LABEL)
-    right.set_ylabel("distance to the target, source as it is = 1", fontsize=_SMALL + 0.5)
-    right.legend(fontsize=_SMALL, frameon=False, loc="best")
-    _tidy(right)
+    dress(right, "epoch (0: source as it is)", "distance to the target, source as it is = 1", legend="best")
     return figure
 
 
@@ -321,12 +295,6 @@ def translation_plot(
 
 def _colour(row: str) -> str:
     return COLOURS.get(row, INK)
-
-
-def _tidy(axes: Axes, grid: str = "y") -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis=grid, alpha=0.25)  # type: ignore[arg-type]
-    axes.set_axisbelow(True)
 
 
 # ---------------------------------------------------------------------------------------------------------- exercises
