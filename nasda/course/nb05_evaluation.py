@@ -158,23 +158,14 @@ _TIES = [
 ]
 
 
-def _won_ties(distances: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return np.flatnonzero(right[np.lexsort((~right, distances))]) + 1
-
-
-def _nearer_images(distances: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return np.sort([1 + np.count_nonzero(distances < own) for own in distances[right]])
-
-
-def _shared_ranks(distances: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return np.sort([np.count_nonzero(distances <= own) for own in distances[right]])
-
-
 _WRONG_WINS = "A wrong image at the same distance was not counted: it wins the tie"
-_TIE_MISTAKES = [
-    (_won_ties, _WRONG_WINS),
-    (_nearer_images, _WRONG_WINS),
-    (_shared_ranks, "Two right images share a rank: of those at one distance, each stands one place after the other"),
+_TIE_MISTAKES: list[tuple[Callable[..., Any], str]] = [
+    (lambda away, right: np.flatnonzero(right[np.lexsort((~right, away))]) + 1, _WRONG_WINS),
+    (lambda away, right: np.sort([1 + np.count_nonzero(away < own) for own in away[right]]), _WRONG_WINS),
+    (
+        lambda away, right: np.sort([np.count_nonzero(away <= own) for own in away[right]]),
+        "Two right images share a rank: of those at one distance, each stands one place after the other",
+    ),
 ]
 
 

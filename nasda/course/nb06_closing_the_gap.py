@@ -39,8 +39,7 @@ COLOURS = {  # as `score_over_gap` draws the study's rows
 }
 _MARKERS = dict(zip(COLOURS, "os^DvPX", strict=True))
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Is one row above another?
+# -------------------------------------------------------------------------------------------- is one row above another?
 
 
 def points(by_seed: Mapping[int, float]) -> float:
@@ -133,8 +132,7 @@ def study_plot(table: Table, first: str, second: str, score: str = "mAP") -> Plo
     return figure
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# What it costs
+# -------------------------------------------------------------------------------------------------------- what it costs
 
 COSTS = {
     "multiply_adds": ("multiply-adds an image (million)", 1e6),
@@ -195,8 +193,7 @@ def best_of_plot(table: Table, score: str = "mAP") -> Plot:
     return figure
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The paper's table beside ours
+# ---------------------------------------------------------------------------------------- the paper's table beside ours
 
 
 def paper_plot(task: TaskName, table: Table) -> Plot:
@@ -226,8 +223,7 @@ def paper_plot(task: TaskName, table: Table) -> Plot:
     return figure
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Watching a translation
+# ----------------------------------------------------------------------------------------------- watching a translation
 
 
 def keep_translations(folder: RunFolder, source: Tensor, target: Tensor, device: torch.device) -> AfterEpoch:
@@ -290,9 +286,6 @@ def translation_plot(
     return figure
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-
-
 def _colour(row: str) -> str:
     return COLOURS.get(row, INK)
 
@@ -302,9 +295,10 @@ def _colour(row: str) -> str:
 # 06.1
 
 _PAIRS = {"AB", "CD"}
+_NETWORKS_DIFFER = "differ in the architecture, in the first weights (note b) and in the test set (note c)."
 _ABOUT_PAIRS = {
-    "AC": "A and C differ in the architecture, in the first weights (note b) and in the test set (note c).",
-    "BD": "B and D differ in the architecture, in the first weights (note b) and in the test set (note c).",
+    "AC": f"A and C {_NETWORKS_DIFFER}",
+    "BD": f"B and D {_NETWORKS_DIFFER}",
     "AD": "A and D differ in everything that can differ.",
     "BC": "B and C differ in everything that can differ.",
 }
@@ -418,30 +412,33 @@ _SIAMESE = [
 ]
 
 
-def _squared_margin(first: Tensor, second: Tensor, same: bool, margin: float) -> Tensor:
-    squared = (first - second).square().sum(dim=1)
-    return squared.mean() if same else (margin - squared).clamp(min=0).mean()
+def _costs(alike: Callable[[Tensor], Tensor], unlike: Callable[[Tensor, float], Tensor]) -> Callable[..., Tensor]:
+    """Pairs that cost something else: `alike` of their squared distances, or `unlike` of these and the margin."""
+
+    def cost(first: Tensor, second: Tensor, same: bool, margin: float) -> Tensor:
+        squared = (first - second).square().sum(dim=1)
+        return (alike(squared) if same else unlike(squared, margin)).mean()
+
+    return cost
 
 
-def _no_hinge(first: Tensor, second: Tensor, same: bool, margin: float) -> Tensor:
-    squared = (first - second).square().sum(dim=1)
-    return squared.mean() if same else (margin - squared.sqrt()).square().mean()
-
-
-def _not_squared(first: Tensor, second: Tensor, same: bool, margin: float) -> Tensor:
-    distance = (first - second).square().sum(dim=1).sqrt()
-    return distance.mean() if same else (margin - distance).clamp(min=0).mean()
-
-
-def _summed(first: Tensor, second: Tensor, same: bool, margin: float) -> Tensor:
-    return contrastive_loss(first, second, same, margin) * len(first)
-
-
-_SIAMESE_MISTAKES = [
-    (_summed, "A mean over pairs: a sum would weigh more in a larger batch"),
-    (_squared_margin, "The margin is a distance: take the root before you subtract, and square afterwards"),
-    (_no_hinge, "A pair that is further apart than the margin costs nothing: cut off below 0"),
-    (_not_squared, "Both branches of equation (c) are squared"),
+_SIAMESE_MISTAKES: list[tuple[Callable[..., Tensor], str]] = [
+    (
+        lambda first, second, same, margin: contrastive_loss(first, second, same, margin) * len(first),
+        "A mean over pairs: a sum would weigh more in a larger batch",
+    ),
+    (
+        _costs(lambda squared: squared, lambda squared, margin: (margin - squared).clamp(min=0)),
+        "The margin is a distance: take the root before you subtract, and square afterwards",
+    ),
+    (
+        _costs(lambda squared: squared, lambda squared, margin: (margin - squared.sqrt()).square()),
+        "A pair that is further apart than the margin costs nothing: cut off below 0",
+    ),
+    (
+        _costs(Tensor.sqrt, lambda squared, margin: (margin - squared.sqrt()).clamp(min=0)),
+        "Both branches of equation (c) are squared",
+    ),
 ]
 
 
