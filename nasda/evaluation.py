@@ -143,18 +143,6 @@ def extract(
     return torch.cat(list(_features_of(network, images, batch_size, device)))
 
 
-def extract_to_file(
-    path: Path,
-    network: torch.nn.Module,
-    images: Tensor,
-    *,
-    batch_size: int = 256,
-    device: torch.device | str | None = None,
-) -> FeatureFile:
-    """`extract`, batch by batch into the file `path`, which is written whole or not at all."""
-    return FeatureFile.write(path, len(images), _features_of(network, images, batch_size, device))
-
-
 def _features_of(
     network: torch.nn.Module, images: Tensor, batch_size: int, device: torch.device | str | None
 ) -> Iterator[Tensor]:
@@ -199,7 +187,8 @@ def evaluate(
     def features_of(name: str, images: Tensor) -> Features:
         if features_in is None:
             return extract(network, images, batch_size=batch_size, device=device)
-        return extract_to_file(features_in / f"{name}.npy", network, images, batch_size=batch_size, device=device)
+        batches = _features_of(network, images, batch_size, device)
+        return FeatureFile.write(features_in / f"{name}.npy", len(images), batches)
 
     features = features_of("query", query_images), features_of("gallery", gallery_images)
     return rank(*features, *_ids_of(query), *_ids_of(gallery), memory=memory, device=device)

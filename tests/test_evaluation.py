@@ -22,7 +22,6 @@ from nasda.evaluation import (
     average_precision_trapezoid,
     evaluate,
     extract,
-    extract_to_file,
     floors,
     metrics,
     random_features,
@@ -353,15 +352,6 @@ class TestExtract:
         assert not found.is_inference()
         assert torch.equal(network.norm.running_mean, statistics)
 
-    def test_into_a_file_batch_by_batch(self, tmp_path: Path) -> None:
-        network, images = Network(), random_images(10)
-        found = extract_to_file(tmp_path / "features.npy", network, images, batch_size=3)
-        assert np.array_equal(found[:], extract(network, images).numpy())
-        with pytest.raises(RuntimeError):
-            extract_to_file(tmp_path / "broken.npy", network, random_images(4, height=5))
-        assert network.training
-        assert [path.name for path in tmp_path.iterdir()] == ["features.npy"]
-
     def test_each_module_keeps_its_mode(self) -> None:
         network = Network()
         extract(network, random_images(4))
@@ -390,6 +380,9 @@ class TestExtract:
         assert evaluate(network, *test, batch_size=4, device="cpu", features_in=tmp_path / "features") == in_memory
         kept = FeatureFile(tmp_path / "features" / "gallery.npy")
         assert np.array_equal(kept[:], extract(network, test[3], batch_size=4).numpy())
+        with pytest.raises(RuntimeError):
+            evaluate(network, *test[:2], random_images(9, height=5), test[3], features_in=tmp_path / "broken")
+        assert not (tmp_path / "broken").exists()
 
     def test_images_and_samples_must_be_as_many(self) -> None:
         query, gallery = samples_of([1], [1]), samples_of([1], [2])
