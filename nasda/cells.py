@@ -9,7 +9,7 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from nasda.genotypes import CELL_INPUTS, Node, node_slices
+from nasda.genotypes import CELL_INPUTS, Node, check_primitives, node_slices
 from nasda.operations import FactorizedReduce, ReLUConvBN, make_operation
 
 
@@ -62,7 +62,7 @@ class SearchCell(nn.Module):
         """`inputs` are the channels of the cell before the last and of the last; the output has nodes × channels."""
         super().__init__()
         self.inputs = CellInputs(*inputs, channels, after_reduction, affine=False)
-        self.primitives, self.reduction = tuple(primitives), reduction
+        self.primitives, self.reduction = check_primitives(primitives), reduction
         self.rows = node_slices(nodes)
         self.edges = nn.ModuleList(
             MixedOp(primitives, channels, edge_stride(reduction, state), parts)

@@ -1,7 +1,7 @@
 """The `nasda` command. Its options are the fields of the settings dataclasses; tyro makes them into a command line.
 
-Every subcommand takes --task, --profile, --data-root, --out and --seed, and means the same by them. A profile fills in
-the defaults of everything else, which --help shows.
+Every subcommand but `convert` takes --task, --profile, --data-root, --out and --seed, and means the same by them. A
+profile fills in the defaults of everything else, which --help shows.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
-from tyro.conf import OmitArgPrefixes, subcommand
+from tyro.conf import OmitArgPrefixes, Positional, subcommand
 
 from nasda.errors import NasdaError
 from nasda.settings import (
@@ -192,20 +192,38 @@ class Derive(Common):
     """Derive from this epoch's α; the last one's if not given."""
 
     def run(self) -> None:
-        from nasda.genotypes import CELL_KINDS, PRIMITIVES, derive
+        from nasda.genotypes import CELL_KINDS, derive
 
         folder = self.experiment.search
-        history, primitives = folder.read_log("alphas"), PRIMITIVES[folder.read_config("space")["space"]["space"]]
+        history, space = folder.read_log("alphas"), SpaceSettings(**folder.read_config("space")["space"])
         epoch = len(history) if self.epoch is None else self.epoch
         if not 1 <= epoch <= len(history):
             raise NasdaError(f"--epoch {epoch}: the search in {folder.path} has epochs 1 to {len(history)}")
-        genotype = derive(history[epoch - 1]["alphas"], primitives)
+        genotype = derive(history[epoch - 1]["alphas"], space.primitives)
         genotype.save(folder.genotype)
         for kind in CELL_KINDS:
             print(f"{kind} cell")
             for index, node in enumerate(genotype.cell(kind)):
                 print(f"  node {index} = " + " + ".join(f"{edge.operation}(state {edge.input})" for edge in node))
         print(f"genotype: {folder.genotype}")
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Read a genotype as DARTS, Auto-ReID and what descends from them publish it, and write it as ours."""
+
+    file: Annotated[Path, Positional]
+    """Python with Genotype(normal=[...], reduce=[...]), such as DARTS' genotypes.py, or the same fields as JSON."""
+    out: Path
+    """The genotype's new file, for nasda train --architecture."""
+    name: str | None = None
+    """Which genotype to take where the file has several, such as DARTS_V2."""
+
+    def run(self) -> None:
+        from nasda.study.published import read_published
+
+        read_published(self.file, self.name).save(self.out)
+        print(f"genotype: {self.out}")
 
 
 @dataclass(frozen=True)
@@ -447,6 +465,7 @@ def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
         data
         | flat("search", Search)
         | flat("derive", Derive)
+        | Annotated[Convert, subcommand("convert")]
         | flat("translate", Translate)
         | flat("train", Train)
         | flat("evaluate", Evaluate)

@@ -5,6 +5,7 @@ No torch here: a genotype is a small piece of text, and reading one should cost 
 
 import json
 import operator
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -29,6 +30,11 @@ PRIMITIVES: dict[Space, tuple[str, ...]] = {
     "plain": _PLAIN,  # §2.1: the six operations of DARTS-like search
     "reid": (*_PLAIN, PART_AWARE),  # §2.3: O_reid, with Auto-ReID's part-aware module
 }
+
+# Every operation that a genotype or a space may name; `nasda.operations.register_operation` adds to it.
+known_operations: list[str] = list(PRIMITIVES["reid"])
+
+_ELSEWHERE = {"partial_aware_1x1": PART_AWARE}  # the name in Auto-ReID's code
 
 EDGES_PER_NODE = 2  # eq. 5: a node is the sum of two operations
 CELL_INPUTS = 2  # the outputs of the last two cells
@@ -99,6 +105,12 @@ class Genotype:
             ) from error
         return cls(**cells)
 
+    @classmethod
+    def from_darts(cls, normal: Sequence[Any], reduce: Sequence[Any]) -> "Genotype":
+        """From (operation, input) pairs, as DARTS' genotypes.py has them in one list, two a node, and Auto-ReID's in a
+        list for each node. Raises `NasdaError` on other numbers of pairs and on unknown operations, and names them."""
+        return cls(_nodes_of_pairs("normal", normal), _nodes_of_pairs("reduce", reduce))
+
     def to_json(self) -> str:
         """One line of JSON."""
         return json.dumps(self.to_dict())
@@ -111,22 +123,54 @@ class Genotype:
     def load(cls, path: Path) -> "Genotype":
         """Read what `save` wrote; raises `NasdaError` naming `path` and what is wrong with it."""
         value = read_json(path, "a genotype")
+        if re.search(r'\["\w+", \d+\]', json.dumps(value)):
+            raise NasdaError(
+                f"{path}: a genotype as DARTS writes it; read it with: nasda convert {path} --out genotype.json"
+            )
         try:
             return cls.from_dict(value)
         except NasdaError as error:
             raise NasdaError(f"{path}: {error}") from error
 
 
+def _nodes_of_pairs(kind: CellKind, cell: Sequence[Any]) -> tuple[Node, ...]:
+    try:
+        if all(isinstance(pair[0], str) for pair in cell):  # one list: pairs follow one another
+            if len(cell) % EDGES_PER_NODE:
+                raise NasdaError(f"genotype: {kind} has {len(cell)} pairs: expected {EDGES_PER_NODE} a node (eq. 5)")
+            cell = [cell[start : start + EDGES_PER_NODE] for start in range(0, len(cell), EDGES_PER_NODE)]
+        return tuple(tuple(Edge(_ELSEWHERE.get(name, name), operator.index(i)) for name, i in node) for node in cell)
+    except (LookupError, TypeError, ValueError) as error:
+        raise NasdaError(f'genotype: {kind}: expected pairs such as ("sep_conv_3x3", 0), found {cell!r:.80}') from error
+
+
 def _check_node(kind: CellKind, index: int, node: Node) -> None:
     where = f"genotype: {kind} node {index}"
-    known = [name for name in PRIMITIVES["reid"] if name != NONE]
+    known = [name for name in known_operations if name != NONE]
     if len(node) != EDGES_PER_NODE:
         raise NasdaError(f"{where} has {len(node)} edges: expected {EDGES_PER_NODE} (eq. 5)")
     for edge in node:
         if edge.operation not in known:
-            raise NasdaError(f"{where}: unknown operation {edge.operation!r}; expected one of {', '.join(known)}")
+            raise NasdaError(
+                f"{where}: unknown operation {edge.operation!r}; expected one of {', '.join(known)}, "
+                "or one that nasda.operations.register_operation has added"
+            )
         if not 0 <= edge.input < CELL_INPUTS + index:
             raise NasdaError(f"{where}: input {edge.input} does not exist; expected 0 to {CELL_INPUTS + index - 1}")
+
+
+def check_primitives(primitives: Sequence[str]) -> tuple[str, ...]:
+    """`primitives`, a space's operations in the order of α's columns. Raises `NasdaError` where one is unknown or
+    stands twice, and where there is nothing to choose from."""
+    known = ", ".join(known_operations)
+    for name in primitives:
+        if name not in known_operations:
+            raise NasdaError(f"--operations: {name!r} is unknown; expected some of {known}")
+        if primitives.count(name) > 1:
+            raise NasdaError(f"--operations: {name} stands twice; name each operation once")
+    if not set(primitives) - {NONE}:
+        raise NasdaError(f"--operations: expected at least one besides {NONE}; choose from {known}")
+    return tuple(primitives)
 
 
 def edge_count(nodes: int) -> int:
@@ -156,9 +200,9 @@ def softmax(alphas: ArrayLike) -> NDArray[np.float64]:
 
 def log_softmax(alphas: ArrayLike) -> NDArray[np.float64]:
     """The logarithm of `softmax`, which keeps its order where the softmax itself is too small for a number."""
-    values = np.asarray(alphas, dtype=np.float64)
-    values = values - values.max(axis=-1, keepdims=True)
-    return values - np.log(np.exp(values).sum(axis=-1, keepdims=True))
+    from scipy import special  # here: importing it takes longer than all of `nasda --help`
+
+    return special.log_softmax(np.asarray(alphas, dtype=np.float64), axis=-1)
 
 
 def strengths(alphas: ArrayLike, primitives: Sequence[str]) -> tuple[NDArray[np.float64], list[str]]:
@@ -224,24 +268,20 @@ def skip_count(genotype: Genotype) -> int:
     return sum(edge.operation == "skip_connect" for node in genotype.normal for edge in node)
 
 
-def _cell(*nodes: tuple[tuple[str, int], tuple[str, int]]) -> tuple[Node, ...]:
-    return tuple(tuple(Edge(*edge) for edge in node) for node in nodes)
-
-
-RESNET_LIKE = Genotype(
+RESNET_LIKE = Genotype.from_darts(
     # What a person would have drawn: convolutions with a skip beside them.
-    normal=_cell(
-        (("skip_connect", 0), ("sep_conv_3x3", 1)),
-        (("sep_conv_3x3", 1), ("sep_conv_3x3", 2)),
-        (("skip_connect", 1), ("sep_conv_3x3", 3)),
-        (("skip_connect", 1), ("sep_conv_3x3", 4)),
-    ),
-    reduce=_cell(
-        (("max_pool_3x3", 0), ("sep_conv_3x3", 1)),
-        (("max_pool_3x3", 1), ("sep_conv_3x3", 2)),
-        (("part_aware", 1), ("skip_connect", 2)),
-        (("max_pool_3x3", 1), ("sep_conv_3x3", 2)),
-    ),
+    normal=[
+        [("skip_connect", 0), ("sep_conv_3x3", 1)],
+        [("sep_conv_3x3", 1), ("sep_conv_3x3", 2)],
+        [("skip_connect", 1), ("sep_conv_3x3", 3)],
+        [("skip_connect", 1), ("sep_conv_3x3", 4)],
+    ],
+    reduce=[
+        [("max_pool_3x3", 0), ("sep_conv_3x3", 1)],
+        [("max_pool_3x3", 1), ("sep_conv_3x3", 2)],
+        [("part_aware", 1), ("skip_connect", 2)],
+        [("max_pool_3x3", 1), ("sep_conv_3x3", 2)],
+    ],
 )
 
 NAMED: dict[str, Genotype] = {"resnet-like": RESNET_LIKE}

@@ -16,7 +16,7 @@ from nasda.devices import at_least_float32, seeded
 from nasda.errors import NasdaError
 from nasda.fast.cells import FastSearchCell
 from nasda.files import load_tensors
-from nasda.genotypes import CELL_KINDS, PRIMITIVES, CellKind, Genotype, derive, edge_count
+from nasda.genotypes import CELL_KINDS, CellKind, Genotype, derive, edge_count
 from nasda.settings import Form, SpaceSettings
 
 BLOCKS = 4  # ResNet's macro structure (§3.3)
@@ -128,7 +128,7 @@ class Supernet(CellNetwork):
         cell = FastSearchCell if form == "fast" else SearchCell
         with seeded(seed):
             super().__init__(settings, settings.nodes, classes)
-            self.primitives = PRIMITIVES[settings.space]
+            self.primitives = settings.primitives
             for place in self.places:
                 self.cells.append(
                     cell(

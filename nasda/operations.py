@@ -3,14 +3,20 @@
 Every operation maps (B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride)), for any H and W, odd ones too.
 """
 
+import re
 from collections.abc import Callable
+from contextlib import ExitStack
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasda.errors import NasdaError
-from nasda.genotypes import NONE, PART_AWARE
+from nasda.fast import operations as fast
+from nasda.fast.operations import Fast
+from nasda.genotypes import NONE, PART_AWARE, known_operations
+from nasda.pictures.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, YELLOW
 
 
 class Zero(nn.Module):
@@ -115,9 +121,13 @@ class PartAware(nn.Module):
         self.merge = nn.Conv2d(channels + self.hidden, channels, 1, stride=stride, bias=False)
         self.norm = nn.BatchNorm2d(channels, affine=affine)
 
+    def membership(self, x: Tensor) -> Tensor:
+        """Which stripe each row of x (B, C, H, W) belongs to, as zeros and ones: (H, parts)."""
+        return F.one_hot(rows_to_parts(x.shape[2], self.parts, x.device), self.parts).to(x.dtype)
+
     def pool(self, x: Tensor) -> Tensor:
         """The mean vector of each stripe: (B, C, H, W) → (B, parts, C)."""
-        membership = F.one_hot(rows_to_parts(x.shape[2], self.parts, x.device), self.parts).to(x.dtype)
+        membership = self.membership(x)
         return torch.einsum("bch,hp->bpc", x.mean(dim=3), membership / membership.sum(dim=0))
 
     def attend(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,26 +147,91 @@ class PartAware(nn.Module):
         return self.norm(self.merge(torch.cat([x, spread], dim=1)))
 
 
-def _skip(channels: int, stride: int, affine: bool) -> nn.Module:
-    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
+Build = Callable[[int, int, int, bool], nn.Module]  # from channels, stride, parts and affine
 
 
-OPERATIONS: dict[str, Callable[[int, int, int, bool], nn.Module]] = {
-    NONE: lambda channels, stride, parts, affine: Zero(stride),
-    "max_pool_3x3": lambda channels, stride, parts, affine: Pool(nn.MaxPool2d(3, stride, 1), channels, affine),
-    "avg_pool_3x3": lambda channels, stride, parts, affine: Pool(
-        nn.AvgPool2d(3, stride, 1, count_include_pad=False), channels, affine
+class Operation(NamedTuple):
+    """A row of the table: how an operation is built, how pictures show it, and how the fast cell computes it."""
+
+    build: Build
+    label: str
+    colour: str  # "#RRGGBB"
+    style: str  # of lines: solid, dashed or dotted
+    fast: Fast | None  # None: edge by edge, as the clear cell does
+
+
+# c channels, s stride, p parts, a affine. The fast cell adds up an edge's operations in this order.
+OPERATIONS: dict[str, Operation] = {
+    NONE: Operation(lambda c, s, p, a: Zero(s), "none", GREY, "dotted", fast.nothing),
+    "sep_conv_3x3": Operation(
+        lambda c, s, p, a: SeparableConv(c, s, a), "sep conv 3×3", BLUE, "solid", fast.separable_conv
     ),
-    "skip_connect": lambda channels, stride, parts, affine: _skip(channels, stride, affine),
-    "sep_conv_3x3": lambda channels, stride, parts, affine: SeparableConv(channels, stride, affine),
-    "dil_conv_3x3": lambda channels, stride, parts, affine: DepthwiseConv(channels, stride, 2, affine),
-    PART_AWARE: lambda channels, stride, parts, affine: PartAware(channels, stride, parts, affine),
+    "max_pool_3x3": Operation(
+        lambda c, s, p, a: Pool(nn.MaxPool2d(3, s, 1), c, a), "max pool 3×3", ORANGE, "dashed", fast.pool
+    ),
+    "avg_pool_3x3": Operation(
+        lambda c, s, p, a: Pool(nn.AvgPool2d(3, s, 1, count_include_pad=False), c, a),
+        *("avg pool 3×3", GREEN, "dotted", fast.pool),
+    ),
+    "skip_connect": Operation(
+        lambda c, s, p, a: nn.Identity() if s == 1 else FactorizedReduce(c, c, a),
+        *("skip connect", BLACK, "solid", fast.skip_connect),
+    ),
+    "dil_conv_3x3": Operation(
+        lambda c, s, p, a: DepthwiseConv(c, s, 2, a), "dil conv 3×3", SKY, "dashed", fast.dilated_conv
+    ),
+    PART_AWARE: Operation(PartAware, "part-aware", PURPLE, "solid", fast.part_aware),
 }
 
 
 def make_operation(name: str, channels: int, stride: int = 1, *, parts: int = 4, affine: bool = True) -> nn.Module:
-    """The operation `name` of `PRIMITIVES` on `channels` channels; `affine` gives its batch norms learnable scales.
+    """The operation `name` of `OPERATIONS` on `channels` channels; `affine` gives its batch norms learnable scales.
 
     In a search they have none, so that an operation cannot hide its strength in a scale instead of showing it in α.
     """
-    return OPERATIONS[name](channels, stride, parts, affine)
+    return OPERATIONS[name].build(channels, stride, parts, affine)
+
+
+def register_operation(
+    name: str,
+    build: Build,
+    *,
+    label: str | None = None,
+    colour: str | None = None,
+    style: str = "solid",
+    fast: Fast | None = None,
+) -> ExitStack:
+    """Add an operation to the table: spaces and genotypes may then name it, and it is searched, derived and drawn.
+
+    `build` makes its module from channels, stride, parts and affine. Without `fast` the fast cell computes it edge by
+    edge. What is not given is chosen: a readable label, and a colour that no operation has yet (grey after the last).
+    The answer takes the operation out again: as the context manager of a `with`, or with its `close()`. Raises
+    `NasdaError` where the name is taken.
+    """
+    if name in OPERATIONS:
+        raise NasdaError(f"the operation {name} exists already: choose another name, or close() what registered it")
+    if colour is None:
+        taken = {row.colour for row in OPERATIONS.values()}
+        colour = next((free for free in (VERMILLION, YELLOW) if free not in taken), GREY)
+    OPERATIONS[name] = Operation(build, label or operation_label(name), colour, style, fast)
+    known_operations.append(name)
+    undo = ExitStack()
+    undo.callback(OPERATIONS.pop, name)
+    undo.callback(known_operations.remove, name)
+    return undo
+
+
+def operation_label(name: str) -> str:
+    """The operation `name` as one reads it: "sep conv 3×3"."""
+    readable = re.sub(r"(?<=\d)x(?=\d)", "×", name.replace("_", " "))
+    return OPERATIONS[name].label if name in OPERATIONS else readable
+
+
+def operation_colour(name: str) -> str:
+    """The operation's colour, "#RRGGBB", the same in every picture; grey for one that is no longer in the table."""
+    return OPERATIONS[name].colour if name in OPERATIONS else GREY
+
+
+def operation_style(name: str) -> str:
+    """The operation's line style, which Graphviz and matplotlib both know: solid, dashed or dotted."""
+    return OPERATIONS[name].style if name in OPERATIONS else "solid"

@@ -173,7 +173,8 @@ def as_config(**parts: Any) -> dict[str, Any]:
     config = {}
     for name, part in parts.items():
         is_settings = dataclasses.is_dataclass(part) and not isinstance(part, type)
-        config[name] = dataclasses.asdict(part) if is_settings else part
+        # An empty tuple is a choice not made: left out, so that runs from before there was the choice still go on.
+        config[name] = {k: v for k, v in dataclasses.asdict(part).items() if v != ()} if is_settings else part
     return config
 
 

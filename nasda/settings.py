@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from nasda.errors import NasdaError
-from nasda.genotypes import Space
+from nasda.genotypes import PRIMITIVES, Space, check_primitives
 
 TaskName = Literal["person", "vehicle"]
 ProfileName = Literal["tiny", "laptop", "gpu", "paper"]
@@ -31,6 +31,8 @@ class SpaceSettings:
 
     space: Space = "reid"
     """Operations to choose from: plain (the six of §2.1) or reid (seven, with the part-aware module of §2.3)."""
+    operations: tuple[str, ...] = ()
+    """In the place of --space, the operations themselves, such as none,skip_connect,sep_conv_3x3."""
     channels: int = 32
     """Channels C of the first block's nodes; each block doubles them."""
     nodes: int = 4
@@ -45,6 +47,17 @@ class SpaceSettings:
     """Length of the embedding g between the feature f and the logits h."""
     dropout: float = 0.5
     """Drop probability between f and g, and between g and h."""
+
+    def __post_init__(self) -> None:
+        """A shell takes names more easily with commas between them, and a file has a list: both become a tuple."""
+        names = tuple(name for word in self.operations for name in word.split(",") if name)
+        object.__setattr__(self, "operations", names)
+
+    @property
+    def primitives(self) -> tuple[str, ...]:
+        """The operations to choose from, in the order of α's columns. Raises `NasdaError` where one is unknown or
+        stands twice, and where there is none besides `none`."""
+        return check_primitives(self.operations or PRIMITIVES[self.space])
 
 
 @dataclass(frozen=True)
@@ -272,8 +285,10 @@ _AT_MOST |= {"seed": 2**63 - 1, "world": 2**63 - 1}  # what torch takes as a see
 
 
 def check_settings(*parts: Any) -> None:
-    """Raise `NasdaError` naming the first number in these settings that makes no sense."""
+    """Raise `NasdaError` naming the first value in these settings that makes no sense."""
     for part in parts:
+        if isinstance(part, SpaceSettings):
+            _ = part.primitives
         for field in dataclasses.fields(part):
             _check_number(field.name, getattr(part, field.name))
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from nasda.cli import main
+from nasda.genotypes import Genotype
 from nasda.search import Search
 from tests.data.trees import tree
 
@@ -68,6 +69,31 @@ def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         return lines[0]
 
     return failing
+
+
+def test_a_space_of_ones_own_is_searched_derived_drawn_and_trained(
+    data: Path, tmp_path: Path, fails: Callable[..., str]
+) -> None:
+    space = ["--operations", "none,dil_conv_3x3", "skip_connect"]
+    run("search", *SMALL, *SPACE, *BATCH, *space, "--sample-images", "2", root=data, out=tmp_path)
+    config = json.loads((tmp_path / "search" / "config.json").read_text())
+    assert config["space"]["operations"] == ["none", "dil_conv_3x3", "skip_connect"]
+    run("derive", "--epoch", "1", root=data, out=tmp_path)
+    found = Genotype.load(tmp_path / "search" / "genotype.json")
+    named = {edge.operation for node in found.normal for edge in node}
+    assert named <= {"dil_conv_3x3", "skip_connect"}
+    run("train", *SMALL, *SPACE, *BATCH, *space, root=data, out=tmp_path)
+    run("draw", root=data, out=tmp_path)
+    said = fails("search", *SMALL, *SPACE, *BATCH, "--sample-images", "2", root=data, out=tmp_path)
+    assert "space.operations = ['none', 'dil_conv_3x3', 'skip_connect']" in said
+
+
+def test_a_space_that_makes_no_sense_is_refused_before_anything_is_written(
+    data: Path, tmp_path: Path, fails: Callable[..., str]
+) -> None:
+    said = fails("search", "--operations", "none,sep_conv_5x5", root=data, out=tmp_path / "new")
+    assert said.startswith("nasda: --operations: 'sep_conv_5x5' is unknown; expected some of none, max_pool_3x3")
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_chain_leaves_results_and_pictures(

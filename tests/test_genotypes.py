@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from nasda.genotypes import (
+    CELL_KINDS,
     NAMED,
     PRIMITIVES,
     Edge,
@@ -278,3 +279,45 @@ def test_a_file_that_is_not_json_is_named(content: str, tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "genotype.json") in message_of(lambda: Genotype.load(tmp_path / "genotype.json"))
+
+
+# As others write them
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("flat", [True, False], ids=["DARTS", "Auto-ReID"])
+def test_pairs_are_taken_two_a_node(seed: int, flat: bool) -> None:
+    genotype = random_genotype(3, PRIMITIVES["reid"], seed)
+    cells = {
+        kind: [(edge.operation, edge.input) for node in genotype.cell(kind) for edge in node]
+        if flat
+        else [[tuple(edge) for edge in node] for node in genotype.cell(kind)]
+        for kind in CELL_KINDS
+    }
+    assert Genotype.from_darts(**cells) == genotype
+
+
+@pytest.mark.parametrize(
+    ("normal", "message"),
+    [
+        ([(SEP, 0)], "genotype: normal has 1 pairs: expected 2 a node"),
+        ([(SEP, 0), ("sep_conv_5x5", 1)], "genotype: normal node 0: unknown operation 'sep_conv_5x5'"),
+        ([(SEP, 0), (SEP, 2)], "genotype: normal node 0: input 2 does not exist"),
+        ([[(SEP, 0)]], "genotype: normal node 0 has 1 edges: expected 2"),
+        ([(SEP, 0), (SEP, "1")], "genotype: normal: expected pairs such as"),
+        ([(SEP, 0, 0.4), (SEP, 1, 0.3)], "genotype: normal: expected pairs such as"),
+        ([[], []], "genotype: normal: expected pairs such as"),
+        (3, "genotype: normal: expected pairs such as"),
+        ([], "genotype: no nodes"),
+    ],
+)
+def test_pairs_that_are_no_cell_are_named(normal: Any, message: str) -> None:
+    assert message_of(lambda: Genotype.from_darts(normal, [(SEP, 0), (SEP, 1)])).startswith(message)
+
+
+@pytest.mark.parametrize("value", [{"normal": [[SEP, 0], [SEP, 1]]}, [[[SEP, 0], [SEP, 1]], [2]], [[["conv_7x7", 1]]]])
+def test_a_genotype_of_darts_in_json_is_told_from_ours(value: Any, tmp_path: Path) -> None:
+    path = tmp_path / "theirs.json"
+    path.write_text(json.dumps(value))
+    message = message_of(lambda: Genotype.load(path))
+    assert message == f"{path}: a genotype as DARTS writes it; read it with: nasda convert {path} --out genotype.json"

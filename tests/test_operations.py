@@ -1,6 +1,9 @@
 """nasda.operations: shapes, receptive fields, and the part-aware module against plain Python."""
 
+import dataclasses
 import math
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,10 +11,30 @@ import torch
 from torch import Tensor, nn
 
 from nasda.errors import NasdaError
-from nasda.genotypes import PRIMITIVES
-from nasda.operations import FactorizedReduce, PartAware, ReLUConvBN, make_operation, rows_to_parts
+from nasda.genotypes import PRIMITIVES, Genotype
+from nasda.networks import count_cost
+from nasda.operations import (
+    OPERATIONS,
+    FactorizedReduce,
+    PartAware,
+    ReLUConvBN,
+    make_operation,
+    operation_colour,
+    operation_label,
+    operation_style,
+    register_operation,
+    rows_to_parts,
+)
+from nasda.pictures.experiment import draw_search
+from nasda.pictures.graphs import cell_graph
+from nasda.runs import RunFolder
+from nasda.search import Search, run_search
+from nasda.settings import ComputeSettings
+from nasda.training import load_trained, run_training
+from tests.data.test_reading import message_of
+from tests.tasks import DATA, SPACE, make_task, profile_with
 
-OPERATIONS = PRIMITIVES["reid"]
+REID = PRIMITIVES["reid"]
 
 
 def images(*shape: int, seed: int = 0) -> Tensor:
@@ -33,7 +56,7 @@ def pixels_seen(operation: nn.Module, height: int, width: int, row: int, column:
     return (x.grad.abs().sum(dim=(0, 1)) > 0).numpy()
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", REID)
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("channels", [2, 5, 8])
 @pytest.mark.parametrize("size", [(4, 4), (5, 4), (8, 3), (7, 9)])
@@ -47,7 +70,7 @@ def test_every_operation_gives_the_stated_shape(
     assert torch.isfinite(output).all()
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", REID)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_every_operation_works_on_a_single_image_when_testing(name: str, stride: int) -> None:
     operation = make_operation(name, 6, stride).double().eval()
@@ -56,7 +79,7 @@ def test_every_operation_works_on_a_single_image_when_testing(name: str, stride:
     torch.testing.assert_close(operation(batch), one_by_one, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", REID)
 def test_operations_have_no_learnable_scales_when_searched(name: str) -> None:
     searched, derived = (make_operation(name, 6, 2, affine=affine) for affine in (False, True))
     norms = [m for m in searched.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -279,3 +302,90 @@ def test_too_few_rows_for_the_parts_are_refused_with_advice(stride: int) -> None
 def test_the_number_of_parts_is_the_callers() -> None:
     module = make_operation("part_aware", 6, parts=2)
     assert module(torch.randn(2, 6, 2, 3, generator=torch.Generator().manual_seed(0))).shape == (2, 6, 2, 3)
+
+
+# The table
+
+
+def test_the_table_has_the_papers_operations_each_with_a_look_of_its_own() -> None:
+    assert set(OPERATIONS) == set(REID)
+    assert len({row.colour for row in OPERATIONS.values()}) == len(REID)
+    assert len({row.label for row in OPERATIONS.values()}) == len(REID)
+    assert {row.style for row in OPERATIONS.values()} == {"solid", "dashed", "dotted"}
+    assert all(row.fast is not None for row in OPERATIONS.values())
+
+
+def test_what_is_registered_can_be_taken_out_again() -> None:
+    before = dict(OPERATIONS)
+    undo = register_operation("conv_1x1", OPERATIONS["skip_connect"].build)
+    assert operation_label("conv_1x1") == "conv 1×1"
+    assert operation_colour("conv_1x1") not in {row.colour for row in before.values()}
+    message = message_of(lambda: register_operation("conv_1x1", OPERATIONS["skip_connect"].build))
+    assert message.startswith("the operation conv_1x1 exists already")
+    assert "\n" not in message
+    undo.close()
+    assert before == OPERATIONS
+    message = message_of(lambda: dataclasses.replace(SPACE, operations=("conv_1x1",)).primitives)
+    assert "'conv_1x1' is unknown" in message
+
+
+def test_a_registered_operation_looks_as_it_is_told() -> None:
+    with register_operation("mine", PartAware, label="my own", colour="#123456", style="dotted"):
+        look = operation_label("mine"), operation_colour("mine"), operation_style("mine")
+    assert look == ("my own", "#123456", "dotted")
+    assert (operation_label("mine"), operation_style("mine")) == ("mine", "solid")  # in a picture drawn later
+
+
+def test_a_third_operation_is_grey_rather_than_a_colour_that_is_taken() -> None:
+    with register_operation("a", PartAware), register_operation("b", PartAware), register_operation("c", PartAware):
+        colours = [operation_colour(name) for name in (*REID, "a", "b")]
+        assert len(set(colours)) == len(colours)
+        assert operation_colour("c") == operation_colour("none")
+
+
+@pytest.fixture
+def conv_1x1() -> Iterator[None]:
+    """An operation, added as a notebook's cell would."""
+
+    def one_by_one(channels: int, stride: int, parts: int, affine: bool) -> nn.Module:
+        return nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 1, stride, bias=False),
+            nn.BatchNorm2d(channels, affine=affine),
+        )
+
+    added = register_operation("conv_1x1", one_by_one)
+
+    yield
+    added.close()
+
+
+def test_an_operation_of_ones_own_is_searched_derived_drawn_trained_saved_and_loaded(
+    conv_1x1: None, tmp_path: Path
+) -> None:
+    task, cpu = make_task(tmp_path), torch.device("cpu")
+    space = dataclasses.replace(SPACE, operations=("none", "conv_1x1"))
+    settings = profile_with(space=space)
+    folder = RunFolder(tmp_path / "search")
+    found = run_search(folder, task, settings, seed=0, device=cpu)
+    assert {edge.operation for node in (*found.normal, *found.reduce) for edge in node} == {"conv_1x1"}
+    assert Genotype.load(folder.genotype) == found
+    clear = Search(
+        *(task.source.train, task.target.train),
+        dataclasses.replace(settings, compute=ComputeSettings("clear")),
+        seed=0,
+        device=cpu,
+    )
+    assert clear.network.state_dict().keys() == folder.load_checkpoint()["run"]["network"].keys()
+
+    assert f'color="{operation_colour("conv_1x1")}"' in cell_graph(found, "normal").source
+    assert all(path.stat().st_size for path in draw_search(folder, tmp_path / "pictures"))
+
+    network = run_training(RunFolder(tmp_path / "train"), task, found, settings, seed=0, device=cpu)
+    loaded = load_trained(RunFolder(tmp_path / "train"), cpu)
+    images = torch.rand(2, 3, DATA.height, DATA.width)
+    with torch.no_grad():
+        assert torch.equal(loaded.eval().features(images), network.eval().features(images))
+    assert count_cost(loaded, DATA.height, DATA.width) > (0, 0)
+    convolution = make_operation("conv_1x1", 4)
+    assert sum(parameter.numel() for parameter in convolution.parameters()) == 4 * 4 + 2 * 4

@@ -135,7 +135,10 @@ def test_settings_become_plain_values() -> None:
     config = as_config(kind="search", seed=1, space=SpaceSettings(), search=SearchSettings(epochs=2))
     assert config["kind"] == "search"
     assert config["search"]["epochs"] == 2
-    assert config["space"] == {field.name: field.default for field in dataclasses.fields(SpaceSettings)}
+    defaults = {field.name: field.default for field in dataclasses.fields(SpaceSettings)}
+    assert config["space"] == {name: value for name, value in defaults.items() if name != "operations"}
+    chosen = SpaceSettings(operations=("none", "skip_connect"))
+    assert SpaceSettings(**json.loads(json.dumps(as_config(space=chosen)))["space"]) == chosen
     assert json.loads(json.dumps(config)) == config
 
 

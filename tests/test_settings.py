@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from nasda import settings as settings_module
+from nasda.genotypes import PRIMITIVES
 from nasda.settings import (
     PROFILE_NAMES,
     TASK_NAMES,
@@ -123,6 +124,25 @@ def test_there_are_settings_to_document() -> None:
         "ComputeSettings",
         "SPGANSettings",
     } <= names
+
+
+@pytest.mark.parametrize("operations", [("none,skip_connect,sep_conv_3x3",), ["none,skip_connect", "sep_conv_3x3"]])
+def test_a_space_of_ones_own_is_alphas_columns(operations: Any) -> None:
+    space = SpaceSettings(operations=operations)
+    assert space.primitives == space.operations == ("none", "skip_connect", "sep_conv_3x3")
+    assert SpaceSettings(space="plain").primitives == PRIMITIVES["plain"]
+
+
+@pytest.mark.parametrize(
+    ("operations", "message"),
+    [
+        (("none", "sep_conv_5x5"), "--operations: 'sep_conv_5x5' is unknown; expected some of none, max_pool_3x3"),
+        (("none", "skip_connect", "none"), "--operations: none stands twice"),
+        (("none",), "--operations: expected at least one besides none"),
+    ],
+)
+def test_a_space_that_makes_no_sense_is_refused(operations: tuple[str, ...], message: str) -> None:
+    assert message_of(lambda: check_settings(SpaceSettings(operations=operations))).startswith(message)
 
 
 @pytest.mark.parametrize("node", settings_classes(), ids=lambda node: node.name)

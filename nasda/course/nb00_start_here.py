@@ -19,7 +19,8 @@ from torch import Tensor
 from nasda.course.check import Exercise, like, show
 from nasda.data.colours import colour_histogram
 from nasda.evaluation import Metrics, rank
-from nasda.pictures.graphs import BLUE, FONT, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION, text_width, tint
+from nasda.pictures.graphs import FONT, text_width
+from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION, tint
 from nasda.pictures.plots import SMALL, Plot, dress
 from nasda.settings import Mode, TaskName
 from nasda.study.paper import TABLE_1, PaperRow
@@ -38,7 +39,7 @@ class Pictures(NamedTuple):
 
 
 def draw_pictures(task: TaskName, domain: int, gap: float, people: Iterable[int], shots: int = 2) -> Pictures:
-    """Each of `people` (or vehicles) before each camera of a domain, `shots` times, in the style that `gap` says.
+    """Draw each of `people` (or vehicles) before each camera of a domain, `shots` times, in the style that `gap` sets.
 
     `domain` is SOURCE or TARGET and decides who there is, and which cameras. The same arguments give the same poses,
     places and cameras at every gap.
@@ -58,7 +59,7 @@ def score(features: Tensor, pictures: Pictures) -> Metrics:
 
 
 def own_camera_first(features: Tensor, pictures: Pictures) -> float:
-    """The share of pictures that find, first of all others that count, one that their own camera took of another."""
+    """The share of pictures whose nearest neighbour that counts is another identity before their own camera."""
     own_camera = torch.from_numpy(pictures.camids[:, None] == pictures.camids)
     dropped = own_camera & torch.from_numpy(pictures.pids[:, None] == pictures.pids)
     nearest = torch.cdist(features, features).masked_fill(dropped, torch.inf).argmin(dim=1)
@@ -125,13 +126,12 @@ def _strip(task: TaskName, who: int, gap: float) -> NDArray[np.uint8]:
     width = 48 if task == "person" else 96
     cameras = CAMERAS[task][TARGET]
     shots = [render(task, who, camid, domain=TARGET, gap=gap, height=96, width=width) for camid in cameras]
-    return np.concatenate([np.pad(shot, ((0, 0), (2, 2), (0, 0)), constant_values=255) for shot in shots], axis=1)
+    return np.concatenate([np.pad(shot, ((3, 3), (2, 2), (0, 0)), constant_values=255) for shot in shots], axis=1)
 
 
 def _show_rows(axes: Axes, strips: Sequence[NDArray[np.uint8]], labels: Sequence[str]) -> None:
-    height = strips[0].shape[0] + 6
-    axes.imshow(np.concatenate([np.pad(s, ((3, 3), (0, 0), (0, 0)), constant_values=255) for s in strips]))
-    axes.set_yticks([(row + 0.5) * height for row in range(len(strips))], labels)
+    axes.imshow(np.concatenate(strips))
+    axes.set_yticks([(row + 0.5) * len(strip) for row, strip in enumerate(strips)], labels)
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

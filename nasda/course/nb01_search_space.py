@@ -14,8 +14,8 @@ from torch import Tensor
 
 from nasda.course.check import like
 from nasda.networks import BLOCKS
-from nasda.operations import rows_to_parts
-from nasda.pictures.graphs import BLUE, GREY, INK, ORANGE, operation_label
+from nasda.operations import operation_label, rows_to_parts
+from nasda.pictures.palette import BLUE, GREY, INK, ORANGE
 from nasda.pictures.plots import SMALL, Plot, dress
 
 _PART_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -65,7 +65,7 @@ def _receptive_field(panel: Axes, field: NDArray[np.float64]) -> None:
 
 
 def attention_links(images: Sequence[ArrayLike], attentions: Sequence[ArrayLike], titles: Sequence[str]) -> Plot:
-    """Each image twice; from each part of the left copy lines to the parts it attends to, the wider the more.
+    """Each image twice; lines run from each part of the left copy to the parts it attends to, wider for a larger share.
 
     `images` are (H, W, 3), bytes or floats in 0…1; `attentions` are (parts, parts), each row summing to 1.
     """
@@ -179,17 +179,10 @@ def _double(x: Tensor) -> Tensor:
     return 2 * x
 
 
-def _negate(x: Tensor) -> Tensor:
-    return -x
-
-
-def _same(x: Tensor) -> Tensor:
-    return x
-
-
+_same = torch.clone
 _INPUTS = [torch.full((1, 1, 1, 2), 1.0), torch.full((1, 1, 1, 2), 10.0)]
 _CELLS = {
-    "one node, double(I₀) + negate(I₁)": [((_double, 0), (_negate, 1))],
+    "one node, double(I₀) + negate(I₁)": [((_double, 0), (torch.neg, 1))],
     "two nodes, the second double(node 0) + same(I₁)": [((_same, 0), (_same, 1)), ((_double, 2), (_same, 1))],
 }
 
@@ -207,19 +200,11 @@ def _states(inputs: list[Tensor], nodes: list[Any]) -> list[Tensor]:
 
 _NOT_ONE = "The output is the concatenation of all nodes, not their sum and not the last one"
 _CELL_MISTAKES: list[tuple[Callable[..., Any], str]] = [
-    (
-        lambda inputs, nodes: torch.cat(_states(inputs, nodes), dim=1),
-        "The two inputs are states, but only nodes go into the output",
-    ),
-    (lambda inputs, nodes: sum(_states(inputs, nodes)[2:]), _NOT_ONE),
-    (lambda inputs, nodes: _states(inputs, nodes)[-1], _NOT_ONE),
-    *(
-        (
-            lambda inputs, nodes, dim=dim: torch.cat(_states(inputs, nodes)[2:], dim=dim),
-            "Concatenate along the channels, which are dimension 1",
-        )
-        for dim in (0, 2, 3)
-    ),
+    (lambda *cell: torch.cat(_states(*cell), dim=1), "The two inputs are states, but only nodes go into the output"),
+    (lambda *cell: sum(_states(*cell)[2:]), _NOT_ONE),
+    (lambda *cell: _states(*cell)[-1], _NOT_ONE),
+    (lambda *cell: torch.cat(_states(*cell)[2:], dim=0), "Concatenate along the channels, which are dimension 1"),
+    (lambda *cell: torch.cat(_states(*cell)[2:], dim=3), "Concatenate along the channels, which are dimension 1"),
 ]
 
 

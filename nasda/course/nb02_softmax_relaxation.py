@@ -1,6 +1,6 @@
 """What notebook 02 draws and measures: descent in a simplex, a node as mixture and as choice, a supernet's corners."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,17 +13,9 @@ from nasda.cells import Cell, MixedOp
 from nasda.course.check import like, value
 from nasda.genotypes import CELL_KINDS, EDGES_PER_NODE, NONE, Genotype, node_slices, softmax, strengths
 from nasda.networks import DerivedNetwork, Supernet
-from nasda.pictures.graphs import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    VERMILLION,
-    operation_colour,
-    operation_label,
-    state_label,
-)
+from nasda.operations import operation_colour, operation_label
+from nasda.pictures.graphs import state_label
+from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, VERMILLION
 from nasda.pictures.plots import SMALL, Plot, dress
 from nasda.settings import SpaceSettings
 
@@ -281,34 +273,41 @@ def weights_at(alphas: Sequence[float], temperature: float) -> np.ndarray:
     return softmax(values / temperature)
 
 
-def _one_softmax_for_all(alphas: Tensor, outputs: Tensor) -> Tensor:
-    return (torch.softmax(alphas.flatten(), dim=0).reshape(*alphas.shape, 1) * outputs).sum(dim=(0, 1))
+_NODE_MISTAKES: list[tuple[Callable[..., Any], str]] = [
+    (
+        lambda alphas, outputs: (alphas.flatten().softmax(0).reshape(*alphas.shape, 1) * outputs).sum(dim=(0, 1)),
+        "That is one softmax over all edges together; in eq. 6 each edge (H, i) has a softmax of its own, so that its "
+        "weights sum to 1",
+    ),
+    (
+        lambda alphas, outputs: (alphas.softmax(0).unsqueeze(2) * outputs).sum(dim=(0, 1)),
+        "That normalises over the edges; the operations of one edge are what competes: dim=1",
+    ),
+    (
+        lambda alphas, outputs: alphas[0].softmax(0) @ outputs[0],
+        "That is the left side of eq. 6 as it is printed, one operand; the node sums over all candidate inputs H",
+    ),
+    (
+        lambda alphas, outputs: mixed_node(alphas, outputs) / len(alphas),
+        "That is the mean over the edges; eq. 6 sums over them, as eq. 5 does",
+    ),
+]
 
-
-def _across_edges(alphas: Tensor, outputs: Tensor) -> Tensor:
-    return (torch.softmax(alphas, dim=0).unsqueeze(2) * outputs).sum(dim=(0, 1))
-
-
-def _one_operand(alphas: Tensor, outputs: Tensor) -> Tensor:
-    return torch.softmax(alphas[0], dim=0) @ outputs[0]
-
-
-def _mean_over_edges(alphas: Tensor, outputs: Tensor) -> Tensor:
-    return mixed_node(alphas, outputs) / len(alphas)
-
-
-def _no_baseline(alphas: Tensor, outputs: Tensor, upstream: Tensor) -> Tensor:
-    return torch.softmax(alphas, dim=0) * (outputs @ upstream)
-
-
-def _slope_of_the_weight(alphas: Tensor, outputs: Tensor, upstream: Tensor) -> Tensor:
-    return outputs @ upstream
-
-
-def _diagonal_only(alphas: Tensor, outputs: Tensor, upstream: Tensor) -> Tensor:
-    weights = torch.softmax(alphas, dim=0)
-    return weights * (1 - weights) * (outputs @ upstream)
-
+_GRADIENT_MISTAKES: list[tuple[Callable[..., Any], str]] = [
+    (
+        lambda alphas, outputs, upstream: alphas.softmax(0) * (outputs @ upstream),
+        "The baseline is missing: raising one α lowers the other weights, so subtract what the mixture as a whole "
+        "contributes",
+    ),
+    (
+        lambda alphas, outputs, upstream: outputs @ upstream,
+        "That is dL/dw, the slope with respect to the weight; go on through the softmax to α",
+    ),
+    (
+        lambda alphas, outputs, upstream: alphas.softmax(0) * (1 - alphas.softmax(0)) * (outputs @ upstream),
+        "That takes only dw_o/dα_o; the other weights depend on α_o as well, dw_p/dα_o = −w_p w_o",
+    ),
+]
 
 _EDGES = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 2.0]])
 _OUTPUTS = torch.tensor([[[3.0, 0.0], [0.0, 3.0], [3.0, 3.0]], [[1.0, 0.0], [0.0, 1.0], [2.0, -1.0]]])
@@ -351,40 +350,13 @@ EXERCISES = {
     "02.1": like(
         mixed_node,
         _NODE_CASES,
-        [
-            (
-                _one_softmax_for_all,
-                "That is one softmax over all edges together; in eq. 6 each edge (H, i) has a softmax of its own, so "
-                "that its weights sum to 1",
-            ),
-            (_across_edges, "That normalises over the edges; the operations of one edge are what competes: dim=1"),
-            (
-                _one_operand,
-                "That is the left side of eq. 6 as it is printed, one operand; the node sums over all candidate "
-                "inputs H",
-            ),
-            (_mean_over_edges, "That is the mean over the edges; eq. 6 sums over them, as eq. 5 does"),
-        ],
+        _NODE_MISTAKES,
         praise="Edges do not compete with each other during the search, only operations within an edge do.",
     ),
     "02.2": like(
         alpha_gradient,
         _GRADIENT_CASES,
-        [
-            (
-                _no_baseline,
-                "The baseline is missing: raising one α lowers the other weights, so subtract what the mixture as a "
-                "whole contributes",
-            ),
-            (
-                _slope_of_the_weight,
-                "That is dL/dw, the slope with respect to the weight; go on through the softmax to α",
-            ),
-            (
-                _diagonal_only,
-                "That takes only dw_o/dα_o; the other weights depend on α_o as well, dw_p/dα_o = −w_p w_o",
-            ),
-        ],
+        _GRADIENT_MISTAKES,
         praise="Add up the entries: a gradient of a softmax always sums to 0.",
     ),
     "02.3": like(

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from matplotlib.axes import Axes
@@ -17,10 +17,10 @@ from nasda.data.batches import Batches
 from nasda.devices import seeded
 from nasda.losses import mine_hardest, pairwise_distances, softmax_loss, triplet_loss
 from nasda.networks import EmbeddingHead, ReIDNetwork
-from nasda.pictures.graphs import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
+from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
 from nasda.pictures.plots import SMALL, Plot, dress
 from nasda.runs import RunFolder, as_config, finite, run_epochs, seen
-from nasda.settings import Profile, changed
+from nasda.settings import changed
 from nasda.training import Training
 
 EPOCHS = 8
@@ -48,13 +48,13 @@ class SmallNetwork(ReIDNetwork):
 
 
 def printed_triplet_loss(features: Tensor, labels: Tensor, margin: float) -> Tensor:
-    """Eq. 8 to the letter, but for the mean and for a hardest negative: mean over anchors of max(margin, d_p − d_n)."""
+    """Eq. 8 as printed, except for the mean and the hardest negative: mean over anchors of max(margin, d_p − d_n)."""
     mined = mine_hardest(pairwise_distances(features), labels)
     return (mined.positive - mined.negative).clamp(min=margin).mean()
 
 
 class _Told(Training):
-    """`Training`, which may also be told eq. 8 as it is printed; without a bar for each of many short epochs."""
+    """`Training` that can also take eq. 8 as it is printed, and shows no progress bar for its many short epochs."""
 
     printed = False
 
@@ -79,10 +79,10 @@ def untrained(course: Course, seed: int) -> ReIDNetwork:
 def trained(course: Course, balance: float, seed: int, *, printed: bool = False) -> ReIDNetwork:
     """The small network after `EPOCHS` epochs on the target's training images with eq. 9 and λ = `balance`.
 
-    `printed` takes eq. 8 as the paper prints it. The run lies in a folder of its own among the experiment's: where
-    there is one already it is read, or gone on with.
+    `printed` takes eq. 8 as the paper prints it. The run has a folder of its own among the experiment's; a run that
+    is already there is continued or, when it is finished, read.
     """
-    chosen = _recipe(course, balance)
+    chosen = changed(course.settings, train={"train_on": "target", "epochs": EPOCHS, "balance": balance})
     settings = chosen.train
     name = f"balance-{balance:.2f}{'-printed' if printed else ''}-seed{seed}"
     folder = RunFolder(course.experiment.path / "notebook-03" / name)
@@ -92,16 +92,11 @@ def trained(course: Course, balance: float, seed: int, *, printed: bool = False)
     batches = Batches(train, data, *sizes, seed=seed, device=course.device, augmented=True, fewer_identities=True)
     run = _Told(SmallNetwork(WIDTH, batches.classes, seed), batches, chosen, seed=seed, device=course.device)
     run.printed = printed
-    parts = {"train": settings, "data": data, "seen": seen(course.task, "target")}
-    folder.begin(as_config(kind="notebook-03", task=course.task.name, seed=seed, printed=printed, **parts))
-    with redirect_stdout(io.StringIO()):  # else a line an epoch, of many short runs
+    told = {"task": course.task.name, "seed": seed, "printed": printed, "seen": seen(course.task, "target")}
+    folder.begin(as_config(kind="notebook-03", train=settings, data=data, **told))
+    with redirect_stdout(io.StringIO()):  # many short runs would print a line for each epoch
         run_epochs(folder, run, settings.epochs, str)
     return run.network.eval()
-
-
-def _recipe(course: Course, balance: float) -> Profile:
-    """The profile's recipe, in few epochs, with λ = `balance`."""
-    return changed(course.settings, train={"train_on": "target", "epochs": EPOCHS, "balance": balance})
 
 
 # -------------------------------------------------------------------------------------------------------- pictures
@@ -207,11 +202,13 @@ def _anchor_losses(panel: Axes, positive: Tensor, negative: Tensor, valid: Tenso
     dress(panel, "loss of each anchor\n(dashed: $d_p = d_n$)", grid="")
 
 
-class Snapshot:
+class Snapshot(NamedTuple):
     """Features (N, 2) of images whose identities the network is trained on, and of strangers'; labels (N,) of both."""
 
-    def __init__(self, known: Tensor, labels: Tensor, strange: Tensor, strange_labels: Tensor) -> None:
-        self.known, self.labels, self.strange, self.strange_labels = known, labels, strange, strange_labels
+    known: Tensor
+    labels: Tensor
+    strange: Tensor
+    strange_labels: Tensor
 
     def found(self) -> tuple[float, float]:
         """How often an image's nearest neighbour shows the same identity: among the known, and among strangers."""
@@ -281,11 +278,7 @@ def scores(rows: dict[str, list[float]], floors: dict[str, float]) -> Plot:
 # ---------------------------------------------------------------------------------------------------------- exercises
 
 
-def _triplet(positive: float, negative: float, margin: float) -> float:
-    return max(0.0, margin + positive - negative)
-
-
-def _hardest(distances: torch.Tensor, labels: torch.Tensor) -> list[tuple[int | None, int | None]]:
+def _hardest(distances: Tensor, labels: Tensor) -> list[tuple[int | None, int | None]]:
     mined = mine_hardest(distances, labels)
     same = labels.unsqueeze(0) == labels.unsqueeze(1)
     some = same.sum(dim=1) > 1, (~same).any(dim=1)
@@ -293,17 +286,13 @@ def _hardest(distances: torch.Tensor, labels: torch.Tensor) -> list[tuple[int | 
     return [(p if has_p else None, n if has_n else None) for p, n, has_p, has_n in found]
 
 
-def _distances(count: int, seed: int) -> torch.Tensor:
+def _distances(count: int, seed: int) -> Tensor:
     points = torch.rand(count, 2, generator=torch.Generator().manual_seed(seed))
     return torch.cdist(points, points)
 
 
 def _balance_in_effect(balance: float, batch: int) -> float:
     return balance * batch / (balance * batch + 1 - balance)
-
-
-def _usable_anchors(labels: list[int]) -> int:
-    return sum(1 < labels.count(label) < len(labels) for label in labels)
 
 
 _STANDSTILL = {
@@ -325,7 +314,7 @@ def _judge_standstill(answer: Any) -> str | None:
 
 EXERCISES = {
     "03.1": like(
-        _triplet,
+        lambda positive, negative, margin: max(0.0, margin + positive - negative),
         [
             {"positive": 1.0, "negative": 0.5, "margin": 0.3},
             {"positive": 0.5, "negative": 0.6, "margin": 0.3},
@@ -357,7 +346,7 @@ EXERCISES = {
         "any triplet left",
     ),
     "03.4": like(
-        _usable_anchors,
+        lambda labels: sum(1 < labels.count(label) < len(labels) for label in labels),
         [
             {"labels": [0, 0, 1, 1]},
             {"labels": [0, 0, 0, 1, 2]},

@@ -1,5 +1,5 @@
 """Notebook 04: the toy problem's field, what a finite difference sees, a search at one epoch, α's paths; and a small
-run to be killed and taken up again."""
+run to save and to resume."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -20,21 +20,9 @@ from nasda.course.check import Exercise, attempted, difference, like, show
 from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample
 from nasda.errors import NasdaError
 from nasda.genotypes import CELL_KINDS, EDGES_PER_NODE, CellKind, derive, entropy, node_count, node_slices, softmax
-from nasda.pictures.graphs import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    SKY,
-    VERMILLION,
-    cell_graph,
-    operation_colour,
-    operation_label,
-    render,
-    state_label,
-    tint,
-)
+from nasda.operations import operation_colour, operation_label, operation_style
+from nasda.pictures.graphs import cell_graph, render, state_label
+from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, SKY, VERMILLION, tint
 from nasda.pictures.plots import SMALL, Plot, dress, weight_scale, whole_numbers
 
 History: TypeAlias = Sequence[Mapping[str, Any]]
@@ -104,8 +92,8 @@ def what_a_difference_sees(
 
 
 def search_at(history: History, primitives: Sequence[str], kind: CellKind, epoch: int) -> Plot:
-    """A search at one epoch (counted from 1): its softmax weights, what they derive to, and where entropy, skips and
-    the share of `none` stand on their way. Raises `NasdaError` for an epoch that the history does not have."""
+    """A search at one epoch (counted from 1): its softmax weights, what they derive to, and entropy, skips and the
+    share of `none` over all epochs. Raises `NasdaError` for an epoch that the history does not have."""
     if not 1 <= epoch <= len(history):
         raise NasdaError(f"epoch {epoch}: the search has epochs 1 to {len(history)}")
     alphas = history[epoch - 1]["alphas"]
@@ -175,12 +163,12 @@ def alpha_paths(histories: Mapping[str, History], primitives: Sequence[str], *, 
             panel = panels[row, column]
             weights = softmax([entry["alphas"][kind] for entry in history])  # (epochs, edges, operations)
             for index, name in enumerate(primitives):
-                colour = operation_colour(name)
+                colour, line = operation_colour(name), operation_style(name)
                 strong = weights[:, :, index].max(axis=0) > 2 / len(primitives)
                 if edges and strong.any():
                     panel.plot(epochs, weights[:, strong, index], color=colour, alpha=0.3, linewidth=0.8)
                 mean = weights[:, :, index].mean(axis=1)
-                panel.plot(epochs, mean, color=colour, linewidth=2.6, label=operation_label(name))
+                panel.plot(epochs, mean, linestyle=line, color=colour, linewidth=2.6, label=operation_label(name))
             panel.axhline(1 / len(primitives), color=INK, linestyle=":", linewidth=1)
             whole_numbers(panel)
             names = "epoch" if row == 1 else "", "softmax weight" if column == 0 else ""

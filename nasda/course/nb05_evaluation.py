@@ -13,7 +13,7 @@ from nasda.course.check import Exercise, NotAttempted, difference, like, show
 from nasda.data.domain import DISTRACTOR, JUNK
 from nasda.errors import NasdaError
 from nasda.evaluation import average_precision, average_precision_trapezoid
-from nasda.pictures.graphs import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
+from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
 from nasda.pictures.plots import Plot, dress
 
 ROLES = ("right", "own camera", "junk", "distractor", "another identity")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nasda.course.check import Exercise, like, show
 from nasda.files import written_whole
-from nasda.pictures.graphs import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
+from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
 from nasda.pictures.plots import SMALL, Plot, dress
 from nasda.runs import RunFolder
 from nasda.settings import TaskName

@@ -40,8 +40,8 @@ from nasda.genotypes import (
     node_slices,
     random_genotype,
 )
-from nasda.operations import OPERATIONS
-from nasda.pictures.graphs import GREY, operation_colour, operation_label
+from nasda.operations import operation_colour, operation_label, register_operation
+from nasda.pictures.palette import GREY
 from nasda.pictures.plots import Plot
 
 CLASSES = 10
@@ -209,8 +209,7 @@ class SearchClassifier(CellClassifier):
         """`partial` is PC-DARTS' K: only every K-th channel goes through the operations. 1 is plain DARTS."""
 
         def cell(kind: CellKind, inputs: tuple[int, int], channels: int, after_reduction: bool) -> nn.Module:
-            fast = partial == 1 and set(primitives) <= set(PRIMITIVES["reid"])
-            found = (FastSearchCell if fast else SearchCell)(
+            found = (FastSearchCell if partial == 1 else SearchCell)(
                 nodes, primitives, inputs, channels, reduction=kind == "reduce", after_reduction=after_reduction
             )
             return found if partial == 1 else with_partial_channels(found, channels, partial)
@@ -478,11 +477,8 @@ def select_by_perturbation(
 @contextmanager
 def operation_added(name: str, factory: Callable[[int, int, int, bool], nn.Module]) -> Iterator[tuple[str, ...]]:
     """Within the block the library knows one operation more; yields the plain space with it."""
-    OPERATIONS[name] = factory
-    try:
+    with register_operation(name, factory):
         yield (*PLAIN, name)
-    finally:
-        del OPERATIONS[name]
 
 
 # ------------------------------------------------------------------------------------------------------------- study

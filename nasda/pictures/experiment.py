@@ -16,10 +16,10 @@ from nasda.data.task import Task
 from nasda.errors import NasdaError
 from nasda.evaluation import extract
 from nasda.fast.ranking import ranked_gallery
-from nasda.genotypes import CELL_KINDS, PRIMITIVES, Genotype
+from nasda.genotypes import CELL_KINDS, Genotype
 from nasda.pictures import graphs, plots
 from nasda.runs import RunFolder
-from nasda.settings import DataSettings
+from nasda.settings import DataSettings, SpaceSettings
 from nasda.spgan.dataset import translate
 from nasda.spgan.networks import Generator, Translators
 from nasda.study.experiments import Experiment
@@ -59,20 +59,12 @@ def draw_experiment(
 def draw_search(folder: RunFolder, pictures: Path) -> list[Path]:
     """The cells a search has found so far, the network they make, and how α came to it."""
     config, history = folder.read_config("space", "data"), folder.read_log("alphas", "genotype")
-    space, data = config["space"], config["data"]
-    primitives = PRIMITIVES[space["space"]]
-    macro = graphs.macro_graph(
-        cells_per_block=space["cells_per_block"],
-        channels=space["channels"],
-        nodes=space["nodes"],
-        height=data["height"],
-        width=data["width"],
-        stem_stride=space["stem_stride"],
-        embedding=space["embedding"],
-    )
-    cells = _cells(Genotype.from_dict(history[-1]["genotype"]), history[-1]["alphas"], primitives)
-    curves = {f"alphas-{kind}": plots.alpha_heatmap(history, primitives, kind) for kind in CELL_KINDS}
-    return _save({**cells, "macro": macro, **curves, "search": plots.search_curves(history, primitives)}, pictures)
+    space, data = SpaceSettings(**config["space"]), config["data"]
+    macro = graphs.macro_graph(space, data["height"], data["width"])
+    cells = _cells(Genotype.from_dict(history[-1]["genotype"]), history[-1]["alphas"], space.primitives)
+    curves = {f"alphas-{kind}": plots.alpha_heatmap(history, space.primitives, kind) for kind in CELL_KINDS}
+    curves["search"] = plots.search_curves(history, space.primitives)
+    return _save({**cells, "macro": macro, **curves}, pictures)
 
 
 def _genotype_of(folder: RunFolder) -> Genotype | None:

@@ -23,7 +23,6 @@ from nasda.files import written_whole
 from nasda.genotypes import (
     CELL_INPUTS,
     NONE,
-    PRIMITIVES,
     CellKind,
     Genotype,
     edge_count,
@@ -32,32 +31,12 @@ from nasda.genotypes import (
     softmax,
     strengths,
 )
+from nasda.networks import BLOCKS, macro_structure
+from nasda.operations import operation_colour, operation_label, operation_style
+from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, SKY, tint
+from nasda.settings import SpaceSettings
 
 Format = Literal["svg", "png", "pdf"]
-
-# Okabe and Ito's palette: its colours stay apart for colour-blind readers, and in grey.
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
-GREY, INK = "#8C8C8C", "#222222"
-
-OPERATION_COLOURS: dict[str, str] = {
-    "none": GREY,
-    "max_pool_3x3": ORANGE,
-    "avg_pool_3x3": GREEN,
-    "skip_connect": BLACK,
-    "sep_conv_3x3": BLUE,
-    "dil_conv_3x3": SKY,
-    "part_aware": PURPLE,
-}
-OPERATION_LABELS: dict[str, str] = {
-    "none": "none",
-    "max_pool_3x3": "max pool 3×3",
-    "avg_pool_3x3": "avg pool 3×3",
-    "skip_connect": "skip connect",
-    "sep_conv_3x3": "sep conv 3×3",
-    "dil_conv_3x3": "dil conv 3×3",
-    "part_aware": "part-aware",
-}
 
 # The first font is the one matplotlib ships, and sizes are measured with; a browser that lacks it takes one as wide.
 FONT = "DejaVu Sans,Verdana,sans-serif"
@@ -70,22 +49,6 @@ def state_label(state: int) -> str:
     return ("cₖ₋₂", "cₖ₋₁")[state] if state < CELL_INPUTS else f"node {state - CELL_INPUTS}"
 
 
-def operation_label(operation: str) -> str:
-    """`operation` as one reads it: "sep conv 3×3"."""
-    return OPERATION_LABELS.get(operation, operation.replace("_", " "))
-
-
-def operation_colour(operation: str) -> str:
-    """The operation's colour, "#RRGGBB", the same in every picture of the course."""
-    return OPERATION_COLOURS.get(operation, GREY)
-
-
-def tint(colour: str, share: float) -> str:
-    """`colour` ("#RRGGBB") mixed with white; `share` 1 is the colour itself, 0 white."""
-    channels = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return "#" + "".join(f"{round(255 - share * (255 - channel)):02X}" for channel in channels)
-
-
 # ---------------------------------------------------------------------------------------------------------- graphs
 
 
@@ -93,29 +56,25 @@ def cell_graph(
     genotype: Genotype,
     kind: CellKind,
     alphas: Mapping[str, ArrayLike] | None = None,
-    primitives: Sequence[str] | None = None,
+    primitives: Sequence[str] = (),
 ) -> graphviz.Digraph:
     """A derived cell, left to right: two inputs, the nodes with their operations, the concatenated output.
 
     `alphas` maps "normal" and "reduce" to (edges, operations), as a search logs them; each operation then carries
-    its softmax weight, as a number and as line width. `primitives` names α's columns (default: the space of the
-    paper with as many operations). Raises `NasdaError` when α does not belong to the genotype.
+    its softmax weight, as a number and as line width. `primitives` names α's columns. Raises `NasdaError` when α does
+    not belong to the genotype or to the primitives.
     """
     nodes = genotype.cell(kind)
-    weights = None if alphas is None else softmax(_checked(alphas[kind], len(nodes)))
-    columns = _columns(weights, primitives)
+    weights = None if alphas is None else softmax(_checked(alphas[kind], primitives, len(nodes)))
     graph = _digraph(f"{kind} cell", rankdir="LR", ranksep="0.35", nodesep="0.22")
     _draw_states(graph, len(nodes))
     for index, (node, rows) in enumerate(zip(nodes, node_slices(len(nodes)), strict=True)):
         for position, edge in enumerate(node):
             weight = None
             if weights is not None:
-                if edge.operation not in columns:
-                    raise NasdaError(
-                        f"{kind} node {index}: {edge.operation} is none of α's {len(columns)} operations; "
-                        "pass the primitives that were searched"
-                    )
-                weight = float(weights[rows.start + edge.input, columns.index(edge.operation)])
+                if edge.operation not in primitives:
+                    raise NasdaError(f"{kind} node {index}: {edge.operation} is none of α's {', '.join(primitives)}")
+                weight = float(weights[rows.start + edge.input, list(primitives).index(edge.operation)])
             _draw_operation(graph, f"op_{index}_{position}", edge.operation, edge.input, CELL_INPUTS + index, weight)
     return graph
 
@@ -134,12 +93,8 @@ def supercell_graph(alphas: ArrayLike | int, primitives: Sequence[str]) -> graph
         styles = [{"color": ":".join(map(operation_colour, primitives)), "arrowhead": "none"}] * edge_count(nodes)
         caption = "every edge holds\nall candidates"
     else:
-        values = np.asarray(alphas, dtype=np.float64)
+        values = _checked(alphas, primitives)
         nodes = node_count(values)
-        if values.shape[1] != len(primitives):
-            raise NasdaError(
-                f"α has {values.shape[1]} columns, but there are {len(primitives)} primitives: expected as many"
-            )
         strength, operation = strengths(values, primitives)
         styles = [_strength_style(o, s, len(primitives)) for o, s in zip(operation, strength, strict=True)]
         shown = [name for name in primitives if name != NONE]
@@ -152,46 +107,33 @@ def supercell_graph(alphas: ArrayLike | int, primitives: Sequence[str]) -> graph
     return graph
 
 
-def macro_graph(
-    *,
-    cells_per_block: int,
-    channels: int,
-    height: int,
-    width: int,
-    stem_stride: int,
-    embedding: int,
-    classes: int | None = None,
-    nodes: int = 4,
-    blocks: int = 4,
-) -> graphviz.Digraph:
-    """The whole network, top to bottom: stem, `blocks` blocks of cells, pooling, embedding head.
+def macro_graph(space: SpaceSettings, height: int, width: int, classes: int | None = None) -> graphviz.Digraph:
+    """The whole network, top to bottom: stem, four blocks of cells, pooling, embedding head.
 
-    A cell in block b works with C = `channels` · 2^b channels and puts out `nodes` · C (it concatenates its nodes);
-    each box says its output's shape, channels × height × width. `height` and `width` are the image's, in pixels;
-    without `classes` the logits are left out.
+    Each box says its output's shape, channels × height × width; a cell's has C channels for each of its nodes, which it
+    concatenates. `height` and `width` are the image's, in pixels; without `classes` the logits are left out.
     """
     graph = _digraph("network", rankdir="TB", ranksep="0.2", nodesep="0.3")
-    shape = (channels, _strided(height, stem_stride), _strided(width, stem_stride))
+    shape = (space.channels, _strided(height, space.stem_stride), _strided(width, space.stem_stride))
     _box(graph, "image", "image", _shape((3, height, width)), _STATE_FILL)
-    _box(graph, "stem", f"stem (conv 3×3, stride {stem_stride})", _shape(shape), tint(SKY, 0.3))
+    _box(graph, "stem", f"stem (conv 3×3, stride {space.stem_stride})", _shape(shape), tint(SKY, 0.3))
     graph.edge("image", "stem")
     before, last = "stem", "stem"  # the stem's output serves the first cell as both of its inputs
-    for block in range(blocks):
-        cell_channels = channels * 2**block
+    places = macro_structure(space.channels, space.nodes, space.cells_per_block)
+    for block in range(BLOCKS):
         with graph.subgraph(name=f"cluster_{block}") as cluster:
             cluster.attr(label=f"block {block + 1}\\l", labeljust="l", fontsize="11", style="rounded", color="#C4CBD4")
-            for position in range(cells_per_block):
-                reduces = block > 0 and position == 0
+            for cell in range(block * space.cells_per_block, (block + 1) * space.cells_per_block):
+                channels, reduces = places[cell].channels, places[cell].kind == "reduce"
                 stride = 2 if reduces else 1
-                shape = (nodes * cell_channels, _strided(shape[1], stride), _strided(shape[2], stride))
-                name = f"cell_{block * cells_per_block + position}"
+                shape = (space.nodes * channels, _strided(shape[1], stride), _strided(shape[2], stride))
                 kind, fill = ("reduction", tint(ORANGE, 0.35)) if reduces else ("normal", tint(BLUE, 0.18))
-                _box(cluster, name, f"{kind} cell (C = {cell_channels})", _shape(shape), fill)
-                graph.edge(last, name, weight="10")
+                _box(cluster, f"cell_{cell}", f"{kind} cell (C = {channels})", _shape(shape), fill)
+                graph.edge(last, f"cell_{cell}", weight="10")
                 if before != last:
-                    graph.edge(f"{before}:e", f"{name}:e", style="dashed", color=GREY, constraint="false")
-                before, last = last, name
-    _draw_head(graph, last, shape[0], embedding, classes)
+                    graph.edge(f"{before}:e", f"cell_{cell}:e", style="dashed", color=GREY, constraint="false")
+                before, last = last, f"cell_{cell}"
+    _draw_head(graph, last, shape[0], space.embedding, classes)
     return graph
 
 
@@ -223,7 +165,6 @@ def _node(
     graph: graphviz.Digraph,
     name: str,
     label: str,
-    *,
     fontsize: int = 12,
     padding: int = 8,
     width: float = 0,
@@ -256,25 +197,25 @@ def _draw_operation(
     graph: graphviz.Digraph, name: str, operation: str, source: int, target: int, weight: float | None
 ) -> None:
     """One edge of a derived cell. Its operation is a small box on the way: Graphviz then keeps other lines off it."""
-    colour = operation_colour(operation)
-    width = "1.6" if weight is None else f"{1 + 5 * weight:.2f}"
+    line = {"color": operation_colour(operation), "style": operation_style(operation)}
+    line["penwidth"] = "1.6" if weight is None else f"{1 + 5 * weight:.2f}"
     _operation_node(graph, name, operation, "" if weight is None else f"{weight:.2f}")
-    graph.edge(f"state_{source}", name, color=colour, penwidth=width, arrowhead="none")
-    graph.edge(name, f"state_{target}", color=colour, penwidth=width)
+    graph.edge(f"state_{source}", name, arrowhead="none", **line)
+    graph.edge(name, f"state_{target}", **line)
 
 
 def _operation_node(
     graph: graphviz.Digraph, name: str, operation: str, more: str = "", width: float = 0, penwidth: str = "1"
 ) -> None:
-    """A box in the operation's colour, with its name and, on a line of its own, what there is `more` to say."""
-    colour = operation_colour(operation)
+    """A box in the operation's colour and line style, with its name and, on a line of its own, what there is `more`."""
+    colour, style = operation_colour(operation), f"rounded,filled,{operation_style(operation)}"
     label = operation_label(operation) + (f"\n{more}" if more else "")
-    fill = tint(colour, 0.16)
-    _node(graph, name, label, fontsize=11, width=width, color=colour, fillcolor=fill, penwidth=penwidth)
+    look: dict[str, Any] = {"color": colour, "fillcolor": tint(colour, 0.16), "style": style, "penwidth": penwidth}
+    _node(graph, name, label, fontsize=11, width=width, **look)
 
 
 def _draw_legend(graph: graphviz.Digraph, caption: str, operations: Sequence[str]) -> None:
-    """A column to the right of the output: what each colour stands for."""
+    """A column to the right of the output: what each colour and line style stands for."""
     names = ["legend", *(f"legend_{operation}" for operation in operations)]
     width = 16 + max(text_width(operation_label(operation), 11) for operation in operations)
     with graph.subgraph() as column:
@@ -292,6 +233,7 @@ def _strength_style(operation: str, strength: float, candidates: int) -> dict[st
     decided = max(0.0, (strength - 1 / candidates) / (1 - 1 / candidates))
     return {
         "color": tint(operation_colour(operation), 0.4 + 0.6 * decided),
+        "style": operation_style(operation),
         "penwidth": f"{1.2 + 6 * decided:.2f}",
         "tooltip": f"{operation_label(operation)} {strength:.2f}",
     }
@@ -311,23 +253,17 @@ def _strided(size: int, stride: int) -> int:
     return -(-size // stride)
 
 
-def _checked(alphas: ArrayLike, nodes: int) -> NDArray[np.float64]:
+def _checked(alphas: ArrayLike, primitives: Sequence[str], nodes: int | None = None) -> NDArray[np.float64]:
     values = np.asarray(alphas, dtype=np.float64)
-    if node_count(values) != nodes:
+    if nodes not in (None, node_count(values)):
         raise NasdaError(
             f"α of shape {values.shape} does not fit a genotype of {nodes} nodes: expected {edge_count(nodes)} edges"
         )
+    if values.shape[1] != len(primitives):
+        raise NasdaError(
+            f"α has {values.shape[1]} columns, but there are {len(primitives)} primitives: expected as many"
+        )
     return values
-
-
-def _columns(weights: NDArray[np.float64] | None, primitives: Sequence[str] | None) -> list[str]:
-    if weights is None:
-        return []
-    size = weights.shape[1]
-    known = primitives or next((names for names in PRIMITIVES.values() if len(names) == size), ())
-    if len(known) != size:
-        raise NasdaError(f"α has {size} columns, but there are {len(known)} primitives: expected as many")
-    return list(known)
 
 
 # --------------------------------------------------------------------------------------------------------- drawing

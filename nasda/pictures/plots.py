@@ -27,7 +27,9 @@ from nasda.data.images import decode
 from nasda.errors import NasdaError
 from nasda.files import written_whole
 from nasda.genotypes import CELL_INPUTS, CELL_KINDS, CellKind, derive, entropy, node_slices, softmax, strengths
-from nasda.pictures.graphs import BLUE, GREEN, GREY, INK, ORANGE, SKY, VERMILLION, operation_label, state_label
+from nasda.operations import operation_label
+from nasda.pictures.graphs import state_label
+from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, SKY, VERMILLION
 from nasda.study.statistics import mean_sd
 
 DPI = 100

@@ -20,7 +20,7 @@ from nasda.data.task import Task
 from nasda.errors import NasdaError
 from nasda.evaluation import evaluate, floors
 from nasda.files import read_json, write_json
-from nasda.genotypes import NAMED, PRIMITIVES, Genotype, random_genotype
+from nasda.genotypes import NAMED, Genotype, random_genotype
 from nasda.networks import RESNET50, count_cost
 from nasda.runs import RunFolder
 from nasda.settings import DataSettings, EvaluateSettings, SpaceSettings, TrainOn, check_settings
@@ -82,7 +82,7 @@ def choose_architecture(name: str, experiment: Experiment, space: SpaceSettings,
             )
         return Genotype.load(experiment.search.genotype)
     if name == RANDOM:
-        return random_genotype(space.nodes, PRIMITIVES[space.space], seed)
+        return random_genotype(space.nodes, space.primitives, seed)
     if name == RESNET50:
         return None
     if name in NAMED:

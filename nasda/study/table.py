@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 from nasda.data.task import Task
 from nasda.errors import NasdaError
 from nasda.files import read_json, write_json, write_text
-from nasda.genotypes import PRIMITIVES, random_genotype
+from nasda.genotypes import random_genotype
 from nasda.networks import RESNET50
 from nasda.runs import RunFolder, as_config, seen
 from nasda.search import run_search, search_config
@@ -293,7 +293,7 @@ def _run_piece(piece: _Piece, shared: _Shared) -> tuple[Scores, dict[str, Scores
             architecture = run_search(folder, task, searching, seed=seed, device=device)
         search_seconds = _seconds(folder)
     elif row.architecture == "random":
-        architecture = random_genotype(space.nodes, PRIMITIVES[space.space], seed=seed + 1000 * draw)
+        architecture = random_genotype(space.nodes, space.primitives, seed=seed + 1000 * draw)
     if row.translated:
         both = seen(task, "source", "target")
         folder = _folder(runs, "spgan", seed=seed, spgan=settings.spgan, data=data, seen=both)

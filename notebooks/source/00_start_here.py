@@ -4,14 +4,14 @@
 # **Why does a network that knows one street not know the next?**
 #
 # A camera sees a person. Another camera, round the corner, has seen a thousand. Is the person among them? That is
-# *re-identification*, re-ID for short. Pictures with names to learn it from are dear: somebody has to find everybody
-# again by eye. Pictures out of a game engine are free, and come with the names written on them. A network that has
-# learnt on those, however, finds few people in a real street.
+# *re-identification*, re-ID for short. Labelled pictures to learn it from are expensive: somebody has to find every
+# person again by eye. Pictures out of a game engine are free, and their labels come with them. But a network that has
+# learnt on those finds few people in a real street.
 #
 # This course takes one paper apart that looks for a remedy in an unusual place: not in the images, not in the
 # training, but in the network's *architecture*. Before any remedy, this notebook looks at the illness. It measures
-# what is lost on the way from one world to another, and asks where it goes. Seven more follow; what they ask is said at
-# the end. Welcome.
+# what is lost on the way from one world to another, and asks where it goes. Seven more notebooks follow; a table at
+# the end lists their questions. Welcome.
 #
 # **You will be able to**
 #
@@ -71,7 +71,7 @@ print(course.task.counts())
 
 # %% [markdown]
 # The table shows two worlds. The **source** is the synthetic one. The **target** is the real one, where the machine
-# shall work. Nobody is in both, and nobody who is tested on has been trained on. The built-in data is drawn. It lies
+# has to work. Nobody is in both, and nobody who is tested on has been trained on. The built-in data is drawn. It lies
 # on disk exactly as the real data sets of these names do, so that every line of code here also runs on those. The
 # scores are those of drawings.
 #
@@ -178,8 +178,8 @@ def histogram(image):
 
 
 # %% [markdown]
-# The library has the same, for a whole data set at once, as `nasda.data.colours.colour_histogram`. This is how every
-# notebook goes: a thing is built once before your eyes, then held against the library's, then imported.
+# The library has the same, for a whole data set at once, as `nasda.data.colours.colour_histogram`. Every notebook
+# works like this: we build a thing once, compare it with the library's, and only then import it.
 
 # %%
 query, gallery = course.task.target.query, course.task.target.gallery
@@ -243,9 +243,9 @@ for name, scores in floors(query, gallery, query_images, gallery_images, seed=SE
 # the gallery too, so each query finds itself. Published scores have been wrong for less.
 #
 # The last two lines are **floors** (`nasda.evaluation.floors`): what guessing gives, and what the histogram gives. A
-# network below the second has learnt nothing about people that shirts do not tell. It is no empty warning. On the real
-# Market-1501 we measured a rank-1 for this kind of histogram that is level with the paper's network searched on the
-# source alone (row D of its Table 1, below). Name a `DATA_ROOT`, and you can check that yourself.
+# network below the second has learnt nothing about people beyond the colour of their shirts. That happens. On the
+# real Market-1501 we measured a rank-1 for this kind of histogram that is level with the paper's network searched on
+# the source alone (row D of its Table 1, below). Name a `DATA_ROOT`, and you can check that yourself.
 
 # %% [markdown]
 # ### Exercise 00.2 ●●○ (10 minutes)
@@ -315,9 +315,9 @@ print(f"by chance: rank-1 about {1 / len(TESTED):.1%}, own camera about {1 / 6:.
 #
 # ## A network of four layers
 #
-# So here is one. Four convolutions, each with normalisation and ReLU; the mean over all places is the feature f. A
+# We build one: four convolutions, each with normalisation and ReLU; the mean over all places is the feature f. A
 # linear layer on top guesses which of the training people it is. It is needed for training only, and thrown away for
-# the test: the ordinary way to train for re-ID, without search.
+# the test. This is the ordinary way to train for re-ID, without search.
 
 
 # %%
@@ -367,9 +367,9 @@ def train(pictures, seed, epochs=15, batch=48):
 
 
 # %% [markdown]
-# Two learners, alike in everything but their lessons. One sees 40 people of the source; the other sees 40 people of the
-# target in full street style. Each is trained three times from different seeds, because one run proves little. Then
-# both sit all six tests.
+# We train two learners that differ in their lessons alone. One sees 40 people of the source; the other sees 40 people
+# of the target in full street style. Each is trained three times from different seeds, because one run proves little.
+# Then both sit all six tests.
 
 # %%
 lessons = {
@@ -446,7 +446,7 @@ print(f"largest standard deviation of a learner over its three seeds: {100 * spr
 
 # %% [markdown]
 # The third line is the gap. Hold it against the last line before you believe it. And look at the fourth: a gap has a
-# direction. Who grew up in the mess of a street may have less trouble in a tidy world than the other way round.
+# direction. A learner from the mess of a street may have less trouble in a tidy world than the reverse.
 #
 # ## Why?
 #
@@ -473,13 +473,13 @@ explore(
 )
 
 # %% [markdown]
-# For the source's learner the heaps slide together from both sides: one person's pictures drift apart, and different
-# people draw near. For the target's learner they hardly move. Why would they move? Training asked of the
-# source's learner: *tell these 40 apart, as they look here*. It never saw one person in two styles. So nothing ever
-# told it that style does not matter.
+# For the source's learner the heaps slide together from both sides: one person's pictures drift apart, and pictures
+# of different people come nearer. For the target's learner they hardly move. Why would they move? Training asked the
+# source's learner to *tell these 40 apart, as they look here*. It never saw one person in two styles. So
+# nothing ever told it that style does not matter.
 #
-# We can weigh that. Every test picture exists twice, at gap 0 and at gap 1, alike but for the style. How far apart are
-# the two for each learner, and how far is another identity?
+# We can measure that. Every test picture exists twice, at gap 0 and at gap 1, alike but for the style. How far apart
+# are the two for each learner, and how far is another identity?
 
 # %%
 for learner in lessons:
@@ -502,8 +502,8 @@ for learner in lessons:
 # %% [markdown]
 # ## The paper's idea
 #
-# Neural architecture search (NAS) lets data choose the network. A search has weights ω, as every network, and besides
-# them numbers α that say which operations the network is made of. Ordinarily both learn in the same world:
+# Neural architecture search (NAS) lets data choose the network. A search has weights ω, as every network has, and
+# also numbers α that say which operations the network is made of. Ordinarily both learn in the same world:
 #
 # $$\phi_{\alpha,\omega} = \operatorname*{argmin}_{\alpha} \mathcal{L}_{val}(\omega^*(\alpha), \alpha) \tag{1}$$
 #
@@ -590,7 +590,7 @@ for key, note in NOTES.items():
     print(f"({key}) {note}")
 
 # %% [markdown]
-# So what stands is E against D and B against A: with a little of the target for α, the search found a better network,
+# What remains is E against D and B against A: with a little of the target for α, the search found a better network,
 # in one run each. The abstract's “4.84 lower than ResNet-50” is a difference between two test sets (and misprinted,
 # compare the line of G); the introduction has the mAPs of people and vehicles swapped. None of this makes the idea
 # wrong. It makes it *open*, which is a good reason for a course.

@@ -45,9 +45,9 @@ from nasda.devices import seeded
 from nasda.errors import NasdaError
 from nasda.genotypes import NAMED, NONE, PRIMITIVES, Edge, Genotype, edge_count, random_genotype
 from nasda.networks import DerivedNetwork, ResNet50, Stem, Supernet, count_cost
-from nasda.operations import PartAware, make_operation, rows_to_parts
+from nasda.operations import PartAware, make_operation, operation_label, rows_to_parts
 from nasda.pictures import graphs
-from nasda.pictures.graphs import operation_label, state_label
+from nasda.pictures.graphs import state_label
 from nasda.pictures.plots import Plot
 from nasda.pictures.widgets import explore
 from nasda.runs import RunFolder
@@ -85,9 +85,10 @@ print(f"images {tuple(pixels.shape)} → feature map {tuple(x.shape)}")
 # ## Six operations in six lines
 #
 # §2.1 lists six candidates: max pooling, average pooling, a depth-wise separable convolution, a dilated convolution,
-# the zero operation, called *none*, and the identity. §2.3 lists **seven**: the same, and the part-aware module. That
-# is no contradiction, but it is easily read as one. The first list describes the space that the paper starts from, the
-# second the space that it searches. The library has both by name, `PRIMITIVES["plain"]` and `PRIMITIVES["reid"]`.
+# the zero operation, called *none*, and the skip connection, which the paper calls identity. §2.3 lists **seven**:
+# the same, and the part-aware module. That is no contradiction, but it is easily read as one. The first list
+# describes the space that the paper starts from, the second the space that it searches. The library has both by name,
+# `PRIMITIVES["plain"]` and `PRIMITIVES["reid"]`.
 #
 # A few words on what the names leave open. *Depth-wise*: each channel is filtered by itself with its own 3×3 kernel;
 # *point-wise*: a 1×1 convolution then mixes the channels. Following DARTS, the separable convolution does this twice.
@@ -207,20 +208,20 @@ operations_picture({"an image": shown, "sees, stride 1": fields[1], "sees, strid
 # %% [markdown]
 # Read it column by column. *None* sees nothing, which makes it the way to switch an edge off. Pooling sees 3×3. Two
 # separable 3×3 layers see 5×5, and more of the middle than of the rim; at stride 2 even 7×7, because the second layer
-# works on the halved map. The dilated convolution spans 5×5 with nine taps and gaps between them. The identity sees
-# one pixel; but look at it at stride 2, where it can be no identity any more: DARTS puts a *factorised reduction* in
-# its place, two 1×1 convolutions of which one looks at a pixel and the other at its diagonal neighbour
+# works on the halved map. The dilated convolution spans 5×5 with nine taps and gaps between them. The skip connection
+# sees one pixel; but look at stride 2, where it cannot pass everything on: DARTS puts a *factorised reduction* in its
+# place, two 1×1 convolutions of which one looks at a pixel and the other at its diagonal neighbour
 # (`nasda.operations.FactorizedReduce`).
 #
-# And the last column is of another kind. The part-aware module sees its own pixel strongly, and the *whole* image
+# The last column is of another kind. The part-aware module sees its own pixel strongly, and the *whole* image
 # faintly, through its parts (the picture exaggerates: whatever has any influence is shown at least in pale blue). No
 # stack of a few 3×3 layers does that.
 #
 # ### Break it: the same in training mode
 #
 # In training, batch norm subtracts the mean of the whole batch. Then every pixel of every image in the batch has an
-# influence, if a small one. Whoever measures receptive fields without calling `eval()` first finds out about batch
-# norm instead:
+# influence, if a small one. Measure receptive fields without calling `eval()` first, and you measure batch norm
+# instead:
 
 # %%
 for mode in ("evaluation", "training"):
@@ -247,10 +248,10 @@ for name, y in raw.items():
     print(f"{name:13} without norm: mean {y.mean():5.2f}, std {y.std():4.2f}; with: {norm(y).std():4.2f}")
 
 # %% [markdown]
-# A maximum of nine values is at least as large as each of them, so its mean moves up; an average is smaller in spread,
-# and a fresh convolution shrinks its input several times. With equal α the largest term would drown the others, and a
-# search would notice a term's size, not its use. (The identity has no norm: what it passes on is a sum of terms that
-# had one.)
+# A maximum of nine values is at least as large as each of them, so its mean moves up; an average is smaller in
+# spread, and a fresh convolution shrinks its input several times. With equal α the largest term would drown the
+# others, and a search would notice a term's size, not its use. (The skip connection has no norm: what it passes on is
+# a sum of terms that had one.)
 #
 # ## The part-aware module, step by step
 #
@@ -285,7 +286,7 @@ def mean_colours(images):
 def side_by_side(rows):
     figure = Plot(9, 9 / 8 * 2 * photos.shape[2] / photos.shape[3])
     for panels, (title, images) in zip(figure.subplots(2, 8), rows.items(), strict=True):
-        panels[0].set_ylabel(title, fontsize=11)
+        panels[0].set_ylabel(title)
         for panel, image in zip(panels, images, strict=True):
             panel.imshow(image.permute(1, 2, 0))
             panel.set(xticks=[], yticks=[])
@@ -295,11 +296,10 @@ def side_by_side(rows):
 side_by_side({"image": photos / 255, "parts": mean_colours(photos / 255)})
 
 # %% [markdown]
-# Four colours are little, and the background washes them out. A feature map has more channels to say it with, and its
-# weights can learn to leave the background aside; part-based pooling was a success of its own in re-identification
-# (PCB, Sun et al. 2018). Now the same on the feature map, with all C channels, and then step (b): each part has a
-# projection of its own to C//3 channels. In the library the P projections are one grouped convolution; here they are
-# one `einsum`.
+# Four colours say little, and the background washes them out. A feature map has more channels, and its weights can
+# learn to leave the background aside; part-based pooling was a success of its own in re-identification (PCB, Sun et
+# al. 2018). Now the same on the feature map, with all C channels, and then step (b): each part has a projection of
+# its own to C//3 channels. In the library the P projections are one grouped convolution; here they are one `einsum`.
 
 # %%
 with seeded(course.seed):
@@ -437,10 +437,10 @@ for block in (2, 3, 4):
 # %% [markdown]
 # An untrained module hardly prefers anything: each part takes a little of all parts, and the module amounts to one
 # global average. In the trained one, parts have preferences, in some images and blocks more than in others. The next
-# picture shows both for one image: from every part on the left run lines to the parts that it takes from, the wider,
-# the more.
+# picture shows both for one image: lines run from every part on the left to the parts that it takes from; a wider
+# line means a larger share.
 #
-# Move through the images, and into deeper blocks. Two things to look for. Are the preferences the same for all images,
+# Move through the images, and into deeper blocks. Look for two things. Are the preferences the same for all images,
 # or does each image have its own? And is a part most interested in itself?
 
 
@@ -464,7 +464,7 @@ explore(
 # %% [markdown]
 # Be careful with stories here. These lines say where a briefly trained module takes its values from, not that it
 # helps: whether it does is a question for a test set, with seeds (notebooks 04 and 07). In the three cells that
-# Auto-ReID's authors published, the module stands in reduction cells only. And nothing in it knows of bodies: with
+# Auto-ReID's authors published, the module stands in reduction cells only. Nothing in it knows of bodies: with
 # vehicles its stripes are roof, windows, bonnet and road, and the assumption behind it, that the same part is at the
 # same height, is worth less.
 #
@@ -578,16 +578,16 @@ graph.graph_attr.update(ranksep="0.25", nodesep="0.2")
 graphs.show(graph)
 
 # %% [markdown]
-# A derived cell keeps two edges a node, and on each edge one operation. Three ways to choose: **by hand**, **by lot**,
-# and **by search**. By hand is `NAMED["resnet-like"]`, convolutions with a skip beside them, as a person would draw
-# it:
+# A derived cell keeps two edges a node, and on each edge one operation. There are three ways to choose: **by hand**,
+# **at random**, and **by search**. By hand is `NAMED["resnet-like"]`, convolutions with a skip beside them, as a
+# person would draw it:
 
 # %%
 graphs.show(upright(graphs.cell_graph(NAMED["resnet-like"], "normal")))
 
 # %% [markdown]
-# By lot is `random_genotype`: all choices equally likely. It is not a joke but the control that every search has to
-# beat, and often it is hard to beat (Yang et al. 2020).
+# At random is `random_genotype`: all choices are equally likely. It is the control that every search has to beat, and
+# often it is hard to beat (Yang et al. 2020).
 
 # %%
 graphs.show(upright(graphs.cell_graph(random_genotype(NODE_COUNT, SPACE, course.seed), "normal")))
@@ -603,16 +603,16 @@ short = changed(settings, search={"epochs": 2, "steps": 8})
 with contextlib.redirect_stdout(io.StringIO()):
     found = run_search(searching, course.task, short, seed=course.seed, device=course.device)
 alphas = searching.read_log("alphas")[-1]["alphas"]
-graphs.show(upright(graphs.cell_graph(found, "normal", alphas, PRIMITIVES[settings.space.space])))
+graphs.show(upright(graphs.cell_graph(found, "normal", alphas, settings.space.primitives)))
 
 # %% [markdown]
 # ## Build one yourself
 #
 # Begin with a cell, and choose the two edges of its last node. Picture, parameters and multiply-adds follow at once:
 # those of the whole network at this profile's size (`nasda.networks.count_cost`; the head is not counted, and batch
-# norm, pooling and additions cost no multiply-adds). Three things to try. Is a skip free in the normal cell, and in
-# the reduction cell? Which operation brings the most parameters for its multiply-adds? And choose the same input
-# twice: eq. 5 allows it, but deriving a cell from α never does it, for it takes the two strongest *different* inputs.
+# norm, pooling and additions cost no multiply-adds). Try three things. Is a skip free in the normal cell, and in the
+# reduction cell? Which operation brings the most parameters for its multiply-adds? And choose the same input twice:
+# eq. 5 allows it, but deriving a cell from α never does it, for it takes the two strongest *different* inputs.
 
 # %% tags=["thumbnail"]
 STARTS = {"resnet-like": NAMED["resnet-like"]}
@@ -663,8 +663,8 @@ for operations in (6, 7):
 # %% [markdown]
 # ### Exercise 01.4 ●●○ (10 minutes)
 #
-# For four nodes the list would be long. Find the formula: how many cells (of one kind) are there with so many nodes,
-# chosen from so many operations, none included in that number?
+# For four nodes the list would be long. Find the formula: how many cells (of one kind) are there with a given number
+# of nodes, chosen from a given number of operations? That number includes `none`.
 
 
 # %% tags=["exercise"]
@@ -722,8 +722,8 @@ for operations in (6, 7):
 #
 # ## What does a cell cost?
 #
-# All these cells are equally easy to draw by lot, but not equally dear. Sixty random genotypes, the hand-made one, and
-# three that use one operation everywhere:
+# All these cells are equally easy to choose at random, but they do not cost the same. We compare sixty random
+# genotypes, the hand-made one, and three that use one operation everywhere:
 
 
 # %%
@@ -745,13 +745,13 @@ costs = {name: [cost_of(genotype) for genotype in group] for name, group in grou
 costs_picture(costs)
 
 # %% [markdown]
-# Three things are in this picture. Even the cheapest network, of pooling only, has a price: the 1×1 convolutions at
+# This picture shows three things. Even the cheapest network, of pooling only, has a price: the 1×1 convolutions at
 # each cell's inputs, and the stem. The cloud is wide: random cells differ in size several times over. And the
 # part-aware module has as many parameters as the separable convolution or more (the larger C, the more), but fewer
 # multiply-adds, since its projections work on P vectors; only its merging convolution works on all H × W pixels. (A
-# skip, by the way, is free wherever the stride is 1: everywhere in a normal cell, and between the nodes of a reduction
-# cell. From a reduction cell's two inputs it is a factorised reduction, with weights.) Whoever compares two searched
-# networks should compare their cost as well, for a larger network is often simply better.
+# skip, by the way, is free wherever the stride is 1: everywhere in a normal cell, and between the nodes of a
+# reduction cell. From a reduction cell's two inputs it is a factorised reduction, with weights.) Whoever compares two
+# searched networks should compare their cost as well, for a larger network is often simply better.
 
 # %%
 parameters = sorted(cost.parameters for cost in costs["60 random genotypes"])
@@ -789,11 +789,10 @@ print(f"global average pooling → f {tuple(f.shape[1:])}")
 # %%
 def stack(channels, cells_per_block, stem_stride):
     size = {"channels": channels, "cells_per_block": cells_per_block, "stem_stride": stem_stride}
-    space = dataclasses.replace(settings.space, **size)
+    space = dataclasses.replace(settings.space, **size, nodes=GENOTYPE.nodes)
     height, width = settings.data.height, settings.data.width
     cost = count_cost(DerivedNetwork(GENOTYPE, space, classes, seed=0).to("meta"), height, width)
-    graph = graphs.macro_graph(**size, height=height, width=width, embedding=space.embedding)
-    return graph, str(cost)
+    return graphs.macro_graph(space, height, width), str(cost)
 
 
 explore(
@@ -841,7 +840,7 @@ check("01.5", rows_per_block)
 # ### Break it: an image with too few rows
 #
 # Each part needs a row at least. A part-aware module between two nodes of the last block works on the fewest rows of
-# all: there the smallest image that a search can take is decided. One row fewer, and the supernet says so.
+# all, so it decides what the smallest image is that a search can take. One row fewer, and the supernet says so.
 
 # %%
 stem_stride = settings.space.stem_stride
@@ -875,10 +874,10 @@ for name, giant in giants.items():
     print(f"{name:18} {count_cost(giant.to('meta'), height, width)}")
 
 # %% [markdown]
-# A derived network is a light one. The supernet that is searched is not, for it computes all candidates at once and
-# keeps their outputs for the backward pass. The paper does not say which stride its stem has; a little arithmetic
-# narrows it down. We add up the outputs of all layers for a batch of 64. Memory grows with the pixels: a vehicle's
-# square image has twice as many as a person's.
+# A derived network is a light one. The supernet that is searched is not: it computes all candidates at once and keeps
+# their outputs for the backward pass. The paper does not say which stride its stem has; a little arithmetic narrows
+# it down. We add up the outputs of all layers for a batch of 64. Memory grows with the pixels: a vehicle's square
+# image has twice as many as a person's.
 
 
 # %%
@@ -901,9 +900,9 @@ for stride in (1, 2, 4):
 
 # %% [markdown]
 # The paper's card has 24 GB (§3.3). For persons only a stem of stride 4 fits into it, and that is what the `paper`
-# profile takes. For vehicles not even that fits by this count; but the count is generous, for an implementation can
-# overwrite outputs, recompute them, or keep them in half precision. Such arithmetic is worth its five minutes whenever
-# a paper leaves a number out.
+# profile takes. For vehicles even that does not fit by this count; but the count is generous: an implementation can
+# overwrite outputs, recompute them, or keep them in half precision. Such arithmetic is worth its five minutes
+# whenever a paper leaves a number out.
 #
 # ## What did we learn?
 #

@@ -59,7 +59,8 @@ from nasda.genotypes import (
 )
 from nasda.losses import mine_hardest, pairwise_distances, retrieval_loss, triplet_loss
 from nasda.networks import Supernet
-from nasda.pictures import graphs, plots
+from nasda.operations import operation_colour, operation_label, operation_style
+from nasda.pictures import palette, plots
 from nasda.pictures.plots import Plot
 from nasda.pictures.widgets import explore
 from nasda.search import run_search
@@ -102,18 +103,15 @@ losses = {
 # %%
 figure = Plot(9, 3.4)
 of_loss, of_slope = figure.subplots(1, 2)
-styles = ((graphs.VERMILLION, "--"), (graphs.BLUE, "-"))
+styles = ((palette.VERMILLION, "--"), (palette.BLUE, "-"))
 for (name, loss), (colour, dash) in zip(losses.items(), styles, strict=True):
     slope = np.gradient(loss, last_score)
     slope[np.abs(slope) > 3] = np.nan  # on the step
     of_loss.plot(last_score, loss, dash, color=colour, linewidth=2, label=name)
     of_slope.plot(last_score, slope, dash, color=colour, linewidth=2, label=name)
-for axes, label in ((of_loss, "loss"), (of_slope, "slope of the loss")):
-    axes.set_xlabel("α of the third operation", fontsize=11)
-    axes.set_ylabel(label, fontsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
-of_slope.axvline(0.5, color=graphs.GREY, linestyle=":")  # the step has no slope
-of_loss.legend(fontsize=9, frameon=False)
+of_slope.axvline(0.5, color=palette.GREY, linestyle=":")  # the step has no slope
+plots.dress(of_loss, "α of the third operation", "loss", legend="best")
+plots.dress(of_slope, "α of the third operation", "slope of the loss")
 display(figure)
 
 # %% [markdown]
@@ -131,9 +129,9 @@ display(figure)
 # $$I_i^c = \sum_{H \in \mathcal{I}_i^c} \; \sum_{o \in \mathcal{O}}
 # \frac{\exp(\alpha_o^{(H,i)})}{\sum_{o' \in \mathcal{O}} \exp(\alpha_{o'}^{(H,i)})} \; o(H) \tag{6}$$
 #
-# Printed, the equation holds slips. Its left side is $\mathcal{O}_{i1}^c(I_{i1}^c)$, *one* operand of eq. 5, while
-# the right side already sums over all inputs: it is the whole node. The superscript of $\mathcal{I}_i^c$ has slid out
-# of the sum. And a line below, the operation to leave out is called "nonce". In the library the inner sum is
+# The printed equation has slips. Its left side is $\mathcal{O}_{i1}^c(I_{i1}^c)$, *one* operand of eq. 5, while the
+# right side already sums over all inputs: it is the whole node. The superscript of $\mathcal{I}_i^c$ has slid out of
+# the sum. And a line below, the operation to leave out is called "nonce". In the library the inner sum is
 # `nasda.cells.MixedOp`, the outer one is in `nasda.cells.SearchCell.forward`.
 
 # %% [markdown]
@@ -257,9 +255,9 @@ check("02.2", alpha_gradient)
 # $$\frac{\partial L}{\partial \alpha_o} = w_o \, \big( \langle g, y_o \rangle - \langle g, \bar y \rangle \big)
 # \tag{b}$$
 #
-# An operation's α rises when its output points further downhill than the mixture's. Not "is it good?" is asked, but "is
-# it better than the average of all?". (Its weight may fall all the same, where another α rises faster. Whoever knows
-# REINFORCE sees its baseline.) Let us hold (b) against autograd, on the edge above and the triplet loss (eq. 8,
+# An operation's α rises when its output points further downhill than the mixture's. The question is not "is it good?"
+# but "is it better than the average of all?". (Its weight may still fall, where another α rises faster. If you know
+# REINFORCE: this is its baseline.) Let us hold (b) against autograd, on the edge above and the triplet loss (eq. 8,
 # explained below under *The odd one*).
 
 # %%
@@ -278,14 +276,14 @@ features = torch.einsum("o,obchw->bchw", torch.softmax(free, dim=0), parts).mean
 torch.testing.assert_close(closed_form, by_autograd, rtol=1e-3, atol=1e-5)
 slopes = zip(closed_form.tolist(), supernet.primitives, strict=True)
 for slope, name in sorted(slopes):
-    print(f"{graphs.operation_label(name):13} {slope:+.4f}   α {'rises' if slope < 0 else 'falls'}")
+    print(f"{operation_label(name):13} {slope:+.4f}   α {'rises' if slope < 0 else 'falls'}")
 print(f"sum {float(closed_form.sum()):+.1e}")
 
 # %% [markdown]
 # Three consequences are worth keeping. The entries sum to 0: plain descent moves weight around, and never changes the
-# sum of an edge's α. The factor $w_o$ makes the slope of a weak operation small, so whoever falls behind also slows
-# down. And at a corner, where one weight is 1, the bracket is 0 for the winner and the factor is 0 for the rest: near
-# a choice, the relaxation has almost no slope either.
+# sum of an edge's α. The factor $w_o$ makes the slope of a weak operation small, so an operation that falls behind
+# also slows down. And at a corner, where one weight is 1, the bracket is 0 for the winner and the factor is 0 for the
+# rest: near a choice, the relaxation has almost no slope either.
 
 # %% [markdown]
 # ## Where descent goes
@@ -353,11 +351,12 @@ for dimensions in (1, 2, 8, 64):
     print(f"outputs of {dimensions:2} numbers: {misses(dimensions):4.0%} do not derive the best one")
 
 # %% [markdown]
-# With one number, operations stand in for each other and cancel each other, and the search misses more often than not.
-# With more numbers it misses less, but it does not stop: a fifth to a third of the time (150 problems leave a doubt of
-# about four points), in 64 dimensions as in 2. There random outputs are nearly at right angles, and still the questions
-# differ: a mixture takes each operation in a small dose, where its direction counts, while an operation alone pays for
-# its full length. Real operations are not random: two poolings of the same map resemble each other a lot.
+# With one number, operations stand in for each other and cancel each other, and the search misses more often than
+# not. With more numbers it misses less often, but still a fifth to a third of the time (150 problems leave a doubt of
+# about four points), in 64 dimensions as in 2. There random outputs are nearly at right angles, and still the
+# questions differ: a mixture takes each operation in a small dose, where its direction counts, while an operation
+# alone pays for its full length. Real operations are not random: two poolings of the same map resemble each other a
+# lot.
 
 # %% [markdown]
 # ## Temperature
@@ -378,19 +377,17 @@ np.testing.assert_allclose(undecided, -(weights * np.log(np.maximum(weights, 1e-
 # %%
 figure = Plot(9, 3.5)
 panels = figure.subplots(1, 3)
-styles = ((graphs.VERMILLION, "-"), (graphs.BLUE, "--"), (graphs.GREEN, "-."), (graphs.GREY, ":"))
+styles = ((palette.VERMILLION, "-"), (palette.BLUE, "--"), (palette.GREEN, "-."), (palette.GREY, ":"))
 for column, (colour, dash) in zip(weights.T, styles, strict=True):
     panels[0].plot(temperatures, column, dash, color=colour, linewidth=2)
-panels[0].legend([f"α = {value}" for value in edge_alphas], fontsize=9, frameon=False)
-panels[1].plot(temperatures, undecided, color=graphs.BLUE, linewidth=2)
-panels[1].axhline(np.log(4), color=graphs.GREY, linestyle=":")
+panels[0].legend([f"α = {value}" for value in edge_alphas], frameon=False)
+panels[1].plot(temperatures, undecided, color=palette.BLUE, linewidth=2)
+panels[1].axhline(np.log(4), color=palette.GREY, linestyle=":")
 panels[1].text(0.011, np.log(4) - 0.09, "ln 4: undecided", fontsize=9)
-panels[2].plot(temperatures, np.sqrt((slopes**2).sum(axis=2).mean(axis=0)), color=graphs.PURPLE, linewidth=2)
+panels[2].plot(temperatures, np.sqrt((slopes**2).sum(axis=2).mean(axis=0)), color=palette.PURPLE, linewidth=2)
 for panel, label in zip(panels, ("softmax weight", "entropy (nats)", "size of the slope for α"), strict=True):
     panel.set_xscale("log")
-    panel.set_xlabel("temperature T", fontsize=11)
-    panel.set_ylabel(label, fontsize=11)
-    panel.spines[["top", "right"]].set_visible(False)
+    plots.dress(panel, "temperature T", label)
 display(figure)
 
 # %% [markdown]
@@ -438,11 +435,11 @@ check("02.3", weights_at)
 # ## Back to a choice
 #
 # After the search a discrete cell is needed. §2.1 defines the *strength* of an edge as the largest weight on it among
-# all operations but `none`; a node keeps its two strongest edges, with their strongest operations. Two slips here.
-# The printed denominator is $\sum_{o'} \exp(\alpha_o)$, with the wrong index under the sum; to the letter, every
-# strength would be $1/|\mathcal{O}|$. And only the first input is described; that the second comes from the second
-# strongest edge is DARTS' rule (its §2.4). Note what the sum runs over: `none` is left out of the maximum, but it
-# stays in the denominator.
+# all operations but `none`; a node keeps its two strongest edges, with their strongest operations. The text has two
+# slips. The printed denominator is $\sum_{o'} \exp(\alpha_o)$, with the wrong index under the sum; to the letter,
+# every strength would be $1/|\mathcal{O}|$. And only the first input is described; that the second comes from the
+# second strongest edge is DARTS' rule (its §2.4). Note what the sum runs over: `none` is left out of the maximum, but
+# it stays in the denominator.
 
 
 # %%
@@ -507,11 +504,11 @@ check("02.4", my_node)
 # ## Move it
 #
 # Here is a node with three inputs in the first cell of our (untrained) supernet, looking at one image of the target.
-# Four of its operations take part. You hold the α of the middle edge, and the temperature of all three. Left are the
-# weights, then the derived choice, then the image and one channel of what the node makes of it: mixed as in eq. 6,
-# and derived.
+# Four of its operations take part. You set the α of the middle edge, and the temperature of all three. From left to
+# right you see the weights, the derived choice, the image, and one channel of what the node makes of it: mixed as in
+# eq. 6, and derived.
 #
-# Three things to try. Make the middle edge lose its place without touching the scores of any real operation. Change
+# Try three things. Make the middle edge lose its place without touching the scores of any real operation. Change
 # which edges are kept with the temperature alone. And try to change the *operation* of an edge with the temperature:
 # why is that impossible?
 
@@ -580,8 +577,9 @@ explore(
 # $$\langle g, \bar y \rangle = \frac{1}{B} \sum_{a\ \mathrm{active}} (d_{ap} - d_{an}) \tag{d}$$
 #
 # An anchor is active where the max is not 0. Put (d) into (c): as long as the hardest positives are farther away than
-# the hardest negatives, α of `none` rises. While all anchors are active, that is as long as the loss lies above m. To
-# learn who is who is hard; to turn the volume down is cheap. See it: one edge, fixed ω, descent on α alone.
+# the hardest negatives, α of `none` rises. While all anchors are active, this means: as long as the loss lies above
+# m. Learning who is who is hard; turning the volume down is cheap. We look at one edge with fixed ω, and descend on α
+# alone.
 
 
 # %%
@@ -609,17 +607,14 @@ np.testing.assert_allclose(by_formula, trace[0][2], rtol=1e-3)
 # %%
 figure = Plot(9, 3.6)
 left, right = figure.subplots(1, 2)
-left.plot([loss for loss, _, _ in trace], color=graphs.BLUE, linewidth=2, label="triplet loss")
-left.axhline(settings.search.margin, color=graphs.GREY, linestyle=":", label="the margin m")
+left.plot([loss for loss, _, _ in trace], color=palette.BLUE, linewidth=2, label="triplet loss")
+left.axhline(settings.search.margin, color=palette.GREY, linestyle=":", label="the margin m")
 left.set(ylim=(0, None))
 for name, column in zip(supernet.primitives, np.array([w for _, w, _ in trace]).T, strict=True):
-    colour, label = graphs.operation_colour(name), graphs.operation_label(name)
-    right.plot(column, color=colour, label=label, linewidth=3 if name == "none" else 1.3)
+    look = {"color": operation_colour(name), "linestyle": operation_style(name), "label": operation_label(name)}
+    right.plot(column, linewidth=3 if name == "none" else 1.3, **look)
 for panel, label in ((left, "loss"), (right, "softmax weight")):
-    panel.set_xlabel("step of descent on α", fontsize=11)
-    panel.set_ylabel(label, fontsize=11)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(fontsize=9, frameon=False, loc="center right")
+    plots.dress(panel, "step of descent on α", label, legend="center right")
 display(figure)
 
 # %% [markdown]
@@ -682,10 +677,10 @@ history = experiment.search.read_log()
 plots.alpha_heatmap(history, supernet.primitives, "normal")
 
 # %% [markdown]
-# White is 1/7, undecided. After a search as short as `tiny`'s the colours are pale, and so are the decisions. How
-# pale, the next cell says: entropy against ln 7, how far the winner of an edge is ahead of its runner-up, and how
-# much of all weight sits on the operations that are kept. Look at the share of `none`, too, above all in the kind of
-# cell that comes last: its volume reaches the triplet loss.
+# White is 1/7, undecided. After a search as short as `tiny`'s the colours are pale, and so are the decisions. The
+# next cell says how pale: entropy against ln 7, how far the winner of an edge is ahead of its runner-up, and how much
+# of all weight sits on the operations that are kept. Look at the share of `none`, too, above all in the kind of cell
+# that comes last: its volume reaches the triplet loss.
 
 # %%
 for kind, rows in history[-1]["alphas"].items():
@@ -755,24 +750,22 @@ walks = {name: [source_loss(lesson.between(relaxed, end, t)) for t in shares] fo
 # %%
 figure = Plot(8, 4.2)
 axes = figure.subplots()
-styles = {"derived": (graphs.VERMILLION, "o-", 2.5), "strongest on every edge": (graphs.BLUE, "s--", 2)}
+styles = {"derived": (palette.VERMILLION, "o-", 2.5), "strongest on every edge": (palette.BLUE, "s--", 2)}
 for name, walk in walks.items():
-    colour, dash, width = styles.get(name, (graphs.GREY, "-", 1.2))
+    colour, dash, width = styles.get(name, (palette.GREY, "-", 1.2))
     label = {"random 1": "random cells"}.get(name, name if name in styles else None)
     axes.plot(shares, walk, dash, color=colour, linewidth=width, label=label)
-axes.plot(0, walks["derived"][0], "*", color=graphs.INK, markersize=16, label="the mixture")
-axes.set_xlabel("share of the way from the mixture (0) to the choice (1)", fontsize=11)
-axes.set_ylabel("loss on the source (eq. 9)", fontsize=11)
-axes.spines[["top", "right"]].set_visible(False)
-axes.legend(fontsize=9, frameon=False)
+axes.plot(0, walks["derived"][0], "*", color=palette.INK, markersize=16, label="the mixture")
+way = "share of the way from the mixture (0) to the choice (1)"
+plots.dress(axes, way, "loss on the source (eq. 9)", legend="best")
 display(figure)
 
 # %% [markdown]
-# The star is where ω was trained: in company. At the right end each operation stands alone, without neighbours that
-# it learnt to rely on; that rise is the discretisation gap. Look where the thick line ends relative to the grey ones.
-# If it ends among them, or above, then α has not yet found out which operations this network can do without. After a
-# few epochs, with winners that lead by as little as printed above, nothing better should be expected; compare with a
-# longer profile.
+# The star is where ω was trained: all operations together. At the right end each operation stands alone, without
+# neighbours that it learnt to rely on; that rise is the discretisation gap. Look where the thick line ends relative
+# to the grey ones. If it ends among them, or above, then α has not yet found out which operations this network can do
+# without. After a few epochs, with winners that lead by as little as printed above, nothing better should be
+# expected; compare with a longer profile.
 
 # %% [markdown]
 # In retrieval terms: mAP on the target's query and gallery, where running statistics are gathered anew for each

@@ -38,7 +38,7 @@ from nasda.data.task import class_labels
 from nasda.errors import NasdaError
 from nasda.evaluation import evaluate, floors
 from nasda.losses import mine_hardest, pairwise_distances, retrieval_loss, softmax_loss, triplet_loss
-from nasda.pictures.graphs import BLUE, ORANGE
+from nasda.pictures.palette import BLUE, ORANGE
 from nasda.pictures.plots import Plot
 from nasda.pictures.widgets import explore
 
@@ -117,8 +117,8 @@ print(f"ours {ours:.4f}, nasda.losses.softmax_loss {library:.4f}, log {classes} 
 # %% [markdown]
 # ## 2 · Tell it who is nearer
 #
-# So ask for what the test asks for. Take an image, the anchor, at distance $d_p$ from another image of its identity
-# and at $d_n$ from an image of somebody else. Wanted is $d_p < d_n$, with some room to spare. The paper prints
+# So we ask for what the test asks for. Take an image, the anchor, at distance $d_p$ from another image of its
+# identity and at $d_n$ from an image of somebody else. We want $d_p < d_n$, with some room to spare. The paper prints
 #
 # $$L_t = \sum_{i=1}^{N} \max(margin,\; \|f_i - f_i^p\| - \|f_i - f_i^n\|) \tag{8}$$
 #
@@ -142,9 +142,9 @@ def draw(margin):
 explore(draw, margin=ipywidgets.FloatSlider(value=0.3, min=0, max=1, step=0.1))
 
 # %% [markdown]
-# As printed, the loss is never below the margin, and it sleeps while $d_p - d_n$ is. It does not only fail to ask for
-# room: it accepts strangers that are *nearer* than the anchor's own images, and more of them the larger the margin.
-# Only at margin 0 do both forms agree.
+# As printed, the loss is never below the margin, and where $d_p - d_n$ lies below the margin it has no slope. It does
+# not only fail to ask for room: it accepts strangers that are *nearer* than the anchor's own images, and more of them
+# the larger the margin. Only at margin 0 do both forms agree.
 
 # %% [markdown]
 # ### Exercise 03.1 ●○○ (5 minutes)
@@ -295,7 +295,7 @@ axes.plot(sizes, [100 * share for share in counted], "o", color=ORANGE, label="h
 axes.set(xscale="log", xlabel="images in a random batch", ylabel="anchors with a positive, %")
 axes.set_xticks(sizes, [str(size) for size in sizes])
 axes.minorticks_off()
-axes.legend(title="identities", frameon=False, fontsize=9)
+axes.legend(title="identities", frameon=False)
 display(figure)
 
 # %% [markdown]
@@ -338,8 +338,8 @@ for name, next_batch in draws.items():
 # ## 4 · Tell it both
 #
 # Names teach steadily: every image of every batch is compared with all identities there are. Neighbours teach what
-# the test asks, but hear of one batch at a time, and in it of the hardest pairs only. The paper, like Auto-ReID
-# before it, takes both, with $\lambda = 0.5$:
+# the test asks, but only from one batch at a time, and only from its hardest pairs. The paper, like Auto-ReID before
+# it, takes both, with $\lambda = 0.5$:
 #
 # $$L_{ret} = \lambda L_s + (1 - \lambda) L_t \tag{9}$$
 
@@ -352,8 +352,8 @@ assert torch.allclose(ours, library)
 print(f"ours {ours:.4f}, nasda.losses.retrieval_loss {library:.4f}")
 
 # %% [markdown]
-# Now the sum in eq. 7. Mix a *summed* $L_s$ with an *averaged* $L_t$, as happens when they come from different hands,
-# and $\lambda$ no longer means one thing. Watch the share that neighbours have in the loss.
+# Now to the sum in eq. 7. Mix a *summed* $L_s$ with an *averaged* $L_t$, as happens when they come from different
+# hands, and $\lambda$ no longer means one thing. Watch the share that neighbours have in the loss.
 
 # %%
 print("neighbours' share of eq. 9 at λ = 0.5\nbatch   eq. 7 with a mean   with a sum")
@@ -442,12 +442,12 @@ explore(
 )
 
 # %% [markdown]
-# Try in turn. (A larger P or K adds images here and keeps the others.) **P up:** each anchor's nearest negative can
-# only come nearer, so the same network looks worse in a larger batch. **K up:** the farthest positive can only be
+# Try these in turn. (A larger P or K adds images here and keeps the others.) **P up:** each anchor's nearest negative
+# can only come nearer, so the same network looks worse in a larger batch. **K up:** the farthest positive can only be
 # farther. **Margin up:** frames stay where they are, because mining does not know the margin; more anchors get a bar.
 # **Names only:** distances of another scale, since eq. 7 never asked for one. **λ:** nothing is mined differently;
 # only the sum changes. Where red frames share a column, one odd image is everybody's hardest negative, which is why a
-# single wrong label does much harm here. At last, **K = 1**: frames and bars are gone.
+# single wrong label does much harm here. Finally, **K = 1**: there are no frames and no bars.
 
 # %% [markdown]
 # ### Break it: one image an identity
@@ -468,9 +468,9 @@ loss = triplet_loss(features, labels[lonely], 0.3, literal=True)
 print(f"literal: loss {loss:.3f}, length of the gradient {slope.norm():.3f}")
 
 # %% [markdown]
-# Nothing arrives at α: what still moves them is weight decay, towards "undecided". The cell found in the end would be
-# that of noise. A program may hide this. Forget to exclude the diagonal, and an image is its own positive at distance
-# 0:
+# Nothing arrives at α: only weight decay still moves them, towards "undecided". Noise would decide which cell is
+# found in the end. A program may hide this. Forget to exclude the diagonal, and an image is its own positive at
+# distance 0:
 
 # %%
 distances = pairwise_distances(features)
@@ -482,9 +482,9 @@ loss = (0.3 + own_positive - nearest).clamp(min=0).mean()
 print(f"loss {loss:.3f}, length of the gradient {slope.norm():.3f}")
 
 # %% [markdown]
-# Now there is a gradient, and it says "push everybody apart": repulsion, without a word on who belongs together.
-# Which of the two the paper's program did, its text does not tell. In this course K ≥ 2 is the rule, and `--literal`
-# has to be asked for.
+# Now there is a gradient, and it says "push everybody apart": repulsion, without a word on who belongs together. The
+# paper's text does not tell which of the two its program did. In this course K ≥ 2 is the rule, and `--literal` has
+# to be asked for.
 
 # %% [markdown]
 # ### Exercise 03.4 ●○○ (5 minutes)
@@ -519,7 +519,7 @@ check("03.4", usable_anchors)
 # %% [markdown]
 # ## 6 · See it learn
 #
-# A feature of two numbers can be drawn. So here is the network once more with $f$ in the plane, trained on six
+# A feature of two numbers can be drawn. We take the network once more with $f$ in the plane, and train it on six
 # identities only, three times from the same beginning: told names, told neighbours, told both. Four further
 # identities are never trained on: strangers, as in the test. This is the whole training loop.
 
@@ -551,9 +551,9 @@ films = {"names only": watch(1.0), "neighbours only": watch(0.0), "both": watch(
 lesson.film(films, (0, 10, 40, 120))
 
 # %% [markdown]
-# Compare the axes. Names make rays that run outwards, each identity in a direction of its own, for a longer $f$ is a
-# surer name. Neighbours make islands, and stop once the margin lies between them. Strangers land somewhere among the
-# known, as combinations of what was learnt. Step through it:
+# Compare the axes. Names make rays that run outwards, each identity in a direction of its own, because a longer $f$
+# makes a name more certain. Neighbours make islands, and stop once the margin lies between them. Strangers land
+# somewhere among the known, as combinations of what was learnt. Step through it:
 
 
 # %%
@@ -580,7 +580,7 @@ explore(
 
 # %% [markdown]
 # Two dimensions are for looking only; do not rank the losses by what happens to four strangers in a plane. One thing
-# that happens in triplet training you will hardly see in these pictures. Can you tell it from the loss alone?
+# that happens in triplet training hardly shows in these pictures. Can you tell it from the loss alone?
 
 # %% [markdown]
 # ### Exercise 03.5 ●●○ (5 minutes)
@@ -616,10 +616,10 @@ check("03.5", my_answer)
 # ## 7 · Does it find strangers?
 #
 # Now at the course's size: a feature of 64 numbers, all training identities, §3.1's augmentation, and the real test,
-# query against gallery, on identities that were never trained on. Four things to be told, each for several seeds; the
-# fourth is eq. 8 exactly as printed. Within a seed all four begin with the same weights and see the same batches.
-# `lesson.trained` is `nasda.training.Training` with eq. 9, kept in run folders: a second execution only reads them.
-# Below everything useful lie two floors, features at random and a histogram of colours.
+# query against gallery, on identities that were never trained on. The network is told one of four things, each for
+# several seeds; the fourth is eq. 8 exactly as printed. Within a seed all four begin with the same weights and see
+# the same batches. `lesson.trained` is `nasda.training.Training` with eq. 9, kept in run folders: a second execution
+# only reads them. Two floors lie below everything useful: random features and a histogram of colours.
 
 # %%
 ways = {
@@ -663,10 +663,10 @@ for name, values in mAP.items():
 #    near $\log C$, and sets no scale for distances.
 # 2. The batch-hard triplet loss (`triplet_loss`, eq. 8 corrected) asks for what the test asks for: on $f$, the farthest
 #    positive nearer than the nearest negative, by a margin.
-# 3. It lives off the batch: P identities × K images give every anchor a positive, while one image an identity leaves it
-#    with no gradient at all.
-# 4. Means make λ of `retrieval_loss` (eq. 9) mean the same for every batch size; one sum among them hands the loss over
-#    to names.
+# 3. It depends on the batch: P identities × K images give every anchor a positive, while one image an identity leaves
+#    it with no gradient at all.
+# 4. Means make λ of `retrieval_loss` (eq. 9) mean the same for every batch size; a single sum among them leaves the
+#    loss to names.
 # 5. A printed formula can be tested before it is trusted: draw its slope, look for its best value and for its
 #    standstills, and compare its results over seeds.
 #

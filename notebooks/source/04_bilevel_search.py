@@ -6,14 +6,14 @@
 # A search has two learners. The weights ω learn to tell people apart in a game engine's pictures. The architecture α
 # learns, from a few photographs of the street, which operations those weights should be spent on. Each of the two
 # changes the ground that the other stands on. This notebook takes the pair apart on a problem with two numbers, where
-# everything can be drawn, and then runs the search of the paper, watches it, kills it, takes it up again, and asks of
-# its result a question that is rarely asked: did α learn what we wanted it to learn?
+# everything can be drawn, and then runs the search of the paper, watches it, interrupts it, resumes it, and asks a
+# question about its result that is rarely asked: did α learn what we wanted it to learn?
 #
 # **You will be able to**
 # - write the search as a bilevel problem, and say who learns from which images;
 # - compute first- and second-order gradients of α, and say what each of them ignores;
 # - run Algorithm 1, stop it, resume it, and name everything that a checkpoint has to hold;
-# - read a search's history, and notice when a loss is lowered by a way round.
+# - read a search's history, and notice when a search lowers its loss by a detour.
 #
 # **You need to know** the search cell and its α (notebooks 01 and 02: operations and cells, softmax over operations,
 # deriving a cell), the triplet loss (eq. 8, notebook 03), and how gradients and SGD work in PyTorch.
@@ -46,7 +46,7 @@ from nasda.fast.graphs import BatchLoss
 from nasda.genotypes import softmax
 from nasda.losses import mine_hardest, pairwise_distances, retrieval_loss, triplet_loss
 from nasda.networks import Supernet
-from nasda.pictures.graphs import BLUE, INK, ORANGE
+from nasda.pictures.palette import BLUE, INK, ORANGE
 from nasda.pictures.plots import Plot, search_curves
 from nasda.pictures.widgets import Live, explore
 from nasda.runs import RunFolder, run_epochs
@@ -56,8 +56,8 @@ from nasda.settings import ComputeSettings, changed, profile
 # %% [markdown]
 # ## Set-up
 #
-# A profile says how large everything is, a task which of the two pairs of worlds it is about. At `tiny` a search takes
-# seconds; its results swing between seeds, and only what is said of all sizes is to be believed.
+# A profile says how large everything is, a task which of the two pairs of worlds it is about. At `tiny` a search
+# takes seconds; its results swing between seeds, so believe only what is said of all sizes.
 
 # %% tags=["parameters"]
 PROFILE: str = "tiny"  # tiny, laptop, gpu, paper
@@ -111,7 +111,7 @@ for row, samples, who in zip(rows, (for_weights, for_alphas), ("ω: source", "α
     for panel, picture in zip(row, pictures, strict=True):
         panel.imshow(picture.permute(1, 2, 0), interpolation="nearest")
         panel.set(xticks=[], yticks=[])
-    row[0].set_ylabel(who, fontsize=12)
+    row[0].set_ylabel(who)
 display(figure)
 
 # %% [markdown]
@@ -165,7 +165,8 @@ check("04.1", leaked)
 #
 # $$\mathcal L_{val}(\omega, \alpha) = \alpha\omega - 2\alpha + 1 \tag{b}$$
 #
-# The first is $(\omega-\alpha)^2$: the source answers every α with $\omega^*(\alpha) = \alpha$. Put into the second,
+# The first is $(\omega-\alpha)^2$: the source answers every α with $\omega^*(\alpha) = \alpha$. Put this into the
+# second:
 #
 # $$\mathcal L_{val}(\omega^*(\alpha), \alpha) = \alpha^2 - 2\alpha + 1 = (\alpha - 1)^2, \tag{c}$$
 #
@@ -274,10 +275,10 @@ lesson.hypergradient_field(
 )
 
 # %% [markdown]
-# The first-order search is not slow and not noisy. It goes, round a few bends, to the wrong place, and is content
-# there: at (2, 2) α sees no slope, because it takes ω for a constant. The second-order arrows on the right depend on α
-# alone and lead to the star. In between there is a whole family. Move ξ, and find out where the search comes to rest
-# for each.
+# The first-order search is not slow and not noisy. It goes, round a few bends, to the wrong place, and stays there:
+# at (2, 2) α sees no slope, because it takes ω for a constant. The second-order arrows on the right depend on α alone
+# and lead to the star. In between there is a whole family. Move ξ, and find out where the search comes to rest for
+# each.
 
 
 # %%
@@ -437,9 +438,9 @@ def flat(tensors):
 
 
 # %% [markdown]
-# Two problems to hold it against. One is smooth: a small network of tanh with a softmax over α in it. The other is a
-# supernet with the settings of `tiny`, after three steps of a search, in 64 bits so that rounding stays out of the way
-# as long as possible. (This look is taken at that size on every profile, on the CPU.)
+# We compare on two problems. One is smooth: a small network of tanh with a softmax over α in it. The other is a
+# supernet with the settings of `tiny`, after three steps of a search, in 64 bits so that rounding stays out of the
+# way as long as possible. (This look is taken at that size on every profile, on the CPU.)
 
 
 # %%
@@ -493,9 +494,8 @@ for name, found in errors.items():
 
 
 # %% [markdown]
-# The number at 0.01 is an error relative to the term itself: 1 is what one gets by leaving the term out. To see where
-# it comes from, walk along the line ω + t·v that the difference is taken on, and write down one entry of ∇α at each
-# step.
+# The number at 0.01 is an error relative to the term itself: leaving the term out gives 1. To see where it comes
+# from, walk along the line ω + t·v that the difference is taken on, and write down one entry of ∇α at each step.
 
 
 # %%
@@ -588,8 +588,8 @@ assert apart == 0 if on_cpu else apart < 1e-2
 # ## The real search, watched
 #
 # A whole search is epochs around that step, and a run folder around the epochs: `config.json`, `log.jsonl`,
-# `checkpoint.pt`. `nasda.runs.run_epochs` writes a checkpoint after each epoch, and takes up what it finds. The cell
-# below is `nasda.search.run_search` with one thing added: a picture that is drawn anew after each epoch.
+# `checkpoint.pt`. `nasda.runs.run_epochs` writes a checkpoint after each epoch, and continues from one that it finds.
+# The cell below is `nasda.search.run_search` with one thing added: a picture that is drawn again after each epoch.
 
 
 # %%
@@ -641,11 +641,11 @@ genotype = run_search(watched, course.task, settings, seed=SEED, device=course.d
 print(f"{time.perf_counter() - begun:.1f} s; the same cells: {genotype.to_dict() == just_run['S+R'][-1]['genotype']}")
 
 # %% [markdown]
-# ## Kill it, and take it up again
+# ## Interrupt it, and resume it
 #
-# "It goes on" is easily said. The claim here is stronger: a search that was killed ends *bit for bit* where it would
-# have ended. We run three epochs of two steps each without a break; then again, but an interrupt strikes in the middle
-# of the second epoch, as the stop button would. Everything in memory is forgotten, and a new `Search` goes on from the
+# The claim here is more than "it goes on": a search that was interrupted ends *bit for bit* where it would have
+# ended. We run three epochs of two steps each without a break; then again, but an interrupt strikes in the middle of
+# the second epoch, as the stop button would. Everything in memory is forgotten, and a new `Search` goes on from the
 # folder.
 
 # %%
@@ -672,7 +672,7 @@ def run(folder, kind=Search):
 
 
 # %% [markdown]
-# The second call for `cut` knows nothing of the first but what lies in its folder.
+# The second call for `cut` knows only what the first one left in the folder.
 
 # %%
 with tempfile.TemporaryDirectory() as place:
@@ -706,7 +706,7 @@ parts = {
 
 
 # %% [markdown]
-# A path in the list names a part of the state; it is replaced by what a new search has there.
+# A path in the list names a part of the state; the part is replaced by that of a new search.
 
 
 # %%
@@ -823,9 +823,9 @@ for height, seconds in enumerate(cost.values()):
     axes.barh(height, np.median(seconds), color=(BLUE, ORANGE)[height], alpha=0.5)
     axes.plot(seconds, [height] * len(seconds), "o", color=INK, markersize=4)
 axes.axvline(2.5 * np.median(cost["first"]), color=INK, linestyle=":", label="5/2 of first order, by counting passes")
-axes.set_yticks([0, 1], ["first order", "second order"], fontsize=11)
-axes.set_xlabel("seconds a step (bar: median, points: steps)", fontsize=11)
-axes.legend(fontsize=9, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.25))
+axes.set_yticks([0, 1], ["first order", "second order"])
+axes.set_xlabel("seconds a step (bar: median, points: steps)")
+axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.25))
 axes.invert_yaxis()
 display(figure)
 
@@ -880,9 +880,9 @@ explore(
 )
 
 # %% [markdown]
-# Drag the epoch from left to right in both searches. Compare how fast the two maps lose their pallor, and which column
-# of which cell becomes the sharpest. `none` is never derived: where it takes most of the weight, the frames show what
-# is left beneath it, and that may be a difference in the second decimal. All paths side by side:
+# Drag the epoch from left to right in both searches. Compare how fast the colours of the two maps deepen, and which
+# column of which cell becomes the sharpest. `none` is never derived: where it takes most of the weight, the frames
+# show what is left beneath it, and that may be a difference in the second decimal. All paths side by side:
 
 # %%
 lesson.alpha_paths(histories, primitives)
@@ -933,9 +933,9 @@ for mode, history in histories.items():
 # feature shrink, $f \to s f$. Wherever the hardest positive is farther than the hardest negative, the term is above the
 # margin, and *shrinking lowers it*, down to the margin at $s = 0$. No image has become easier to recognise.
 #
-# And α can shrink f. Eq. 6 mixes $o(H)$ with softmax weights; `none` gives zeros, so its weight scales an edge down. In
-# the middle of the network the next batch norm undoes that. After the *last* cell comes no batch norm, only the average
-# pooling that makes f. The last cell is of which kind?
+# And α can shrink f. Eq. 6 mixes $o(H)$ with softmax weights; `none` gives zeros, so its weight scales an edge down.
+# In the middle of the network the next batch norm undoes that. After the *last* cell comes no batch norm, only the
+# average pooling that makes f. Which kind is the last cell?
 
 # %%
 kinds = [place.kind for place in library.network.places]
@@ -1027,12 +1027,12 @@ print("the suspicion has survived" if 0 < grown[0] > 2 * grown[1] else "the susp
 # suspicion has survived if `none` grows in the first line and, with that way closed, no longer grows, or much less, in
 # the second. Where α's loss stands above the margin, α is paid for shrinking the feature.
 #
-# What does this mean for the paper? Its α is updated by a triplet loss on f that, across the gap, begins far above the
-# margin, and its space holds `none`. Whether the same happened there cannot be known from its text. The remedies are
-# cheap: normalise f for α, leave `none` out of the space, or put a batch norm after the last cell (as "Bag of Tricks"
-# has it). S is tempted too, but for a shorter time, and for a reason that has nothing to do with architecture: on
-# held-out images of its own world its loss falls below the margin sooner, and there shrinking no longer pays. A
-# difference between S and S+R is not yet a domain adapted to.
+# What does this mean for the paper? Its α is updated by a triplet loss on f that, across the gap, begins far above
+# the margin, and its space holds `none`. Whether the same happened there cannot be known from its text. The remedies
+# are cheap: normalise f for α, leave `none` out of the space, or put a batch norm after the last cell (as "Bag of
+# Tricks" has it). S is tempted too, but for a shorter time, and for a reason that has nothing to do with
+# architecture: on held-out images of its own world its loss falls below the margin sooner, and there shrinking no
+# longer pays. A difference between S and S+R does not yet prove adaptation to a domain.
 
 # %% [markdown]
 # ## What did we learn?

@@ -57,7 +57,7 @@ from nasda.data.domain import DISTRACTOR, JUNK
 from nasda.data.store import stored
 from nasda.data.task import table_of_counts
 from nasda.fast.ranking import positive_ranks, ranked_gallery
-from nasda.genotypes import PRIMITIVES, random_genotype
+from nasda.genotypes import random_genotype
 from nasda.pictures import plots
 from nasda.pictures.widgets import explore
 from nasda.settings import changed
@@ -649,7 +649,7 @@ settings = course.settings
 SEEDS = range(SEED, SEED + 3)
 EPOCHS = 10 if PROFILE == "tiny" else settings.train.epochs
 SPACE = settings.space
-CELLS = {seed: random_genotype(SPACE.nodes, PRIMITIVES[SPACE.space], seed) for seed in SEEDS}
+CELLS = {seed: random_genotype(SPACE.nodes, SPACE.primitives, seed) for seed in SEEDS}
 
 
 def trained(train_on: str, seed: int) -> torch.nn.Module:

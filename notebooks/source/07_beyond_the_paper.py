@@ -49,7 +49,8 @@ from nasda.course.check import check
 from nasda.course.nb07_beyond_the_paper import DerivedClassifier, SearchClassifier, Size, accuracy, shuffle
 from nasda.course.open import project_folder
 from nasda.genotypes import CELL_KINDS, PRIMITIVES, Edge, Genotype, derive, softmax
-from nasda.pictures import graphs
+from nasda.operations import operation_colour, operation_label
+from nasda.pictures import graphs, palette
 from nasda.pictures.plots import Plot, alpha_heatmap
 from nasda.pictures.widgets import explore
 
@@ -242,7 +243,7 @@ def one_by_one(channels, stride, parts, affine):
 
 with lesson.operation_added("conv_1x1", one_by_one) as larger:
     _, wider = lesson.search(digits.source, little, replace(size, search_epochs=2), seed=SEED, primitives=larger)
-print(f"candidates on every edge: {', '.join(map(graphs.operation_label, larger))}")
+print(f"candidates on every edge: {', '.join(map(operation_label, larger))}")
 
 # %% [markdown]
 # The bars are the mean softmax weight of each operation over all edges of both cells. The dotted line is where all
@@ -256,9 +257,9 @@ def bars_of_shares():
     """The mean weight of every operation, and what an undecided α would give it."""
     figure = Plot(7, 2.8)
     axes = figure.subplots()
-    colours = [*map(graphs.operation_colour, PLAIN), graphs.VERMILLION]
-    axes.barh([graphs.operation_label(o) for o in larger], shares, color=colours)
-    axes.axvline(1 / len(larger), color=graphs.INK, linestyle=":", label="an even share")
+    colours = [*map(operation_colour, PLAIN), palette.VERMILLION]
+    axes.barh([operation_label(o) for o in larger], shares, color=colours)
+    axes.axvline(1 / len(larger), color=palette.INK, linestyle=":", label="an even share")
     axes.set_xlabel("mean softmax weight over the edges of both cells")
     figure.legend(loc="outside upper right", fontsize=9, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
@@ -290,7 +291,7 @@ for column, name in enumerate(PLAIN):
     weights = {kind: matrix.detach().clone() for kind, matrix in network.mixture().items()}
     weights["normal"][0, column] = 0
     by_removal.append(lesson.supernet_score(network, little, weights)[0])
-    print(f"without {graphs.operation_label(name):13} {by_removal[-1]:6.1%}   (whole: {whole:.1%})")
+    print(f"without {operation_label(name):13} {by_removal[-1]:6.1%}   (whole: {whole:.1%})")
 
 left = lesson.removals(network, little)
 np.testing.assert_allclose(left["normal"][0], by_removal)
@@ -309,11 +310,11 @@ def weight_and_worth(edge, cell):
     panels = figure.subplots(1, 2, sharey=True)
     sides = {"weight of α (softmax)": weight, "accuracy lost without it (points)": lost}
     for axes, (label, bars) in zip(panels, sides.items(), strict=True):
-        axes.barh([graphs.operation_label(o) for o in PLAIN], bars, color=[graphs.operation_colour(o) for o in PLAIN])
-        axes.axvline(0, color=graphs.INK, linewidth=1)
+        axes.barh([operation_label(o) for o in PLAIN], bars, color=[operation_colour(o) for o in PLAIN])
+        axes.axvline(0, color=palette.INK, linewidth=1)
         axes.set_xlabel(label)
     panels[0].invert_yaxis()
-    strongest, missed = (graphs.operation_label(PLAIN[1 + of[1:].argmax()]) for of in (weight, lost))
+    strongest, missed = (operation_label(PLAIN[1 + of[1:].argmax()]) for of in (weight, lost))
     if lost[1:].max() <= 0:
         missed = "none of them"
     return figure, f"Edge {edge} of the {cell} cell. Strongest other than none: {strongest}. Most missed: {missed}."
@@ -370,9 +371,9 @@ def cloud():
     figure = Plot(7, 3.8)
     axes = figure.subplots()
     for column, name in enumerate(PLAIN[1:]):
-        look = {"color": graphs.operation_colour(name), "marker": "os^Dv"[column], "s": 45}
-        axes.scatter(weight[:, column], lost[:, column], label=graphs.operation_label(name), **look)
-    axes.axhline(0, color=graphs.GREY, linewidth=1)
+        look = {"color": operation_colour(name), "marker": "os^Dv"[column], "s": 45}
+        axes.scatter(weight[:, column], lost[:, column], label=operation_label(name), **look)
+    axes.axhline(0, color=palette.GREY, linewidth=1)
     axes.set_xlabel("weight of α (softmax)")
     axes.set_ylabel("accuracy lost without it (points)")
     axes.spines[["top", "right"]].set_visible(False)
@@ -543,10 +544,10 @@ def spread():
     axes = figure.subplots()
     places = np.arange(len(lesson.METHODS))
     for number, row in enumerate(scores):
-        axes.plot(places, row, "-", marker="os^Dv"[number % 5], color=graphs.SKY, label=f"seed {SEED + number}")
-    axes.errorbar(places, scores.mean(0), scores.std(0, ddof=1), fmt="_", color=graphs.INK, markersize=26, capsize=5)
-    axes.axhline(100 * across, color=graphs.VERMILLION, linestyle=":", label="by hand, print")
-    axes.axhline(100 * at_home, color=graphs.GREEN, linestyle="--", label="by hand, handwriting")
+        axes.plot(places, row, "-", marker="os^Dv"[number % 5], color=palette.SKY, label=f"seed {SEED + number}")
+    axes.errorbar(places, scores.mean(0), scores.std(0, ddof=1), fmt="_", color=palette.INK, markersize=26, capsize=5)
+    axes.axhline(100 * across, color=palette.VERMILLION, linestyle=":", label="by hand, print")
+    axes.axhline(100 * at_home, color=palette.GREEN, linestyle="--", label="by hand, handwriting")
     axes.set_xticks(places, [labels[method].replace(", ", ",\n") for method in lesson.METHODS], fontsize=9)
     axes.set_ylabel("handwriting read right (%)\nblack: mean ± standard deviation")
     axes.spines[["top", "right"]].set_visible(False)

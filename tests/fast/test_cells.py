@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,9 +14,11 @@ from torch import Tensor, nn
 from nasda.bilevel import frozen_statistics
 from nasda.cells import SearchCell
 from nasda.devices import seeded
-from nasda.fast.cells import FastSearchCell, Mix, Quarters, Repeat, join_phases, split_phases
+from nasda.fast.cells import FastSearchCell, Mix
+from nasda.fast.operations import Fast, Quarters, Repeat, State, Terms, join_phases, split_phases
 from nasda.genotypes import PRIMITIVES, Space
 from nasda.networks import Supernet
+from nasda.operations import register_operation
 from nasda.search import Search
 from nasda.settings import ComputeSettings, Form, Order, SpaceSettings
 from tests.tasks import SEARCH, make_task, profile_with
@@ -29,12 +32,14 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def two_forms(space: Space, reduction: bool, after_reduction: bool, nodes: int = 3) -> tuple[SearchCell, SearchCell]:
+def two_forms(
+    space: Space | Sequence[str], reduction: bool, after_reduction: bool, nodes: int = 3
+) -> tuple[SearchCell, SearchCell]:
     """The same cell twice: clear, and fast with the clear one's `state_dict`."""
     forms = []
     for seed, cell in ((0, SearchCell), (1, FastSearchCell)):
         with seeded(seed):
-            primitives = PRIMITIVES[space]
+            primitives = PRIMITIVES.get(space, space)
             forms.append(
                 cell(nodes, primitives, (7, 5), CHANNELS, reduction=reduction, after_reduction=after_reduction).double()
             )
@@ -85,6 +90,74 @@ def test_outputs_gradients_and_statistics_are_the_clear_form_s(
     assert fast.state_dict().keys() == clear.state_dict().keys()
     for name, value in clear.state_dict().items():
         torch.testing.assert_close(fast.state_dict()[name], value, rtol=1e-12, atol=1e-13, msg=name)
+
+
+OTHER_SPACES = [
+    *(("none", name) for name in PRIMITIVES["reid"][1:]),
+    *((name,) for name in PRIMITIVES["reid"][1:]),
+    ("skip_connect", "max_pool_3x3"),  # nothing of an edge's own without a stride
+    ("dil_conv_3x3", "none", "skip_connect"),  # nothing but phases, and what is shared
+    PRIMITIVES["reid"][::-1],
+    ("part_aware", "dil_conv_3x3", "none", "avg_pool_3x3"),
+]
+
+
+@pytest.mark.parametrize("primitives", OTHER_SPACES, ids=" ".join)
+@pytest.mark.parametrize("reduction", [False, True], ids=["normal", "reduction"])
+@pytest.mark.parametrize("height", [16, 17])
+def test_any_choice_of_operations_in_any_order(primitives: tuple[str, ...], reduction: bool, height: int) -> None:
+    clear, fast = two_forms(primitives, reduction, True)
+    inputs, weights = inputs_of(8, height, 8, True), softmax_of(clear)
+    assert_same(run(fast, inputs, weights), run(clear, inputs, weights))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_order_of_the_columns_does_not_change_a_bit(order: int) -> None:
+    """α's columns follow the space; the sums follow the table."""
+    _, fast = two_forms("reid", True, True)
+    _, other = two_forms(PRIMITIVES["reid"][::order], True, True)
+    for ours, theirs in zip(fast.edges, other.edges, strict=True):
+        for operation, same in zip(ours.operations[::order], theirs.operations, strict=True):
+            same.load_state_dict(operation.state_dict())
+    other.inputs.load_state_dict(fast.inputs.state_dict())
+    inputs, weights = inputs_of(8, 16, 8, True), softmax_of(fast)
+    assert torch.equal(
+        run(fast, inputs, weights)["output"],
+        run(other, inputs, weights.flip(1) if order < 0 else weights)["output"],
+    )
+
+
+def convolution(channels: int, stride: int, parts: int, affine: bool) -> nn.Module:
+    layers = [nn.ReLU(), nn.Conv2d(channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels, affine=affine)]
+    return nn.Sequential(*layers)
+
+
+def fast_convolution(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
+    """`convolution` of all edges at once, as someone might write it who registers it."""
+    x = F.conv2d(state.seen_rectified, torch.cat([conv.weight for _, conv, _ in modules])).chunk(len(modules), dim=1)
+    outputs = torch.cat([norm(image) for image, (_, _, norm) in zip(x, modules, strict=True)], dim=1)
+    return Terms(own=outputs * scale[:, None, None])
+
+
+@pytest.mark.parametrize("space", [("conv_1x1",), ("conv_1x1", "skip_connect"), (*PRIMITIVES["reid"], "conv_1x1")])
+@pytest.mark.parametrize("reduction", [False, True], ids=["normal", "reduction"])
+@pytest.mark.parametrize("fast_form", [None, fast_convolution], ids=["unknown to the fast form", "known to it"])
+def test_an_operation_that_is_registered(space: tuple[str, ...], reduction: bool, fast_form: Fast | None) -> None:
+    with register_operation("conv_1x1", convolution, fast=fast_form):
+        clear, fast = two_forms(space, reduction, False)
+    inputs, weights = inputs_of(8, 16, 8, False), softmax_of(clear)
+    assert_same(run(fast, inputs, weights), run(clear, inputs, weights))
+    for name, value in clear.state_dict().items():
+        torch.testing.assert_close(fast.state_dict()[name], value, rtol=1e-12, atol=1e-13, msg=name)
+
+
+def test_a_registered_operation_under_bfloat16() -> None:
+    with register_operation("conv_1x1", convolution):
+        clear, fast = (cell.float() for cell in two_forms(("conv_1x1", "sep_conv_3x3", "none"), False, False))
+    inputs, weights = inputs_of(8, 16, 8, False), softmax_of(clear).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, expected = (cell(*(x.float() for x in inputs), weights) for cell in (fast, clear))
+    assert (found - expected).abs().max() <= 0.03 * expected.abs().max()
 
 
 @pytest.mark.parametrize("reduction", [False, True])
@@ -206,11 +279,11 @@ class TestPieces:
         (gradient,) = torch.autograd.grad(Mix.apply(weight, 1, zeros, ones).sum(), weight)
         assert gradient.item() == 1203  # which bfloat16 would round to 1200
 
-    @pytest.mark.parametrize("plain", [1, 2])
+    @pytest.mark.parametrize("plain", [0, 1, 2])
     def test_mix(self, plain: int) -> None:
         weights = numbers(2).requires_grad_()
         terms = [numbers(2, 3, 4, 2, seed=seed).requires_grad_() for seed in range(plain + 2)]
-        expected = sum(terms[:plain]) + weights[0] * terms[plain] + weights[1] * terms[plain + 1]
+        expected = sum(terms[:plain], weights[0] * terms[plain] + weights[1] * terms[plain + 1])
         torch.testing.assert_close(Mix.apply(weights, plain, *terms), expected)
         assert torch.autograd.gradcheck(lambda weights, *terms: Mix.apply(weights, plain, *terms), (weights, *terms))
         assert torch.autograd.gradgradcheck(

@@ -15,8 +15,9 @@ from PIL import Image
 from nasda.data.domain import Domain, Sample
 from nasda.errors import NasdaError
 from nasda.genotypes import CELL_KINDS, PRIMITIVES, derive, edge_count, entropy, skip_count
+from nasda.operations import operation_label
 from nasda.pictures import plots
-from nasda.pictures.graphs import GREEN, VERMILLION, operation_label
+from nasda.pictures.palette import GREEN, VERMILLION
 from nasda.pictures.plots import (
     alpha_heatmap,
     contact_sheet,

@@ -1,0 +1,242 @@
+"""How the fast cell computes an operation: for all edges that leave a state at once, side by side along the channels.
+
+These are pure functions of images and of the modules that hold the weights; `nasda.operations` says which is whose.
+Letters: n edges leave the state, B images, C channels; a reduction cell's strides make H × W out of H' × W'.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class State:
+    """A state x (B, C, H, W), and what the operations of its n edges read of it, each computed when first asked for."""
+
+    def __init__(self, x: Tensor, edges: int, stride: int) -> None:
+        self.x, self.edges, self.stride = x, edges, stride
+
+    @cached_property
+    def rectified(self) -> Tensor:
+        """The ReLU of x."""
+        return F.relu(self.x)
+
+    @cached_property
+    def beside(self) -> Tensor:
+        """The ReLU of x, once for each edge: (B, n · C, H, W)."""
+        return _beside(self.rectified, self.edges)
+
+    @cached_property
+    def quarters(self) -> tuple[Tensor, Tensor]:
+        """The pixels that 1×1 convolutions of stride 2 see of x, and of x moved by a pixel: each (B, C, H', W')."""
+        return Quarters.apply(self.x)
+
+    @property
+    def seen(self) -> Tensor:
+        """What a 1×1 convolution of the edges' stride sees of x."""
+        return self.x if self.stride == 1 else self.quarters[0]
+
+    @cached_property
+    def seen_rectified(self) -> Tensor:
+        """The ReLU of `seen`."""
+        return F.relu(self.seen)
+
+
+class Terms(NamedTuple):
+    """What an operation adds to the nodes that n edges lead to. A field that is None adds nothing.
+
+    shared: (B, C, H', W'), the same for all edges, and not yet weighted.
+    own: (B, n · C, H', W'), weighted. Other operations are added to it in place, so no gradient may ask for its value.
+    phases: as `own`, laid out by `split_phases`.
+    """
+
+    shared: Tensor | None = None
+    own: Tensor | None = None
+    phases: Tensor | None = None
+
+
+# From a state, the operation's module on each edge, and α's softmax for each channel (n · C,), to what it adds.
+Fast = Callable[[State, Sequence[Any], Tensor], Terms]
+
+
+def edge_by_edge(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
+    """Any operation at all, the clear way: one edge after the other."""
+    outputs = torch.cat([module(state.x) for module in modules], dim=1)
+    return Terms(own=outputs * scale.to(outputs.dtype).view(1, -1, 1, 1))
+
+
+def nothing(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
+    """`none`, which contributes zeros."""
+    return Terms()
+
+
+def pool(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
+    """3×3 pooling and batch norm: without parameters, so once for all edges."""
+    return Terms(shared=_norm([norm for _, norm in modules], modules[0][0](state.x)))
+
+
+def separable_conv(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
+    """`SeparableConv`: two `DepthwiseConv` in a row, of which the first one strides."""
+    first, second = zip(*modules, strict=True)
+    hidden = F.relu(_depthwise(first, state.beside, stride=state.stride), inplace=True)
+    return Terms(own=_depthwise(second, hidden, scale=scale))
+
+
+def dilated_conv(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
+    """`DepthwiseConv` of dilation 2. With stride 2 it reads every second pixel only, and its dilation is gone."""
+    if state.stride == 2:
+        return Terms(own=_depthwise(modules, _beside(state.seen_rectified, state.edges), scale=scale))
+    if state.x.device.type == "cpu" and state.x.shape[2] % 2 == state.x.shape[3] % 2 == 0:
+        phases = _beside(split_phases(state.rectified), state.edges)
+        return Terms(phases=_depthwise(modules, phases, scale=scale))
+    return Terms(own=_depthwise(modules, state.beside, dilation=2, scale=scale))
+
+
+def skip_connect(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
+    """The identity, and `FactorizedReduce` where the edges halve height and width."""
+    if state.stride == 1:
+        return Terms(shared=state.x)
+    return Terms(own=factorized_reduce(modules, state.seen_rectified, F.relu(state.quarters[1]), scale))
+
+
+def factorized_reduce(modules: Sequence[Any], even: Tensor, odd: Tensor, scale: Tensor | None = None) -> Tensor:
+    """`FactorizedReduce` of n edges, of the two `Quarters` of an image that it looks at, after their ReLU."""
+    halves = zip(
+        F.conv2d(even, torch.cat([module.even.weight for module in modules])).chunk(len(modules), dim=1),
+        F.conv2d(odd, torch.cat([module.odd.weight for module in modules])).chunk(len(modules), dim=1),
+        strict=True,
+    )
+    x = torch.cat([half for pair in halves for half in pair], dim=1)
+    return _norm([module.norm for module in modules], x, scale)
+
+
+def part_aware(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
+    """`PartAware`. Letters: n edges, b images, p parts, c channels, h hidden channels."""
+    x, seen = state.x, state.seen
+    count, parts, hidden = len(modules), modules[0].parts, modules[0].hidden
+    batch, channels, _, width = x.shape
+    stripe = modules[0].membership(x)  # (rows, parts)
+
+    mean_of = (stripe / (stripe.sum(dim=0) * width)).repeat_interleave(width, dim=0)  # of pixels, to parts
+    pooled = F.relu(mean_of.t() @ _pixels(x)).permute(1, 2, 0)  # (p, c, b)
+    project = torch.stack([module.project[1].weight for module in modules]).view(count, parts, hidden, channels)
+    vectors = (project @ pooled).view(1, -1, batch)  # (1, n · p · h, b): to batch norm the images are like pixels
+    vectors = _norm([module.project[2] for module in modules], vectors).view(count, parts, hidden, batch)
+    vectors = vectors.permute(0, 3, 1, 2).reshape(count, batch * parts, hidden)
+
+    query, key = (torch.stack([getattr(m, name).weight for m in modules]).mT for name in ("query", "key"))
+    bias = torch.stack([module.query.bias for module in modules]).unsqueeze(1)
+    queries, keys, values = (
+        v.view(count * batch, parts, hidden)
+        for v in (torch.baddbmm(bias, vectors, query), torch.bmm(vectors, key), vectors)
+    )
+    attended = torch.bmm(torch.softmax(torch.bmm(queries, keys.mT), dim=2), values)
+
+    of_part = torch.stack([module.merge.weight[:, channels:, 0, 0] for module in modules]).mT  # (n, h, c)
+    of_parts = torch.bmm(attended.view(count, batch * parts, hidden), of_part)
+    of_parts = of_parts.view(count, batch, parts, channels).permute(1, 2, 0, 3).reshape(batch, parts, count * channels)
+    of_pixels = F.conv2d(seen, torch.cat([module.merge.weight[:, :channels] for module in modules]))
+    spread = stripe[:: state.stride].repeat_interleave(seen.shape[3], dim=0).expand(batch, -1, -1)
+    merged = torch.baddbmm(_pixels(of_pixels), spread, of_parts)
+    return Terms(own=_norm([module.norm for module in modules], _image(merged, *seen.shape[2:]), scale))
+
+
+def _norm(norms: Sequence[Any], x: Tensor, scale: Tensor | None = None) -> Tensor:
+    """Batch norms of C channels each, side by side on x (B, n · C, …), or all of them on the same x (B, C, …).
+
+    `scale` has a number for each channel of x: a search's batch norms have none of their own. Each norm remembers the
+    batch as it would have alone.
+    """
+    one = norms[0]
+    mean, variance = torch.zeros((2, x.shape[1]), dtype=one.running_mean.dtype, device=x.device)
+    x = F.batch_norm(x, mean, variance, scale, training=True, momentum=1.0, eps=one.eps)  # with 1 they are the batch's
+    for name, value in (("running_mean", mean), ("running_var", variance)):
+        parts = value.split(one.num_features) if len(value) > one.num_features else [value] * len(norms)
+        torch._foreach_lerp_([getattr(norm, name) for norm in norms], parts, one.momentum)
+    torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
+    return x
+
+
+def _depthwise(
+    blocks: Sequence[Any], x: Tensor, *, stride: int = 1, dilation: int = 1, scale: Tensor | None = None
+) -> Tensor:
+    """Depth-wise convolution, point-wise convolution and batch norm of several `DepthwiseConv`.
+
+    x (B, n · C, H, W) has been through their ReLU already.
+    """
+    depthwise = torch.cat([block[1].weight for block in blocks])
+    pointwise = torch.cat([block[2].weight for block in blocks])
+    x = F.conv2d(x, depthwise, None, stride, dilation, dilation, groups=len(depthwise))
+    x = F.conv2d(x, pointwise, groups=len(blocks))
+    return _norm([block[3] for block in blocks], x, scale)
+
+
+# -------------------------------------------------------------------------------- images, channels-last in memory
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """(B, C, H, W) → (B, H · W, C), without copying."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def _image(pixels: Tensor, height: int, width: int) -> Tensor:
+    """(B, H · W, C) → (B, C, H, W), without copying."""
+    return pixels.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+
+
+def split_phases(x: Tensor) -> Tensor:
+    """(B, C, H, W) → (4B, C, H/2, W/2): even rows' even columns, even rows' odd columns, and so on. H, W even."""
+    batch, channels, height, width = x.shape
+    pixels = x.permute(0, 2, 3, 1).reshape(batch, height // 2, 2, width // 2, 2, channels)
+    return pixels.permute(2, 4, 0, 1, 3, 5).reshape(4 * batch, height // 2, width // 2, channels).permute(0, 3, 1, 2)
+
+
+def join_phases(phases: Tensor) -> Tensor:
+    """The inverse of `split_phases`."""
+    batch, channels, height, width = len(phases) // 4, *phases.shape[1:]
+    pixels = phases.permute(0, 2, 3, 1).reshape(2, 2, batch, height, width, channels)
+    return pixels.permute(2, 3, 0, 4, 1, 5).reshape(batch, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
+
+
+class Quarters(torch.autograd.Function):
+    """Two of the four phases of x (B, C, H, W): even rows' even columns, and odd rows' odd columns, the latter padded
+    with zeros where H or W is odd. Slicing would do; its gradient fills four images with zeros, this one fills one."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.shape = x.shape
+        even, odd = (x[:, :, start::2, start::2].contiguous(memory_format=torch.channels_last) for start in (0, 1))
+        missing = even.shape[3] - odd.shape[3], even.shape[2] - odd.shape[2]
+        return even, F.pad(odd, (0, missing[0], 0, missing[1])) if any(missing) else odd
+
+    @staticmethod
+    def backward(ctx: Any, even: Tensor, odd: Tensor) -> Tensor:
+        x = torch.empty(ctx.shape, dtype=even.dtype, device=even.device, memory_format=torch.channels_last).zero_()
+        x[:, :, ::2, ::2] = even
+        x[:, :, 1::2, 1::2] = odd[:, :, : ctx.shape[2] // 2, : ctx.shape[3] // 2]
+        return x
+
+
+def _beside(x: Tensor, count: int) -> Tensor:
+    """x (B, C, H, W) `count` times side by side: (B, count · C, H, W)."""
+    return Repeat.apply(x, count) if count > 1 else x
+
+
+class Repeat(torch.autograd.Function):
+    """`torch.cat([x] * count, dim=1)`, whose gradient is summed in place."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, count: int) -> Tensor:
+        ctx.count = count
+        return torch.cat([x] * count, dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        first, *others = gradient.chunk(ctx.count, dim=1)
+        total = first.clone(memory_format=torch.channels_last)
+        for other in others:
+            total += other
+        return total, None
