@@ -211,10 +211,11 @@ def test_a_row_has_one_thread(tmp_path: Path, task: Task, monkeypatch: pytest.Mo
     assert threads == [1]
 
 
+@pytest.mark.timeout(900)
 def test_rows_that_need_the_same_run_share_it(tmp_path: Path, task: Task) -> None:
     """Two rows of SPGAN, and two of one search, begun at once by two processes, three times in a row."""
     torch.save(resnet50().state_dict(), tmp_path / "resnet50.pth")
-    longer = changed(QUICK, spgan={"epochs": 3, "steps": 20}, search={"epochs": 3, "steps": 20})  # so that they overlap
+    longer = changed(QUICK, spgan={"epochs": 3, "steps": 6}, search={"epochs": 3, "steps": 4})  # so that they overlap
     searched = (ROWS[1], *IN_DOMAIN_ROWS)
     translated = tuple(row for row in (*ROWS, *PRETRAINED_ROWS) if row.translated)
     for number in range(3):
