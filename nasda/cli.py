@@ -406,49 +406,28 @@ class Draw(OnDevice):
 
 
 @dataclass(frozen=True)
-class OverSeeds(OnDevice):
-    """What subcommands that search, train and test over seeds share."""
+class WithRows(OnDevice):
+    """What subcommands that make rows of Table 1 share."""
 
     space: SpaceSettings = SpaceSettings()
     search: SearchSettings = SearchSettings()
     train: TrainSettings = TrainSettings()
     data: DataSettings = DataSettings()
+    spgan: SPGANSettings = SPGANSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     compute: ComputeSettings = ComputeSettings()
     seeds: int = 3
     """How many seeds, counted from --seed."""
-
-    @property
-    def all_seeds(self) -> range:
-        return range(self.seed, self.seed + self.seeds)
-
-
-@dataclass(frozen=True)
-class Gap(OverSeeds):
-    """Measure the domain gap over seeds: search, train the cells on source and on target, test both on the target.
-    Each seed is an experiment of its own in --out. Finished runs are kept, so the command resumes."""
-
-    def run(self) -> None:
-        from nasda.pictures.plots import metrics_bars, save
-        from nasda.study.experiments import domain_gap, results_columns, results_table
-
-        rows = domain_gap(self.out, self.load_task(), self.settings, self.all_seeds, device=self.chosen_device)
-        picture = self.out / "results.png"
-        save(metrics_bars(results_columns(rows)), picture)
-        print(results_table(rows))
-        print(f"results: {self.out / 'results.md'}\npicture: {picture}")
-
-
-@dataclass(frozen=True)
-class WithRows(OverSeeds):
-    """What subcommands that make rows of Table 1 share."""
-
     only: tuple[str, ...] = ()
     """Names of the rows to make; if none is given, those that the text above names."""
     random_cells: int = 1
     """Random cells a seed."""
     jobs: int | None = None
-    """Processes that work side by side; on a CPU one for each core, on a GPU one, if not given."""
+    """Processes that work side by side, with one thread each; if not given, on a CPU one for each core, else one."""
+
+    @property
+    def all_seeds(self) -> range:
+        return range(self.seed, self.seed + self.seeds)
 
     @property
     def all_jobs(self) -> int:
@@ -460,17 +439,17 @@ class WithRows(OverSeeds):
 @dataclass(frozen=True)
 class Table(WithRows):
     """Table 1 on this data, with the controls that the paper lacks: NAS (S), NAS (S+R), random cells, ResNet-50, on the
-    source and on SPGAN's translation of it, and the floors, over seeds and under one training recipe. Runs are kept in
-    --out by their configuration, so the command resumes."""
+    source and on SPGAN's translation of it, and the floors, over seeds and under one training recipe; with --only also
+    'NAS (S+R), trained on the target', which says how wide the gap is. Runs are kept in --out by their configuration,
+    so the command resumes."""
 
-    spgan: SPGANSettings = SPGANSettings()
     weights: str | None = None
     """Adds ResNet-50 from ImageNet's weights in rows of its own: imagenet (torchvision's download) or their file."""
 
     def run(self) -> None:
         from nasda.pictures.plots import metrics_bars, save
         from nasda.study.experiments import results_columns
-        from nasda.study.table import PRETRAINED_ROWS, ROWS, make_table, ranked, rows_named, terminal
+        from nasda.study.table import IN_DOMAIN_ROWS, PRETRAINED_ROWS, ROWS, make_table, markdown, ranked, rows_named
 
         table = make_table(
             self.out,
@@ -478,12 +457,12 @@ class Table(WithRows):
             self.settings,
             self.all_seeds,
             random_cells=self.random_cells,
-            rows=rows_named(self.only, ROWS + PRETRAINED_ROWS if self.weights else ROWS),
+            rows=rows_named(self.only, ROWS + PRETRAINED_ROWS if self.weights else ROWS, IN_DOMAIN_ROWS),
             weights=self.weights,
             jobs=self.all_jobs,
             device=self.chosen_device,
         )
-        print(terminal(table))
+        print(markdown(table, "simple"))
         if table.scores:
             save(metrics_bars(results_columns(ranked(table))), self.out / "table.png")
         print(f"table: {self.out / 'table.md'}, .csv, .json, .png")
@@ -497,7 +476,6 @@ class Study(WithRows):
     domains lie near together or far apart; with --only also ResNet-50 (SPGAN, S+R), which learns to translate anew for
     each gap. Draws the data beside --data-root; runs are kept, so the command resumes."""
 
-    spgan: SPGANSettings = SPGANSettings()
     toy: ToySettings = ToySettings()
     gaps: tuple[float, ...] = (0.0, 0.5, 1.0)
     """Gaps between source and target, from 0 (alike) to 1 (a street)."""
@@ -505,7 +483,7 @@ class Study(WithRows):
     def run(self) -> None:
         from nasda.pictures.plots import save, score_over_gap
         from nasda.study.gaps import STUDY_ROWS, curves, gap_study
-        from nasda.study.table import ROWS, rows_named, terminal
+        from nasda.study.table import IN_DOMAIN_ROWS, ROWS, markdown, rows_named
 
         tables = gap_study(
             self.out,
@@ -515,13 +493,14 @@ class Study(WithRows):
             self.gaps,
             self.all_seeds,
             random_cells=self.random_cells,
-            rows=rows_named(self.only, ROWS) if self.only else STUDY_ROWS,
+            rows=rows_named(self.only, STUDY_ROWS, ROWS + IN_DOMAIN_ROWS),
             jobs=self.all_jobs,
             device=self.chosen_device,
         )
         for gap, table in tables.items():
-            print(f"gap {gap:g}\n{terminal(table)}\n")
-        save(score_over_gap(curves(tables)), self.out / "study.png")
+            print(f"gap {gap:g}\n{markdown(table, 'simple')}\n")
+        if rows := curves(tables):
+            save(score_over_gap(rows), self.out / "study.png")
         print(f"study: {self.out / 'study.md'}, .json, .png, and a table for each gap beside it")
         failed = sum(len(table.failures) for table in tables.values())
         if failed:
@@ -586,8 +565,7 @@ def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
         | flat("train", Train)
         | flat("evaluate", Evaluate)
         | flat("draw", Draw)
-        | Annotated[Gap, subcommand("gap", default=made(Gap))]  # --search.epochs and --train.epochs
-        | Annotated[Table, subcommand("table", default=made(Table))]
+        | Annotated[Table, subcommand("table", default=made(Table))]  # --search.epochs and --train.epochs
         | Annotated[Study, subcommand("study", default=made(Study))]
         | flat("doctor", Doctor)
     )

@@ -19,7 +19,7 @@ from nasda.data.domain import Sample
 from nasda.data.images import normalize
 from nasda.errors import NasdaError
 from nasda.fast.features import FeatureFile
-from nasda.fast.ranking import MEMORY, Features, Ids, distance_ranks, positive_ranks
+from nasda.fast.ranking import MEMORY, Features, Ids, positive_ranks
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,7 @@ class Metrics:
         )
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# From ranks to scores
-# ---------------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------- from ranks to scores
 
 
 def average_precision(ranks: np.ndarray) -> float:
@@ -96,9 +94,7 @@ def metrics(ranks: Sequence[np.ndarray]) -> Metrics:
     )
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# From features, or from distances, to ranks
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------- from features to ranks
 
 
 def rank(
@@ -125,38 +121,15 @@ def rank(
     Raises `NasdaError` for features that are not finite, shapes that do not fit, a query without an identity (id 0 or
     −1), and when no query has a positive; the line names the cause.
     """
-    return metrics(
-        positive_ranks(
-            query_features,
-            gallery_features,
-            query_pids,
-            query_camids,
-            gallery_pids,
-            gallery_camids,
-            memory=memory,
-            device=device,
-        )
-    )
+    ids = query_pids, query_camids, gallery_pids, gallery_camids
+    return metrics(positive_ranks(query_features, gallery_features, *ids, memory=memory, device=device))
 
 
-def rank_distances(
-    distances: np.ndarray | Tensor, query_pids: Ids, query_camids: Ids, gallery_pids: Ids, gallery_camids: Ids
-) -> Metrics:
-    """Score a given distance matrix (Q, G), such as a re-ranked one, smaller being nearer; else like `rank`."""
-    return metrics(distance_ranks(distances, query_pids, query_camids, gallery_pids, gallery_camids))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# From images to features
-# ---------------------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------- from images to features
 
 
 def extract(
-    network: torch.nn.Module,
-    images: Tensor,
-    *,
-    batch_size: int = 256,
-    device: torch.device | str | None = None,
+    network: torch.nn.Module, images: Tensor, *, batch_size: int = 256, device: torch.device | str | None = None
 ) -> Tensor:
     """The features f of `images`, scaled to unit length: what test images are compared by (§2.2).
 
@@ -168,18 +141,6 @@ def extract(
     Returns float32 (N, D) on the CPU.
     """
     return torch.cat(list(_features_of(network, images, batch_size, device)))
-
-
-def extract_to_file(
-    path: Path,
-    network: torch.nn.Module,
-    images: Tensor,
-    *,
-    batch_size: int = 256,
-    device: torch.device | str | None = None,
-) -> FeatureFile:
-    """`extract`, batch by batch into the file `path`, which is written whole or not at all."""
-    return FeatureFile.write(path, len(images), _features_of(network, images, batch_size, device))
 
 
 def _features_of(
@@ -213,25 +174,31 @@ def evaluate(
     batch_size: int = 256,
     device: torch.device | str | None = None,
     memory: int = MEMORY,
+    features_in: Path | None = None,
 ) -> Metrics:
     """Extract the features of a test's `query` and `gallery` and score them; see `extract` and `rank`.
 
     query_images, gallery_images: uint8 (Q, 3, H, W) and (G, 3, H, W), `store.stored` of the samples.
     device: where the network is, and where its features are compared; None asks its parameters.
+    features_in: a folder for query.npy and gallery.npy, where memory has no room for features. The scores are the same.
     """
     device = device or _device_of(network)
-    query_features = extract(network, query_images, batch_size=batch_size, device=device)
-    gallery_features = extract(network, gallery_images, batch_size=batch_size, device=device)
-    return rank(query_features, gallery_features, *_ids_of(query), *_ids_of(gallery), memory=memory, device=device)
+
+    def features_of(name: str, images: Tensor) -> Features:
+        if features_in is None:
+            return extract(network, images, batch_size=batch_size, device=device)
+        batches = _features_of(network, images, batch_size, device)
+        return FeatureFile.write(features_in / f"{name}.npy", len(images), batches)
+
+    features = features_of("query", query_images), features_of("gallery", gallery_images)
+    return rank(*features, *_ids_of(query), *_ids_of(gallery), memory=memory, device=device)
 
 
 def _ids_of(samples: Sequence[Sample]) -> tuple[list[int], list[int]]:
     return [sample.pid for sample in samples], [sample.camid for sample in samples]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Floors: what a network has to beat
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------- floors: what a network has to beat
 
 
 def floors(

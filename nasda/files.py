@@ -53,9 +53,9 @@ def written_whole(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     make_folder(path.parent)
     temporary = ""
     try:
-        encoding = None if "b" in mode else "utf-8"
+        encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")  # the same bytes on Windows
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, mode, encoding=encoding) as file:
+        with os.fdopen(handle, mode, encoding=encoding, newline=newline) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -204,6 +204,8 @@ class EvaluateSettings:
     """Bound on the memory that ranking takes, in MiB."""
     batch_size: int = 64
     """Images a forward pass."""
+    features_on_disk: bool = False
+    """Keep a network's features in its run's folder and not in memory while they are compared: for large galleries."""
 
 
 @dataclass(frozen=True)

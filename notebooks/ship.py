@@ -18,8 +18,8 @@ from nasda.cli import Study, commands, read_ahead
 from nasda.course.open import project_folder, this_machine
 from nasda.data.task import load_task
 from nasda.files import read_json, write_json
-from nasda.genotypes import PRIMITIVES
 from nasda.runs import RunFolder
+from nasda.settings import changed
 from nasda.study.gaps import root_of
 from nasda.study.table import search_folder
 
@@ -36,9 +36,10 @@ def rounded(value: Any, digits: int = 5) -> Any:
 def searches(study: Study) -> dict[str, Any]:
     """The histories of the first seed's searches on the widest gap."""
     task = load_task(study.task, root_of(study.data_root, max(study.gaps)))
-    histories: dict[str, Any] = {"primitives": list(PRIMITIVES[study.space.space])}
+    histories: dict[str, Any] = {"primitives": list(study.space.primitives)}
     for mode in ("S", "S+R"):
-        histories[mode] = search_folder(study.out / "runs", task, study.settings, mode, study.seed).read_log()
+        searching = changed(study.settings, search={"mode": mode})
+        histories[mode] = search_folder(study.out / "runs", task, searching, study.seed).read_log()
     return histories
 
 

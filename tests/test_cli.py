@@ -110,6 +110,11 @@ def test_the_chain_leaves_results_and_pictures(
     metrics = json.loads((out / "train" / "metrics.json").read_text())
     assert 0 < metrics["mAP_trapezoid"] <= metrics["mAP"] <= 1
     assert set(metrics["floors"]) == {"random", "colour histogram"}
+    files = {path.name for path in (out / "train").iterdir()}
+    run("evaluate", "--features-on-disk", root=data, out=out)
+    assert json.loads((out / "train" / "metrics.json").read_text()) == metrics
+    assert {path.name for path in (out / "train").iterdir()} == files  # the features are gone
+    capsys.readouterr()
     run("draw", root=data, out=out)
     run("data", "show", *SMALL[:4], root=data, out=out)
     said = [line.removeprefix("picture: ") for line in capsys.readouterr().out.splitlines() if "picture: " in line]
@@ -185,18 +190,23 @@ def test_a_translation_that_was_interrupted_goes_on(
     assert (tmp_path / "translated" / "PersonX").is_dir()
 
 
-def test_the_gap_is_measured_over_seeds(data: Path, tmp_path: Path) -> None:
+def test_the_gap_is_two_rows_of_the_table_over_seeds(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     nested = [f"--search.{word[2:]}" if word.startswith("--") else word for word in [*BATCH, "--sample-images", "2"]]
     nested += [f"--train.{word[2:]}" if word.startswith("--") else word for word in BATCH]
     nested += [f"--data.{word[2:]}" if word.startswith("--") else word for word in SMALL]
     nested += [f"--space.{word[2:]}" if word.startswith("--") else word for word in SPACE]
-    run("gap", "--seeds", "2", *nested, root=data, out=tmp_path)
-    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
-    assert {name: len(scores) for name, scores in rows.items()} == {
-        "floor: random": 2, "floor: colour histogram": 2, "cross-domain": 2, "in-domain": 2,
-    }  # fmt: skip
-    assert "±" in (tmp_path / "results.md").read_text()
-    assert (tmp_path / "results.png").exists()
+    rows = ["NAS (S+R)", "NAS (S+R), trained on the target"]
+    run("table", "--seeds", "2", "--jobs", "1", *nested, "--only", *rows, root=data, out=tmp_path)
+    found = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert {name: len(scores) for name, scores in found.items()} == dict.fromkeys(
+        [*rows, "floor: random", "floor: colour histogram"], 2
+    )
+    said = f"{rows[1]} against {rows[0]}: mAP"
+    assert said in (tmp_path / "table.md").read_text()
+    assert said in capsys.readouterr().out
+    assert (tmp_path / "table.png").exists()
 
 
 # ------------------------------------------------------------------------------------------------------- wrong input
@@ -335,7 +345,7 @@ def test_a_run_whose_files_are_not_its_own(
 @pytest.mark.parametrize(
     "words",
     [
-        ("gap", "--seeds", "0"),
+        ("table", "--seeds", "0"),
         ("draw", "--queries", "0"),
         ("data", "make", "--processes", "-1"),
         ("search", "--seed", "-1"),
@@ -631,12 +641,12 @@ def imports_after(code: str) -> tuple[str, set[str]]:
 
 def test_help_names_every_subcommand() -> None:
     answer, _ = imports_after("from nasda.cli import main; main(['--help'])")
-    for name in ("data", "search", "derive", "translate", "train", "evaluate", "draw", "gap", "doctor"):
+    for name in ("data", "search", "derive", "translate", "train", "evaluate", "draw", "table", "study", "doctor"):
         assert name in answer
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["data"], ["data", "make"], ["search"], ["translate"], ["train"], ["gap"], ["doctor"]]
+    "words", [[], ["data"], ["data", "make"], ["search"], ["translate"], ["train"], ["table"], ["doctor"]]
 )
 def test_help_imports_no_large_library(words: list[str]) -> None:
     answer, imported = imports_after(f"from nasda.cli import main; main({[*words, '--help']})")

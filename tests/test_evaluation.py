@@ -22,12 +22,10 @@ from nasda.evaluation import (
     average_precision_trapezoid,
     evaluate,
     extract,
-    extract_to_file,
     floors,
     metrics,
     random_features,
     rank,
-    rank_distances,
 )
 from nasda.fast import ranking
 from nasda.fast.features import FeatureFile
@@ -59,18 +57,6 @@ class TestOracle:
             order = oracle_order(case, query)
             for top in (0, 1, 10, 1000):
                 assert ranked_gallery(*case, query=query, top=top, memory=2_000).tolist() == order[:top]
-
-    @pytest.mark.parametrize("kind", [np.float64, np.float32, np.int64])
-    @pytest.mark.parametrize("seed", range(5))
-    def test_rank_distances_equals_rank(self, seed: int, kind: type) -> None:
-        case = random_case(seed)
-        distances = (
-            (case.query_features[:, None] - case.gallery_features[None]).square().sum(dim=2).numpy().astype(kind)
-        )
-        before = distances.copy()
-        assert rank_distances(distances, *case[2:]) == rank(*case)
-        assert rank_distances(torch.from_numpy(distances), *case[2:]) == rank(*case)
-        assert np.array_equal(distances, before)
 
     def test_agrees_with_scikit_learn(self) -> None:
         case = random_case(0, queries=40, gallery=200, ties=False)
@@ -302,14 +288,6 @@ class TestErrors:
         assert "expected (60, D)" in self.message(gallery_features=torch.zeros(60))
         assert "query features have 4 dimensions, gallery features 3" in self.message(query_features=torch.zeros(12, 4))
         assert "one of each per image" in self.message(query_camids=[1])
-        with pytest.raises(NasdaError, match=r"distances have shape \(12, 59\)"):
-            rank_distances(np.zeros((12, 59)), *self.CASE[2:])
-
-    def test_distances_that_are_not_finite(self) -> None:
-        distances = np.zeros((12, 60))
-        distances[4] = np.nan
-        with pytest.raises(NasdaError, match="query 4"):
-            rank_distances(distances, *self.CASE[2:])
 
     @pytest.mark.parametrize("pid", [0, -1])
     def test_a_query_without_an_identity(self, pid: int) -> None:
@@ -374,15 +352,6 @@ class TestExtract:
         assert not found.is_inference()
         assert torch.equal(network.norm.running_mean, statistics)
 
-    def test_into_a_file_batch_by_batch(self, tmp_path: Path) -> None:
-        network, images = Network(), random_images(10)
-        found = extract_to_file(tmp_path / "features.npy", network, images, batch_size=3)
-        assert np.array_equal(found[:], extract(network, images).numpy())
-        with pytest.raises(RuntimeError):
-            extract_to_file(tmp_path / "broken.npy", network, random_images(4, height=5))
-        assert network.training
-        assert [path.name for path in tmp_path.iterdir()] == ["features.npy"]
-
     def test_each_module_keeps_its_mode(self) -> None:
         network = Network()
         extract(network, random_images(4))
@@ -401,7 +370,19 @@ class TestExtract:
         expected = rank(extract(network, query_images), extract(network, gallery_images), *ids(query), *ids(gallery))
         found = evaluate(network, query, gallery, query_images, gallery_images, batch_size=2, device="cpu")
         assert found.skipped == (2,)
-        assert_same(found, expected)
+        assert found == expected
+
+    def test_features_on_disk_give_the_same_to_the_bit(self, tmp_path: Path) -> None:
+        network, pids, camids = Network(), [1, 2, 3] * 10, [1, 2] * 15
+        query, gallery = samples_of(pids[:9], camids[:9]), samples_of(pids, [*camids[1:], 3])
+        test = query, gallery, random_images(9), random_images(30, seed=1)
+        in_memory = evaluate(network, *test, batch_size=4, device="cpu")
+        assert evaluate(network, *test, batch_size=4, device="cpu", features_in=tmp_path / "features") == in_memory
+        kept = FeatureFile(tmp_path / "features" / "gallery.npy")
+        assert np.array_equal(kept[:], extract(network, test[3], batch_size=4).numpy())
+        with pytest.raises(RuntimeError):
+            evaluate(network, *test[:2], random_images(9, height=5), test[3], features_in=tmp_path / "broken")
+        assert not (tmp_path / "broken").exists()
 
     def test_images_and_samples_must_be_as_many(self) -> None:
         query, gallery = samples_of([1], [1]), samples_of([1], [2])

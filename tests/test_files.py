@@ -234,3 +234,15 @@ def test_a_folder_that_another_process_has_built_meanwhile_stays(tmp_path: Path)
     assert message_of(race).startswith(f"{tmp_path / 'folder'}: cannot be written")
     assert os.listdir(tmp_path) == ["folder"]
     assert os.listdir(tmp_path / "folder") == ["f"]
+
+
+def test_text_has_the_same_line_ends_on_every_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows opens text files so that each \\n becomes \\r\\n, unless it is told otherwise."""
+    fdopen = os.fdopen
+
+    def as_on_windows(handle: int, mode: str, **options: Any) -> Any:
+        return fdopen(handle, mode, **options | {"newline": options.get("newline") or "\r\n"})
+
+    monkeypatch.setattr(os, "fdopen", as_on_windows)
+    write_text(tmp_path / "table.csv", "row,seed\nNAS,0\n")
+    assert (tmp_path / "table.csv").read_bytes() == b"row,seed\nNAS,0\n"

@@ -14,7 +14,7 @@ from nasda.data.domain import DISTRACTOR, JUNK
 from nasda.errors import NasdaError
 from nasda.evaluation import average_precision, average_precision_trapezoid
 from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
-from nasda.pictures.plots import Plot
+from nasda.pictures.plots import Plot, dress
 
 ROLES = ("right", "own camera", "junk", "distractor", "another identity")
 _COLOURS = (GREEN, GREY, PURPLE, ORANGE, VERMILLION)
@@ -86,11 +86,9 @@ def precision_recall(ranks: Sequence[int] | np.ndarray, title: str = "") -> Plot
         ),
     ]
     label = f"mean of precisions: {both[0]:.3f},\nall that is coloured"
-    axes.legend(handles=handles, title=label, fontsize=10, title_fontsize=10, loc="upper left", bbox_to_anchor=(1, 1))
-    axes.set(xlim=(0, 1.01), ylim=(0, 1.12), xlabel="recall: share of the positives found", ylabel="precision")
-    axes.set_yticks(np.linspace(0, 1, 6))
-    axes.set_title(title, fontsize=12, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(handles=handles, title=label, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.set(xlim=(0, 1.01), ylim=(0, 1.12), yticks=np.linspace(0, 1, 6))
+    dress(axes, "recall: share of the positives found", "precision", title, grid="")
     return figure
 
 
@@ -103,12 +101,9 @@ def cmc_curves(curves: Mapping[str, ArrayLike]) -> Plot:
         colour, marker, line = styles[number % len(styles)]
         shares = 100 * np.asarray(values)
         axes.plot(range(1, len(shares) + 1), shares, marker, linestyle=line, color=colour, label=name, markersize=5)
-    axes.set(ylim=(0, 103), xlabel="k: how many gallery images are looked at", ylabel="queries with a hit (%)")
     longest = max(len(np.asarray(values)) for values in curves.values())
-    axes.set_xticks([1, *range(5, longest + 1, 5)])
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", alpha=0.25)
-    axes.legend(fontsize=10, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.set(ylim=(0, 103), xticks=[1, *range(5, longest + 1, 5)])
+    dress(axes, "k: how many gallery images are looked at", "queries with a hit (%)", legend="beside")
     return figure
 
 
@@ -133,10 +128,9 @@ def disagreements(positives: Sequence[int], differences: Sequence[float]) -> Plo
     axes.plot(most, largest, color=VERMILLION, label="at most, eq. (e)")
     aside = np.random.default_rng(0).uniform(-0.3, 0.3, len(numbers))
     axes.plot(numbers + aside, 100 * np.asarray(differences), "o", color=BLUE, alpha=0.5, label="a query")
-    axes.set(xlabel="right images of a query in the gallery", ylabel="AP less trapezoid (points)", ylim=(0, None))
+    axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=10)
+    dress(axes, "right images of a query in the gallery", "AP less trapezoid (points)", grid="", legend="best")
     return figure
 
 
@@ -164,23 +158,14 @@ _TIES = [
 ]
 
 
-def _won_ties(distances: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return np.flatnonzero(right[np.lexsort((~right, distances))]) + 1
-
-
-def _nearer_images(distances: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return np.sort([1 + np.count_nonzero(distances < own) for own in distances[right]])
-
-
-def _shared_ranks(distances: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return np.sort([np.count_nonzero(distances <= own) for own in distances[right]])
-
-
 _WRONG_WINS = "A wrong image at the same distance was not counted: it wins the tie"
-_TIE_MISTAKES = [
-    (_won_ties, _WRONG_WINS),
-    (_nearer_images, _WRONG_WINS),
-    (_shared_ranks, "Two right images share a rank: of those at one distance, each stands one place after the other"),
+_TIE_MISTAKES: list[tuple[Callable[..., Any], str]] = [
+    (lambda away, right: np.flatnonzero(right[np.lexsort((~right, away))]) + 1, _WRONG_WINS),
+    (lambda away, right: np.sort([1 + np.count_nonzero(away < own) for own in away[right]]), _WRONG_WINS),
+    (
+        lambda away, right: np.sort([np.count_nonzero(away <= own) for own in away[right]]),
+        "Two right images share a rank: of those at one distance, each stands one place after the other",
+    ),
 ]
 
 

@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.ticker import LogFormatter, MaxNLocator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from nasda.course.check import Exercise, like, show
 from nasda.files import written_whole
 from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
-from nasda.pictures.plots import Plot
+from nasda.pictures.plots import SMALL, Plot, dress
 from nasda.runs import RunFolder
 from nasda.settings import TaskName
 from nasda.spgan.dataset import translate
@@ -26,7 +25,8 @@ from nasda.spgan.distances import ImageDistance, image_distance
 from nasda.spgan.networks import Translators
 from nasda.spgan.training import AfterEpoch, contrastive_loss
 from nasda.study.paper import TABLE_1
-from nasda.study.table import COLUMNS, Table, paired
+from nasda.study.statistics import LEVEL, differences, flipped_means, mean_sd, seeds_needed, sign_flip_p
+from nasda.study.table import COLUMNS, ROWS, Table
 
 COLOURS = {  # as `score_over_gap` draws the study's rows
     "NAS (S)": VERMILLION,
@@ -38,60 +38,13 @@ COLOURS = {  # as `score_over_gap` draws the study's rows
     "floor: random": SKY,
 }
 _MARKERS = dict(zip(COLOURS, "os^DvPX", strict=True))
-_LABEL, _SMALL = 11, 9.5  # points
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Is one row above another?
-
-
-def tables_of(study: Mapping[str, Mapping[str, Any]]) -> dict[float, Table]:
-    """What study.json holds: a table for each gap, the smallest gap first."""
-    tables = {
-        float(gap): Table(of_gap["task"], of_gap["seeds"], of_gap["rows"], of_gap["failures"])
-        for gap, of_gap in study.items()
-    }
-    return dict(sorted(tables.items()))
-
-
-def by_seed(table: Table, row: str, score: str = "mAP") -> dict[int, float]:
-    """A row's score for each seed, the mean where several cells were drawn with it."""
-    found: dict[int, list[float]] = {}
-    for entry in table.scores.get(row, []):
-        found.setdefault(entry["seed"], []).append(entry[score])
-    return {seed: float(np.mean(values)) for seed, values in sorted(found.items())}
-
-
-def differences(table: Table, first: str, second: str, score: str = "mAP") -> dict[int, float]:
-    """First row minus second, for each seed that both have."""
-    ours, theirs = by_seed(table, first, score), by_seed(table, second, score)
-    return {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
+# -------------------------------------------------------------------------------------------- is one row above another?
 
 
 def points(by_seed: Mapping[int, float]) -> float:
     """The mean over seeds, in percent, or, of differences, in points; nan where there is no seed."""
     return 100 * float(np.mean(list(by_seed.values()))) if by_seed else float("nan")
-
-
-def flipped_means(values: ArrayLike) -> NDArray[np.float64]:
-    """The mean of `values` (n) under each of the 2ⁿ choices of signs; the first is the one that was measured."""
-    measured = np.asarray(values, dtype=np.float64)
-    signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(measured))))
-    return (signs * measured).mean(axis=1)
-
-
-def sentence(table: Table, first: str, second: str, score: str = "mAP") -> str:
-    """What the seeds say of two rows, and how much they could have said at most."""
-    found = paired(table, first, second, score)
-    if found is None:
-        return f"{first} against {second}: fewer than two seeds in common, nothing can be said."
-    seeds, smallest = found["seeds"], 2.0 ** (1 - found["seeds"])
-    words = (
-        f"{first} against {second}: {COLUMNS[score]} {100 * found['mean_difference']:+.1f} points, "
-        f"above in {found['above']} of {seeds} seeds, p = {found['p']:.3g} (the smallest possible is {smallest:.3g}). "
-    )
-    if found["p"] > smallest * 1.001:
-        return words + "The seeds do not agree on a sign: nothing is shown."
-    return words + f"All seeds agree on the sign, which is as much as {seeds} seeds can say."
 
 
 def flip_plot(values: ArrayLike, label: str) -> Plot:
@@ -108,38 +61,28 @@ def flip_plot(values: ArrayLike, label: str) -> Plot:
         colour = VERMILLION if extreme[number] else SKY
         axes.plot(means[number], heights[bins[number]], "o", color=colour, markersize=8, markeredgecolor="white")
     axes.axvline(means[0], color=INK, linewidth=1.5)
-    label_box = {"facecolor": "white", "edgecolor": "none", "pad": 2}
-    axes.text(
-        means[0], max(heights.values()) + 1, "measured", ha="center", va="center", fontsize=_SMALL, bbox=label_box
-    )
-    axes.set_ylim(0, max(heights.values()) + 1.6)
+    box, top = {"facecolor": "white", "edgecolor": "none", "pad": 2}, max(heights.values())
+    axes.text(means[0], top + 1, "measured", ha="center", va="center", fontsize=SMALL, bbox=box)
+    axes.set_ylim(0, top + 1.6)
     axes.margins(x=0.08)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel(f"mean of {label} after flipping signs (points)", fontsize=_LABEL)
-    axes.set_ylabel("number of flips", fontsize=_LABEL)
-    axes.set_title(
-        f"{extreme.sum()} of {len(means)} flips lie at least as far from 0 as what was measured", fontsize=_LABEL
-    )
-    _tidy(axes)
+    title = f"{extreme.sum()} of {len(means)} flips lie at least as far from 0 as what was measured"
+    dress(axes, f"mean of {label} after flipping signs (points)", "number of flips", title)
     return figure
 
 
 @cache
 def power(seeds: int, effect: float, looks: int, comparisons: int = 6000) -> float:
-    """The share of simulated studies that report p ≤ 0.05 for the best of `looks` comparisons.
+    """The share of simulated studies that call a difference shown, p ≤ 0.05, for the best of `looks` comparisons.
 
     Differences over seeds are normal with mean `effect` and standard deviation 1; looks are independent of each other.
     """
-    studies = comparisons // looks
-    drawn = np.random.default_rng(0).normal(effect, 1.0, (studies * looks, seeds))
-    signs = np.array(list(itertools.product((1.0, -1.0), repeat=seeds)))[: 2 ** (seeds - 1)]  # the others mirror these
-    means = np.abs(drawn @ signs.T)
-    p = (means >= means[:, :1] - 1e-9).mean(axis=1)
-    return float((p.reshape(studies, looks).min(axis=1) <= 0.05).mean())
+    drawn = np.random.default_rng(0).normal(effect, 1.0, (comparisons // looks, looks, seeds))
+    return float((sign_flip_p(drawn).min(axis=1) <= LEVEL).mean())
 
 
 def power_plot(seeds: int, effect: float, looks: int, most: int = 10) -> Plot:
-    """How often a study is called significant, over its number of seeds: with this effect, and without any."""
+    """How often a study says that a difference is shown, over its seeds: with this effect, and without any."""
     figure = Plot(8, 3.8)
     axes = figure.subplots()
     counts = list(range(2, most + 1))
@@ -152,13 +95,10 @@ def power_plot(seeds: int, effect: float, looks: int, most: int = 10) -> Plot:
         axes.plot(counts, shares, color=colour, marker=marker, linestyle=style, linewidth=2, label=name)
         axes.plot([seeds], [shares[seeds - 2]], marker, color=colour, markersize=14, markerfacecolor="none")
     axes.axhline(5, color=INK, linestyle=":", linewidth=1.2)
-    axes.text(2, 6, "5 %", ha="left", va="bottom", fontsize=_SMALL)
+    axes.text(2, 6, "5 %", ha="left", va="bottom", fontsize=SMALL)
     axes.set_ylim(-5, 107)
     axes.set_xticks(counts)
-    axes.set_xlabel("seeds", fontsize=_LABEL)
-    axes.set_ylabel("studies that report p ≤ 0.05 (%)", fontsize=_LABEL)
-    axes.legend(fontsize=_SMALL, frameon=False, loc="upper left")
-    _tidy(axes)
+    dress(axes, "seeds", f"studies that report p ≤ {LEVEL} (%)", legend="upper left")
     return figure
 
 
@@ -172,16 +112,13 @@ def study_plot(table: Table, first: str, second: str, score: str = "mAP") -> Plo
         chosen = name in (first, second)
         left.barh(height, values.mean(), height=0.62, color=_colour(name), alpha=0.5 if chosen else 0.15)
         left.plot(values, height + np.linspace(-0.18, 0.18, len(values)), "o", color=_colour(name), markersize=5)
-        words = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else " (one seed)"
-        left.text(values.max(), height, f"  {values.mean():.1f}{words}", va="center", fontsize=_SMALL)
-    left.set_yticks(range(len(names)), names, fontsize=_SMALL + 0.5)
+        left.text(values.max(), height, f"  {mean_sd(values, 1)}", va="center", fontsize=SMALL)
+    left.set_yticks(range(len(names)), names)
     for label in left.get_yticklabels():
         label.set_fontweight("bold" if label.get_text() in (first, second) else "normal")
     left.invert_yaxis()
     left.set_xlim(0, 1.32 * left.get_xlim()[1])
-    left.set_xlabel(f"{COLUMNS[score]} on the target (%)", fontsize=_LABEL)
-    left.set_ylabel("row of the table", fontsize=_LABEL)
-    found = differences(table, first, second, score)
+    found = differences(table.by_seed(first, score), table.by_seed(second, score))
     places, gaps = range(len(found)), [100 * value for value in found.values()]
     right.vlines(places, 0, gaps, colors=[_colour(first if gap > 0 else second) for gap in gaps], linewidth=3)
     right.plot(places, gaps, "o", color=INK, markersize=7)
@@ -190,16 +127,12 @@ def study_plot(table: Table, first: str, second: str, score: str = "mAP") -> Plo
     right.set_ylim(-1.25 * largest, 1.25 * largest)
     right.set_xlim(-0.6, len(found) - 0.4)
     right.set_xticks(places, [str(seed) for seed in found])
-    right.set_xlabel("seed", fontsize=_LABEL)
-    right.set_ylabel("difference (points)", fontsize=_LABEL)
-    right.set_title(f"{first}\nminus {second}", fontsize=_SMALL + 0.5)
-    _tidy(left, "x")
-    _tidy(right)
+    dress(left, f"{COLUMNS[score]} on the target (%)", "row of the table", grid="x")
+    dress(right, "seed", "difference (points)", f"{first}\nminus {second}")
     return figure
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# What it costs
+# -------------------------------------------------------------------------------------------------------- what it costs
 
 COSTS = {
     "multiply_adds": ("multiply-adds an image (million)", 1e6),
@@ -232,10 +165,7 @@ def cost_plot(table: Table, cost: str = "multiply_adds", score: str = "mAP", res
     axes.xaxis.set_major_formatter(LogFormatter())
     axes.xaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.5, 0.5)))
     axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
-    axes.set_xlabel(f"{label}, logarithmic", fontsize=_LABEL)
-    axes.set_ylabel(f"{COLUMNS[score]} on the target (%)", fontsize=_LABEL)
-    axes.legend(fontsize=_SMALL, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    _tidy(axes)
+    dress(axes, f"{label}, logarithmic", f"{COLUMNS[score]} on the target (%)", legend="beside")
     return figure
 
 
@@ -258,48 +188,42 @@ def best_of_plot(table: Table, score: str = "mAP") -> Plot:
         axes.axhline(mean, color=_colour(name), linestyle=style, linewidth=2, label=f"{name}, mean of its seeds")
     axes.set_xticks(tries)
     axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
-    axes.set_xlabel("k: random cells trained, of which only the best is reported", fontsize=_LABEL)
-    axes.set_ylabel(f"{COLUMNS[score]} on the target (%)", fontsize=_LABEL)
-    axes.legend(fontsize=_SMALL, frameon=False, loc="lower right")
-    _tidy(axes)
+    across = "k: random cells trained, of which only the best is reported"
+    dress(axes, across, f"{COLUMNS[score]} on the target (%)", legend="lower right")
     return figure
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The paper's table beside ours
+# ---------------------------------------------------------------------------------------- the paper's table beside ours
 
 
 def paper_plot(task: TaskName, table: Table) -> Plot:
     """Left, Table 1 as printed, hatched where a row had another test set; right, the rows of `table` by its name."""
     printed = [row for row in TABLE_1 if row.task == task]
-    names = {("NAS", "S"): "NAS (S)", ("NAS", "S+R"): "NAS (S+R)", ("ResNet-50", "S"): "ResNet-50 (S)"}
-    labels = [names.get((row.method, row.data), "ResNet-50 (SPGAN, S+R)") for row in printed]
+    names = {row.paper: row.name for row in ROWS}
+    labels = [names[row.method, row.data] for row in printed]
     figure = Plot(9, 1.3 + 0.55 * len(printed))
     left, right = figure.subplots(1, 2, sharey=True)
     for height, (row, name) in enumerate(zip(printed, labels, strict=True)):
         elsewhere = "c" in row.notes
         left.barh(height, row.mAP, 0.6, color=_colour(name), alpha=0.5, hatch="///" if elsewhere else None)
-        left.text(row.mAP, height, f"  {row.mAP:.2f}" + (" *" if elsewhere else ""), va="center", fontsize=_SMALL)
+        left.text(row.mAP, height, f"  {row.mAP:.2f}" + (" *" if elsewhere else ""), va="center", fontsize=SMALL)
         values = np.array([100 * entry["mAP_trapezoid"] for entry in table.scores.get(name, [])])
         if not len(values):
-            right.text(0, height, "  not in this study", va="center", fontsize=_SMALL, color=INK)
+            right.text(0, height, "  not in this study", va="center", fontsize=SMALL, color=INK)
             continue
         right.barh(height, values.mean(), 0.6, color=_colour(name), alpha=0.5)
         right.plot(values, [height] * len(values), "o", color=_colour(name), markersize=6)
-        right.text(values.max(), height, f"  {values.mean():.1f}", va="center", fontsize=_SMALL)
+        right.text(values.max(), height, f"  {values.mean():.1f}", va="center", fontsize=SMALL)
     for panel, title in ((left, "the paper, photographs"), (right, "this study, drawings")):
         panel.set_xlim(0, 1.3 * panel.get_xlim()[1])
-        panel.set_xlabel("mAP, trapezoid (%)", fontsize=_LABEL)
-        panel.set_title(title, fontsize=_LABEL)
-        _tidy(panel, "x")
-    left.set_yticks(range(len(labels)), labels, fontsize=_SMALL + 0.5)
-    left.set_ylabel("row of Table 1", fontsize=_LABEL)
+        dress(panel, "mAP, trapezoid (%)", title=title, grid="x")
+    left.set_yticks(range(len(labels)), labels)
+    left.set_ylabel("row of Table 1")
     left.invert_yaxis()
     return figure
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Watching a translation
+# ----------------------------------------------------------------------------------------------- watching a translation
 
 
 def keep_translations(folder: RunFolder, source: Tensor, target: Tensor, device: torch.device) -> AfterEpoch:
@@ -342,14 +266,14 @@ def translation_plot(
             top, start = row * (height + 2.6 * gap), column * (width + 2 * gap)
             pixels = seen[name][image].permute(1, 2, 0).numpy()
             left.imshow(pixels, extent=(start, start + width, top + height, top), interpolation="lanczos")
-            left.text(start + width / 2, top - 0.4 * gap, name, ha="center", fontsize=_SMALL + 1)
+            left.text(start + width / 2, top - 0.4 * gap, name, ha="center", fontsize=SMALL)
     left.set_xlim(-gap, 3 * width + 5 * gap)
     left.set_ylim(2 * height + 3.4 * gap, -2.4 * gap)
-    left.set_yticks([height / 2, 1.5 * height + 2.6 * gap], ["a source\nimage", "a target\nimage"], fontsize=_LABEL)
+    left.set_yticks([height / 2, 1.5 * height + 2.6 * gap], ["a source\nimage", "a target\nimage"])
     left.set_xticks([])
     left.tick_params(length=0)
     left.spines[:].set_visible(False)
-    left.set_title("untrained" if epoch == 0 else f"after epoch {epoch}", fontsize=_LABEL)
+    left.set_title("untrained" if epoch == 0 else f"after epoch {epoch}")
     styles = zip(ImageDistance._fields, (BLUE, ORANGE, GREEN), "os^", strict=True)
     for name, colour, marker in styles:
         values = [getattr(distance, name) / getattr(distances[0], name) for distance in distances]
@@ -358,40 +282,12 @@ def translation_plot(
     right.axhline(1, color=INK, linewidth=1)
     right.set_ylim(bottom=0)
     right.set_xticks(range(len(distances)))
-    right.set_xlabel("epoch (0: source as it is)", fontsize=_LABEL)
-    right.set_ylabel("distance to the target, source as it is = 1", fontsize=_SMALL + 0.5)
-    right.legend(fontsize=_SMALL, frameon=False, loc="best")
-    _tidy(right)
+    dress(right, "epoch (0: source as it is)", "distance to the target, source as it is = 1", legend="best")
     return figure
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 
 
 def _colour(row: str) -> str:
     return COLOURS.get(row, INK)
-
-
-def _tidy(axes: Axes, grid: str = "y") -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis=grid, alpha=0.25)  # type: ignore[arg-type]
-    axes.set_axisbelow(True)
-
-
-def smallest_p(seeds: int) -> float:
-    """The smallest p that a two-sided exact sign-flip test can give: the measured signs, and all of them turned."""
-    return 2.0 ** (1 - seeds)
-
-
-def seeds_needed(level: float, tests: int = 1) -> int:
-    """The fewest seeds with which the smallest possible p is at most `level`, shared between `tests` (Bonferroni)."""
-    return next(seeds for seeds in itertools.count(1) if smallest_p(seeds) <= level / tests)
-
-
-def sign_flip_p(values: Sequence[float]) -> float:
-    """The share of all sign flips of `values` whose mean is as far from 0 as the measured one."""
-    means = np.abs(flipped_means(values))
-    return float((means >= means[0] - 1e-12).mean())
 
 
 # ---------------------------------------------------------------------------------------------------------- exercises
@@ -399,9 +295,10 @@ def sign_flip_p(values: Sequence[float]) -> float:
 # 06.1
 
 _PAIRS = {"AB", "CD"}
+_NETWORKS_DIFFER = "differ in the architecture, in the first weights (note b) and in the test set (note c)."
 _ABOUT_PAIRS = {
-    "AC": "A and C differ in the architecture, in the first weights (note b) and in the test set (note c).",
-    "BD": "B and D differ in the architecture, in the first weights (note b) and in the test set (note c).",
+    "AC": f"A and C {_NETWORKS_DIFFER}",
+    "BD": f"B and D {_NETWORKS_DIFFER}",
     "AD": "A and D differ in everything that can differ.",
     "BC": "B and C differ in everything that can differ.",
 }
@@ -428,21 +325,17 @@ def _judge_pairs(answer: Any) -> str | None:
 
 
 def _one_sided(differences: Sequence[float]) -> float:
-    signs = itertools.product((1, -1), repeat=len(differences))
-    means = [float(np.mean(np.multiply(sign, differences))) for sign in signs]
-    return float(np.mean([mean >= means[0] - 1e-12 for mean in means]))
+    means = flipped_means(differences)
+    return float((means >= means[0] - 1e-12).mean())
 
 
 def _strictly(differences: Sequence[float]) -> float:
-    signs = itertools.product((1, -1), repeat=len(differences))
-    means = [abs(float(np.mean(np.multiply(sign, differences)))) for sign in signs]
-    return float(np.mean([mean > means[0] + 1e-12 for mean in means]))
+    means = np.abs(flipped_means(differences))
+    return float((means > means[0] + 1e-12).mean())
 
 
 def _sign_test(differences: Sequence[float]) -> float:
-    signs = list(itertools.product((1, -1), repeat=len(differences)))
-    measured = abs(sum(np.sign(differences)))
-    return float(np.mean([abs(sum(sign)) >= measured for sign in signs]))
+    return float(sign_flip_p(np.sign(differences)))
 
 
 _DIFFERENCES = [
@@ -519,37 +412,40 @@ _SIAMESE = [
 ]
 
 
-def _squared_margin(first: Tensor, second: Tensor, same: bool, margin: float) -> Tensor:
-    squared = (first - second).square().sum(dim=1)
-    return squared.mean() if same else (margin - squared).clamp(min=0).mean()
+def _costs(alike: Callable[[Tensor], Tensor], unlike: Callable[[Tensor, float], Tensor]) -> Callable[..., Tensor]:
+    """Pairs that cost something else: `alike` of their squared distances, or `unlike` of these and the margin."""
+
+    def cost(first: Tensor, second: Tensor, same: bool, margin: float) -> Tensor:
+        squared = (first - second).square().sum(dim=1)
+        return (alike(squared) if same else unlike(squared, margin)).mean()
+
+    return cost
 
 
-def _no_hinge(first: Tensor, second: Tensor, same: bool, margin: float) -> Tensor:
-    squared = (first - second).square().sum(dim=1)
-    return squared.mean() if same else (margin - squared.sqrt()).square().mean()
-
-
-def _not_squared(first: Tensor, second: Tensor, same: bool, margin: float) -> Tensor:
-    distance = (first - second).square().sum(dim=1).sqrt()
-    return distance.mean() if same else (margin - distance).clamp(min=0).mean()
-
-
-def _summed(first: Tensor, second: Tensor, same: bool, margin: float) -> Tensor:
-    return contrastive_loss(first, second, same, margin) * len(first)
-
-
-_SIAMESE_MISTAKES = [
-    (_summed, "A mean over pairs: a sum would weigh more in a larger batch"),
-    (_squared_margin, "The margin is a distance: take the root before you subtract, and square afterwards"),
-    (_no_hinge, "A pair that is further apart than the margin costs nothing: cut off below 0"),
-    (_not_squared, "Both branches of equation (c) are squared"),
+_SIAMESE_MISTAKES: list[tuple[Callable[..., Tensor], str]] = [
+    (
+        lambda first, second, same, margin: contrastive_loss(first, second, same, margin) * len(first),
+        "A mean over pairs: a sum would weigh more in a larger batch",
+    ),
+    (
+        _costs(lambda squared: squared, lambda squared, margin: (margin - squared).clamp(min=0)),
+        "The margin is a distance: take the root before you subtract, and square afterwards",
+    ),
+    (
+        _costs(lambda squared: squared, lambda squared, margin: (margin - squared.sqrt()).square()),
+        "A pair that is further apart than the margin costs nothing: cut off below 0",
+    ),
+    (
+        _costs(Tensor.sqrt, lambda squared, margin: (margin - squared.sqrt()).clamp(min=0)),
+        "Both branches of equation (c) are squared",
+    ),
 ]
 
 
 EXERCISES = {
     "06.1": Exercise(_judge_pairs, "Two pairs out of six, and neither crosses from the NAS rows to ResNet's."),
     "06.2": like(
-        lambda differences: sign_flip_p(differences),
+        lambda differences: float(sign_flip_p(differences)),
         _DIFFERENCES,
         _FLIP_MISTAKES,
         praise="It assumes nothing of how scores are distributed.",

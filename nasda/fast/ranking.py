@@ -28,36 +28,29 @@ from nasda.fast.features import FeatureFile
 
 MEMORY = 256 * 2**20  # bytes that ranking may use, beside the features themselves
 
-
 # Compared at a time, at most. Enough for the matrix product to run at full speed, and for counting to be all numpy's;
 # yet one query's distances, of which each positive asks anew, stay in the cache.
 _QUERY_ROWS, _GALLERY_ROWS = 2**8, 2**14
 
 _BITS = 25  # features no longer than 2²⁵ grid units: squared distances stay near 2⁵² at most, exact in float64
 
-
 Ids = Sequence[int] | np.ndarray | Tensor
-
-
 Features = Tensor | np.ndarray | FeatureFile
 
 
 def positive_ranks(
     query_features: Features,
     gallery_features: Features,
-    query_pids: Ids,
-    query_camids: Ids,
-    gallery_pids: Ids,
-    gallery_camids: Ids,
-    *,
+    *ids: Ids,
     memory: int = MEMORY,
     device: torch.device | str = "cpu",
 ) -> list[np.ndarray]:
-    """The ranks, ascending from 1, of each query's positives; arguments and errors as for `rank`."""
-    test = _TestSet.checked(query_pids, query_camids, gallery_pids, gallery_camids)
+    """The ranks, ascending from 1, of each query's positives; arguments (four `ids`) and errors as for `rank`."""
+    test = _TestSet.checked(*ids)
     grid = _Grid.checked(query_features, gallery_features, test, memory, device)
     matches = test.matches()
-    matches.require_positives(test)
+    if not len(matches.positives.query):
+        raise NasdaError(f"evaluation: no query has a positive in the gallery: {test.why_no_positives()}")
     thresholds = grid.distances_of(matches.positives)
     nearer = torch.zeros(len(thresholds), dtype=torch.int64, device=grid.device)
     for tile in grid.tiles():
@@ -65,53 +58,15 @@ def positive_ranks(
     return matches.positives.ranks(nearer.cpu().numpy())
 
 
-def distance_ranks(
-    distances: np.ndarray | Tensor,
-    query_pids: Ids,
-    query_camids: Ids,
-    gallery_pids: Ids,
-    gallery_camids: Ids,
-) -> list[np.ndarray]:
-    """`positive_ranks` of a given distance matrix (Q, G), smaller being nearer."""
-    test = _TestSet.checked(query_pids, query_camids, gallery_pids, gallery_camids)
-    matrix = np.asarray(distances)
-    if matrix.shape != (len(test.query_pids), len(test.gallery_pids)):
-        raise NasdaError(
-            f"evaluation: distances have shape {matrix.shape}, but there are {len(test.query_pids)} queries and "
-            f"{len(test.gallery_pids)} gallery images"
-        )
-    matches = test.matches()
-    matches.require_positives(test)
-    precision = np.result_type(matrix, np.float32)
-    positives = matches.positives
-    thresholds = matrix[positives.query, test.kept[positives.place]].astype(precision)
-    nearer = np.zeros(len(thresholds), dtype=np.int64)
-    for query in range(len(matrix)):
-        row = matrix[query].take(test.kept).astype(precision, copy=False)  # taken, so ours to write to
-        if not np.isfinite(row).all():
-            raise NasdaError(f"evaluation: the distances of query {query} are not all finite numbers")
-        _count_nearer_by_row(nearer, row[None], query, 0, matches, thresholds)
-    return positives.ranks(nearer)
-
-
 def ranked_gallery(
-    query_features: Features,
-    gallery_features: Features,
-    query_pids: Ids,
-    query_camids: Ids,
-    gallery_pids: Ids,
-    gallery_camids: Ids,
-    *,
-    query: int,
-    top: int,
-    memory: int = MEMORY,
+    query_features: Features, gallery_features: Features, *ids: Ids, query: int, top: int, memory: int = MEMORY
 ) -> np.ndarray:
     """The gallery indices that the query numbered `query` finds first, nearest first: at most `top` of them.
 
     Junk and the query's own camera's images of it are left out, ties are broken as in `rank`. For rank lists as
     pictures; a query without positives has one, too. Arguments and errors else as for `rank`.
     """
-    test = _TestSet.checked(query_pids, query_camids, gallery_pids, gallery_camids)
+    test = _TestSet.checked(*ids)
     if not 0 <= query < len(test.query_pids):
         raise NasdaError(f"evaluation: there is no query {query}: there are {len(test.query_pids)}, numbered from 0")
     grid = _Grid.checked(query_features, gallery_features, test, memory, "cpu")
@@ -151,10 +106,6 @@ class _Matches(NamedTuple):
 
     positives: _Pairs
     dropped: _Pairs
-
-    def require_positives(self, test: "_TestSet") -> None:
-        if not len(self.positives.query):
-            raise NasdaError(f"evaluation: no query has a positive in the gallery: {test.why_no_positives()}")
 
 
 class _Tile(NamedTuple):

@@ -30,6 +30,7 @@ from nasda.genotypes import CELL_INPUTS, CELL_KINDS, CellKind, derive, entropy, 
 from nasda.operations import operation_label
 from nasda.pictures.graphs import state_label
 from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, SKY, VERMILLION
+from nasda.study.statistics import mean_sd
 
 DPI = 100
 Grid: TypeAlias = Literal["x", "y", "both", ""]
@@ -417,8 +418,7 @@ def _bar(panel: Axes, height: int, values: NDArray[np.float64], largest: float) 
     panel.barh(height, values.mean(), height=0.6, color=SKY, alpha=0.45)
     offsets = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else 0.0  # equal seeds stay visible
     panel.plot(values, height + offsets, "o", color=BLUE, markersize=5, markeredgecolor="white")
-    spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
-    panel.text(values.max() + 0.03 * largest, height, f"{values.mean():.1f}{spread}", va="center", fontsize=SMALL + 1)
+    panel.text(values.max() + 0.03 * largest, height, mean_sd(values, 1), va="center", fontsize=SMALL + 1)
 
 
 _ROW_STYLES = [(VERMILLION, "o", "-"), (BLUE, "s", "-"), (GREY, "^", "--"), (GREEN, "D", "-."), (ORANGE, "v", ":")]

@@ -1,17 +1,16 @@
-"""Where the runs of an experiment lie, and whole experiments over seeds.
+"""Where the runs of an experiment lie, and how its networks are tested.
 
 An experiment is the folder given as `--out`: `search/` and one `train…/` for every network trained from it are runs,
 `spgan/` is the run that learns to translate the source, `translated/` what comes of it; `pictures/` is what there is to
 see.
 """
 
-import time
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tabulate import tabulate
 
@@ -20,13 +19,13 @@ from nasda.data.store import stored
 from nasda.data.task import Task
 from nasda.errors import NasdaError
 from nasda.evaluation import evaluate, floors
-from nasda.files import read_json, write_json, write_text
+from nasda.files import read_json, write_json
 from nasda.genotypes import NAMED, Genotype, random_genotype
 from nasda.networks import RESNET50, count_cost
 from nasda.runs import RunFolder
-from nasda.search import run_search
-from nasda.settings import DataSettings, EvaluateSettings, Profile, SpaceSettings, TrainOn, changed, check_settings
-from nasda.training import Architecture, load_trained, run_training
+from nasda.settings import DataSettings, EvaluateSettings, SpaceSettings, TrainOn, check_settings
+from nasda.study.statistics import mean_sd
+from nasda.training import Architecture, load_trained
 
 SEARCHED, RANDOM = "searched", "random"
 
@@ -123,7 +122,13 @@ def score_runs(
             tests[size] = split, {name: metrics.to_dict() for name, metrics in of_floors.items()}
         split, below = tests[size]
         network = load_trained(folder, device)
-        scores = evaluate(network, *split, batch_size=settings.batch_size, device=device, memory=memory).to_dict()
+        features = folder.path / "features" if settings.features_on_disk else None
+        options: dict[str, Any] = {"batch_size": settings.batch_size, "device": device, "memory": memory}
+        try:
+            scores = evaluate(network, *split, features_in=features, **options).to_dict()
+        finally:
+            if features is not None:
+                shutil.rmtree(features, ignore_errors=True)
         scores |= count_cost(network, *size)._asdict() | {"epochs": len(folder.read_log()), "data": test_set(task)}
         found[folder.path.name] = {**scores, "floors": below}
     return found
@@ -160,47 +165,14 @@ SCORES = {"mAP": "mAP", "mAP_trapezoid": "mAP (trapezoid)", "rank1": "rank-1", "
 
 def results_table(rows: dict[str, list[dict[str, Any]]]) -> str:
     """Scores in percent as Markdown, mean ± standard deviation where a row has more than one seed."""
-    header = ["", *SCORES.values()]
-    lines = [[name, *(percent([score[key] for score in scores]) for key in SCORES)] for name, scores in rows.items()]
-    columns = ["left"] + ["right"] * len(SCORES)
-    return tabulate(lines, header, tablefmt="pipe", disable_numparse=True, colalign=columns)
+    lines = [[name, *(mean_sd([score[key] for score in scores]) for key in SCORES)] for name, scores in rows.items()]
+    return table_text(["", *SCORES.values()], lines)
 
 
-def percent(values: Sequence[float]) -> str:
-    """Mean ± sample standard deviation of fractions, in percent; of a single one there is no spread."""
-    mean = f"{100 * np.mean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {100 * np.std(values, ddof=1):.1f}"
-
-
-GAP_ROWS = ("floor: random", "floor: colour histogram", "cross-domain", "in-domain")
-
-
-def domain_gap(
-    out: Path, task: Task, settings: Profile, seeds: Sequence[int], *, device: torch.device
-) -> dict[str, list[dict[str, Any]]]:
-    """How wide the gap is: search, then train the found cells on the source (cross-domain) and on the target
-    (in-domain), and test both on the target, beside the floors; one experiment a seed, in `out`/seed0, ….
-
-    Finished runs are not repeated. Leaves results.json and results.md in `out`; returns a list of scores a row.
-    """
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in GAP_ROWS}
-    begun = time.time()
-    for seed in seeds:
-        experiment = Experiment(out / f"seed{seed}")
-        genotype = run_search(experiment.search, task, settings, seed=seed, device=device)
-        choices: dict[str, TrainOn] = {"cross-domain": "source", "in-domain": "target"}
-        for row, train_on in choices.items():
-            folder = experiment.training(train_on=train_on)
-            chosen = changed(settings, train={"train_on": train_on})
-            run_training(folder, task, genotype, chosen, seed=seed, device=device)
-            scores = evaluate_runs([folder], task, settings.evaluate, seed=seed, device=device)
-            rows[row].append(scores[folder.path.name])
-        for name in GAP_ROWS[:2]:
-            rows[name].append(scores[name])
-        write_json(out / "results.json", {"task": task.name, "seeds": list(seeds), "rows": rows})
-    write_text(out / "results.md", results_table(rows) + "\n")
-    print(f"{len(seeds)} seeds in {(time.time() - begun) / 60:.1f} minutes")
-    return rows
+def table_text(header: Sequence[str], lines: Sequence[Sequence[str]], form: str = "pipe") -> str:
+    """A table of names, in the first column, and numbers: as Markdown, or in another of tabulate's forms."""
+    columns = ["left"] + ["right"] * (len(header) - 1)
+    return tabulate(lines, header, tablefmt=form, disable_numparse=True, colalign=columns)
 
 
 def results_columns(rows: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, list[float]]]:

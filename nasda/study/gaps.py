@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from tabulate import tabulate
+import numpy as np
 
 from nasda.data.check import load_sound_task
 from nasda.errors import NasdaError
 from nasda.files import write_json, write_text
 from nasda.settings import Profile, TaskName
-from nasda.study.experiments import percent
-from nasda.study.table import ROWS, Row, Table, make_table, sentence
+from nasda.study.experiments import table_text
+from nasda.study.statistics import mean_sd
+from nasda.study.table import ROWS, Row, Table, make_table
 from nasda.toy.make import make_toy
 
 STUDY_ROWS = tuple(row for row in ROWS if not row.translated)
@@ -30,52 +30,42 @@ def gap_study(
     gaps: Sequence[float],
     seeds: Sequence[int],
     *,
-    random_cells: int = 1,
     rows: Sequence[Row] = STUDY_ROWS,
     jobs: int = 1,
-    device: torch.device,
+    **options: Any,
 ) -> dict[float, Table]:
-    """A table for each gap. The data of each is drawn beside `data_root` where it is missing; `jobs` processes work
-    side by side.
+    """A table for each gap. The data of each is drawn beside `data_root` where it is missing; `jobs` and `options` are
+    as for `make_table`.
 
     Tables lie in `out`/gap-…, the runs that they share in `out`/runs; study.json holds them all, study.md says it. A
     call that was cut off is gone on with.
     """
     tables: dict[float, Table] = {}
     for gap in gaps:
-        root = root_of(data_root, gap)
-        toy = replace(settings.toy, gap=gap)
+        root, toy = root_of(data_root, gap), replace(settings.toy, gap=gap)
         make_toy(root, task, height=settings.data.height, width=settings.data.width, settings=toy, processes=jobs)
         drawn = load_sound_task(task, root)
-        folder = out / f"gap-{gap:g}"
-        tables[gap] = make_table(
-            folder,
-            drawn,
-            settings,
-            seeds,
-            random_cells=random_cells,
-            rows=rows,
-            runs=out / "runs",
-            jobs=jobs,
-            device=device,
-        )
-        study = {f"{gap:g}": table.to_dict() for gap, table in tables.items()}
-        write_json(out / "study.json", study)
-        write_text(out / "study.md", markdown(study) + "\n")
+        shared = {"rows": rows, "runs": out / "runs", "jobs": jobs, **options}
+        tables[gap] = make_table(out / f"gap-{gap:g}", drawn, settings, seeds, **shared)
+        write_json(out / "study.json", {f"{gap:g}": table.to_dict() for gap, table in tables.items()})
+        write_text(out / "study.md", markdown(tables) + "\n")
     return tables
 
 
-def markdown(study: Mapping[str, Mapping[str, Any]], score: str = "mAP") -> str:
-    """A study, as study.json holds it, as a table of one score: rows by gaps, in percent, mean ± standard deviation
-    over seeds (and random cells); then what the paired tests say."""
-    gaps = sorted(study, key=float)
-    names = list(dict.fromkeys(name for gap in gaps for name in study[gap]["rows"]))
-    lines = [[name, *(percent([found[score] for found in study[gap]["rows"][name]]) for gap in gaps)] for name in names]
-    lines.sort(key=lambda line: float(line[-1].split(" ")[0]))
-    header = [f"{score} (%)", *(f"gap {gap}" for gap in gaps)]
-    table = tabulate(lines, header, tablefmt="pipe", disable_numparse=True, colalign=["left"] + ["right"] * len(gaps))
-    found = [f"- gap {gap}: {sentence(test)}" for gap in gaps for test in study[gap]["comparisons"]]
-    return "\n".join([table, "", *found]).strip()
+def tables_of(study: Mapping[str, Mapping[str, Any]]) -> dict[float, Table]:
+    """What study.json holds: a table for each gap, the smallest gap first."""
+    return {float(gap): Table.from_dict(study[gap]) for gap in sorted(study, key=float)}
+
+
+def markdown(tables: Mapping[float, Table], score: str = "mAP") -> str:
+    """A study as a table of one score: rows by gaps, in percent, mean ± standard deviation over seeds (and random
+    cells), worst at the widest gap first; then what the paired tests say, and what failed."""
+    gaps = sorted(tables)
+    rows = curves(tables, score)
+    names = sorted(rows, key=lambda name: float(np.mean(rows[name].get(gaps[-1], [0]))))
+    lines = [[name, *(mean_sd(rows[name][gap]) if gap in rows[name] else "" for gap in gaps)] for name in names]
+    said = [f"- gap {gap:g}: {sentence}" for gap in gaps for sentence in tables[gap].sentences()]
+    return "\n".join([table_text([f"{score} (%)", *(f"gap {gap:g}" for gap in gaps)], lines), "", *said]).strip()
 
 
 def root_of(data_root: Path, gap: float) -> Path:
@@ -89,7 +79,7 @@ def root_of(data_root: Path, gap: float) -> Path:
 
 
 def curves(tables: Mapping[float, Table], score: str = "mAP") -> dict[str, dict[float, list[float]]]:
-    """A score of every row, for each gap a list over seeds (and random cells)."""
+    """A score of every row, for each gap that has the row a list over seeds (and random cells)."""
     found: dict[str, dict[float, list[float]]] = {}
     for gap, table in sorted(tables.items()):
         for name, scores in table.scores.items():

@@ -22,17 +22,21 @@ EXACT = 12  # up to so many pairs all flips are gone through; beyond, so many ar
 RESAMPLES = 9_999
 
 
-def mean_sd(values: Sequence[float], unit: float = 0.01, form: str = ".1f") -> str:
-    """Mean ± sample standard deviation in multiples of `unit` (percent, if not given); of a single value no spread."""
-    scaled = np.asarray(values) / unit
-    mean = f"{scaled.mean():{form}}"
-    return mean if len(scaled) == 1 else f"{mean} ± {scaled.std(ddof=1):{form}}"
+def mean_sd(values: Sequence[float] | NDArray[np.float64], scale: float = 100.0, form: str = ".1f") -> str:
+    """Mean ± sample standard deviation times `scale` (percent, if not given); a single value has no spread."""
+    mean = f"{scale * np.mean(values):{form}}"
+    return mean if np.size(values) == 1 else f"{mean} ± {scale * np.std(values, ddof=1):{form}}"
 
 
 def by_seed(entries: Sequence[Mapping[str, Any]], score: str = "mAP") -> dict[int, float]:
     """A row's score for each seed: the mean where one seed has several entries, such as random cells."""
     seeds = sorted({entry["seed"] for entry in entries})
     return {seed: float(np.mean([entry[score] for entry in entries if entry["seed"] == seed])) for seed in seeds}
+
+
+def differences(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
+    """One row's score less another's, for each seed that both have."""
+    return {seed: first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())}
 
 
 def flipped_means(differences: ArrayLike) -> NDArray[np.float64]:
@@ -101,12 +105,11 @@ class Comparison(NamedTuple):
 
 def compare(first: Mapping[int, float], second: Mapping[int, float]) -> Comparison | None:
     """Compare two rows, each a score by seed, over the seeds that both have. None where those are fewer than two."""
-    differences = [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
-    if len(differences) < 2:
+    found = list(differences(first, second).values())
+    if len(found) < 2:
         return None
-    above = sum(difference > 0 for difference in differences)
-    mean, p = float(np.mean(differences)), float(sign_flip_p(differences))
-    return Comparison(len(differences), mean, *interval(differences), above, p)
+    above = sum(difference > 0 for difference in found)
+    return Comparison(len(found), float(np.mean(found)), *interval(found), above, float(sign_flip_p(found)))
 
 
 def sentence(first: str, second: str, found: Comparison | None, score: str = "mAP") -> str:
@@ -115,7 +118,7 @@ def sentence(first: str, second: str, found: Comparison | None, score: str = "mA
         return f"{first} against {second}: fewer than two seeds in common, so nothing can be said"
     verdict = "a difference is shown" if found.shown else "nothing is shown"
     if smallest_p(found.seeds) > LEVEL:
-        verdict = f"nothing can be shown, since p is {smallest_p(found.seeds):.3g} at least with {found.seeds} seeds"
+        verdict = f"nothing can be shown, with {found.seeds} seeds p is {smallest_p(found.seeds):.3g} or more"
     return (
         f"{first} against {second}: {score} {100 * found.mean:+.1f} points (95 % interval {100 * found.low:+.1f} to "
         f"{100 * found.high:+.1f}), above in {found.above} of {found.seeds} seeds, p = {found.p:.3g}: {verdict}"

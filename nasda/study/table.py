@@ -1,9 +1,9 @@
 """Table 1, and the controls that the paper lacks, over seeds: every row under one recipe.
 
-A row chooses an architecture (searched, drawn at random, ResNet-50) and the source's images (as they are, or as SPGAN
-translates them); the training after it, its budget and its initialisation are the same for all. Runs are kept by their
-configuration, so that an interrupted table goes on, another table uses what it shares with this one, and a row that
-fails leaves the others alone.
+A row chooses an architecture (searched, drawn at random, ResNet-50) and the images to train on (the source's, as they
+are or as SPGAN translates them, or the target's own); budget and initialisation are the same for all. Runs are kept by
+their configuration and the data that they saw, so that an interrupted table goes on, rows and tables share what is the
+same, and a row that fails leaves the others alone.
 """
 
 import csv
@@ -18,14 +18,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partialmethod
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import permutation_test
-from tabulate import tabulate
 from tqdm.auto import tqdm
 
 from nasda.data.task import Task
@@ -33,15 +32,15 @@ from nasda.errors import NasdaError
 from nasda.files import read_json, write_json, write_text
 from nasda.genotypes import random_genotype
 from nasda.networks import RESNET50
-from nasda.runs import RunFolder, as_config
-from nasda.search import run_search
-from nasda.settings import Mode, Profile, changed
+from nasda.runs import RunFolder, as_config, seen
+from nasda.search import run_search, search_config
+from nasda.settings import Mode, Profile, TrainOn, changed
 from nasda.spgan.dataset import with_translated_source, write_translation
 from nasda.spgan.training import run_spgan
-from nasda.study.experiments import score_runs
+from nasda.study.experiments import score_runs, table_text, test_set
 from nasda.study.paper import NOTES, paper_row
-from nasda.toy.make import drawn_with
-from nasda.training import Architecture, run_training
+from nasda.study.statistics import Comparison, by_seed, compare, mean_sd, sentence
+from nasda.training import SIDES, Architecture, run_training
 
 Scores = dict[str, Any]
 
@@ -55,7 +54,7 @@ COLUMNS = {
     "search_seconds": "search or translation (min)",
     "train_seconds": "training (min)",
 }
-_UNIT = {"parameters": 1e6, "multiply_adds": 1e9, "search_seconds": 60, "train_seconds": 60}  # others are in percent
+_SCALE = {"parameters": 1e-6, "multiply_adds": 1e-9, "search_seconds": 1 / 60, "train_seconds": 1 / 60}  # else percent
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,7 @@ class Row:
     mode: Mode | None = None
     translated: bool = False  # trained on the source as SPGAN translates it
     pretrained: bool = False  # begins with ImageNet's weights, as the paper's ResNet-50 does; all others with nothing
+    train_on: TrainOn | None = None  # "target" is in-domain; None is what the settings say: the source, by default
     paper: tuple[str, str] | None = None
 
 
@@ -77,6 +77,7 @@ ROWS = (
     Row("ResNet-50 (S)", RESNET50, paper=("ResNet-50", "S")),
     Row("ResNet-50 (SPGAN, S+R)", RESNET50, translated=True, paper=("ResNet-50 (SPGAN)", "S+R")),
 )
+IN_DOMAIN_ROWS = (Row("NAS (S+R), trained on the target", "searched", "S+R", train_on="target"),)
 PRETRAINED_ROWS = (
     Row("ResNet-50, from ImageNet (S)", RESNET50, pretrained=True, paper=("ResNet-50", "S")),
     Row(
@@ -91,17 +92,19 @@ PAIRS = (  # the comparisons of interest, named before there is a number
     ("NAS (S+R)", "NAS (S)"),
     ("NAS (S+R)", "random cells"),
     ("NAS (S)", "random cells"),
+    ("NAS (S+R), trained on the target", "NAS (S+R)"),
     ("ResNet-50 (SPGAN, S+R)", "ResNet-50 (S)"),
 )
 
 
-def rows_named(names: Sequence[str], rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Those of `rows` that have these names, all without a name. Raises `NasdaError` where one has none of them."""
-    unknown = set(names) - {row.name for row in rows}
+def rows_named(names: Sequence[str], usual: Sequence[Row], more: Sequence[Row] = ()) -> tuple[Row, ...]:
+    """The rows of these names, among the `usual` ones and `more`; without a name the usual ones. Raises `NasdaError`
+    where none has the name."""
+    known = {row.name: row for row in (*usual, *more)}
+    unknown = sorted(set(names) - known.keys())
     if unknown:
-        known = ", ".join(repr(row.name) for row in rows)
-        raise NasdaError(f"--only {', '.join(sorted(unknown))}: expected rows among {known}")
-    return tuple(row for row in rows if not names or row.name in names)
+        raise NasdaError(f"--only {', '.join(unknown)}: expected rows among {', '.join(map(repr, known))}")
+    return tuple(row for row in known.values() if row.name in names) if names else tuple(usual)
 
 
 @dataclass
@@ -114,14 +117,52 @@ class Table:
     failures: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        comparisons = [paired(self, *pair) for pair in PAIRS]
+        """As table.json holds it."""
+        comparisons = [{"first": a, "second": b, **found._asdict()} for a, b, found in self.comparisons()]
         return {
             "task": self.task,
             "seeds": self.seeds,
             "rows": self.scores,
             "failures": self.failures,
-            "comparisons": [found for found in comparisons if found],
+            "comparisons": comparisons,
         }
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> "Table":
+        """What `to_dict` gave, or table.json holds."""
+        return cls(found["task"], found["seeds"], found["rows"], found["failures"])
+
+    def by_seed(self, row: str, score: str = "mAP") -> dict[int, float]:
+        """A row's score for each seed, the mean over cells drawn with it; empty where there is no such row."""
+        return by_seed(self.scores.get(row, []), score)
+
+    def compare(self, first: str, second: str, score: str = "mAP") -> Comparison | None:
+        """One row against another, paired by seed. None where they share fewer than two seeds."""
+        return compare(self.by_seed(first, score), self.by_seed(second, score))
+
+    def comparisons(self) -> Iterator[tuple[str, str, Comparison]]:
+        """Those of `PAIRS` that the seeds allow."""
+        found = ((*pair, self.compare(*pair)) for pair in PAIRS)
+        return ((first, second, comparison) for first, second, comparison in found if comparison)
+
+    def sentence(self, first: str, second: str, score: str = "mAP") -> str:
+        """What `compare` finds, in words."""
+        return sentence(first, second, self.compare(first, second, score), COLUMNS[score])
+
+    def sentences(self) -> list[str]:
+        """What the comparisons say, and which rows failed."""
+        said = [self.sentence(first, second) for first, second, _ in self.comparisons()]
+        return said + [f"{name} failed: {why}" for name, why in self.failures.items()]
+
+
+class _Shared(NamedTuple):
+    """What the rows of a table have in common."""
+
+    runs: Path
+    task: Task
+    settings: Profile
+    device: torch.device
+    weights: str | None
 
 
 class _Piece(NamedTuple):
@@ -158,7 +199,6 @@ def make_table(
     share, or else in `out`/runs. `weights` are what pretrained rows begin with (see `ResNet50`); `jobs` processes work
     side by side, and their number changes nothing.
     """
-    runs = out / "runs" if runs is None else runs
     pieces = [
         _Piece(row, seed, draw)
         for seed in seeds
@@ -166,7 +206,7 @@ def make_table(
         for draw in range(random_cells if row.architecture == "random" else 1)
     ]
     table = Table(task.name, list(seeds))
-    for piece, found in _results(pieces, (runs, task, settings, weights, device), jobs):
+    for piece, found in _results(pieces, _Shared(runs or out / "runs", task, settings, device, weights), jobs):
         if isinstance(found, str):
             table.failures[piece.name] = found
             tqdm.write(f"{piece.name} failed: {found}")
@@ -182,18 +222,17 @@ def make_table(
     return table
 
 
-def _results(pieces: Sequence[_Piece], shared: tuple[Any, ...], jobs: int) -> Iterator[tuple[_Piece, _Found]]:
+def _results(pieces: Sequence[_Piece], shared: _Shared, jobs: int) -> Iterator[tuple[_Piece, _Found]]:
     """What became of each piece, in order."""
     if jobs <= 1:
         for piece in pieces:
             tqdm.write(f"— {piece.name}")
-            yield piece, _try_piece(piece, *shared)
+            yield piece, _try_piece(piece, shared)
         return
-    threads = max(1, (os.cpu_count() or 1) // jobs)
     # Not forked: a fork of a process that has computed with several threads may hang.
     context = multiprocessing.get_context("spawn")
-    with _without_bars(), ProcessPoolExecutor(jobs, context, _begin_worker, (threads, os.getpid())) as pool:
-        futures: list[Future[_Found]] = [pool.submit(_try_piece, piece, *shared) for piece in pieces]
+    with ProcessPoolExecutor(jobs, context, _begin_worker, (os.getpid(),)) as pool:
+        futures: list[Future[_Found]] = [pool.submit(_try_piece, piece, shared) for piece in pieces]
         try:
             for piece, future in zip(pieces, futures, strict=True):
                 yield piece, future.result()
@@ -206,23 +245,9 @@ def _results(pieces: Sequence[_Piece], shared: tuple[Any, ...], jobs: int) -> It
             pool.shutdown(cancel_futures=True)
 
 
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """Processes that are begun within show no bars, which would write over each other; tqdm looks when it is loaded."""
-    before = os.environ.get("TQDM_DISABLE")
-    os.environ["TQDM_DISABLE"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["TQDM_DISABLE"]
-        else:
-            os.environ["TQDM_DISABLE"] = before
-
-
-def _begin_worker(threads: int, parent: int) -> None:
-    """A worker shares the cores with the others, and does not outlive who asked for it."""
-    torch.set_num_threads(threads)
+def _begin_worker(parent: int) -> None:
+    """A worker shows no bars, which would write over each other, and does not outlive the process that asked for it."""
+    tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)
 
     def follow() -> None:
         while os.getppid() == parent:
@@ -232,128 +257,92 @@ def _begin_worker(threads: int, parent: int) -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _try_piece(
-    piece: _Piece, runs: Path, task: Task, settings: Profile, weights: str | None, device: torch.device
-) -> _Found:
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Another number of threads adds up in another order, and after some epochs that is another network: so a piece has
+    one thread, however many work side by side."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        return run_row(runs, piece.row, task, settings, piece.seed, piece.draw, device, weights)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _try_piece(piece: _Piece, shared: _Shared) -> _Found:
+    try:
+        with _one_thread():
+            return _run_piece(piece, shared)
     except (NasdaError, RuntimeError) as error:  # torch says out of memory with a RuntimeError
         return str(error).split("\n", 1)[0]
 
 
-def run_row(
-    runs: Path,
-    row: Row,
-    task: Task,
-    settings: Profile,
-    seed: int,
-    draw: int,
-    device: torch.device,
-    weights: str | None = None,
-) -> tuple[Scores, dict[str, Scores]]:
-    """Search where the row searches, train, test: the scores of this row and of the floors, from what is kept in `runs`
-    where that is finished."""
-    space, data, compute = settings.space, settings.data, settings.compute
-    source, target = identity(task, "source"), identity(task, "target")
+def _run_piece(piece: _Piece, shared: _Shared) -> tuple[Scores, dict[str, Scores]]:
+    """Search where the row searches, train, test: the scores of this row and of the floors, from what is kept of
+    earlier runs where that is finished."""
+    (row, seed, draw), (runs, task, settings, device, weights) = piece, shared
+    space, data = settings.space, settings.data
+    settings = changed(settings, train={"train_on": row.train_on or settings.train.train_on})
+    begin_with = weights if row.pretrained else None
     architecture: Architecture = None
     search_seconds = 0.0
     if row.mode is not None:
-        folder = search_folder(runs, task, settings, row.mode, seed)
         searching = changed(settings, search={"mode": row.mode})
-        architecture = run_search(folder, task, searching, seed=seed, device=device)
+        folder = search_folder(runs, task, searching, seed)
+        with folder.held(wait=True):
+            architecture = run_search(folder, task, searching, seed=seed, device=device)
         search_seconds = _seconds(folder)
     elif row.architecture == "random":
         architecture = random_genotype(space.nodes, space.primitives, seed=seed + 1000 * draw)
     if row.translated:
-        folder = _folder(runs, "spgan", source | target, seed=seed, spgan=settings.spgan, data=data)
-        generator = run_spgan(folder, task, settings, seed=seed, device=device)
-        write_translation(folder.path / "translated", task.source, generator, data, device=device)
+        both = seen(task, "source", "target")
+        folder = _folder(runs, "spgan", seed=seed, spgan=settings.spgan, data=data, seen=both)
+        with folder.held(wait=True):
+            generator = run_spgan(folder, task, settings, seed=seed, device=device)
+            write_translation(folder.path / "translated", task.source, generator, data, device=device)
         task = with_translated_source(task, folder.path / "translated")
-        source |= {"translated by": folder.path.name}
         search_seconds = _seconds(folder)
+    cell = RESNET50 if architecture is None else architecture.to_dict()
     folder = _folder(
         runs,
         "train",
-        source if settings.train.train_on == "source" else source | target,
         seed=seed,
         space=space,
         train=settings.train,
         data=data,
-        architecture=RESNET50 if architecture is None else architecture.to_dict(),
-        precision=compute.precision,
-        **({"weights": weights} if row.pretrained else {}),
+        architecture=cell,
+        precision=settings.compute.precision,
+        weights=begin_with,
+        seen=seen(task, *SIDES[settings.train.train_on]),
     )
-    tested = _folder(runs, "test", target, training=folder.path.name)
-    if not tested.metrics.exists():
-        begin_with = weights if row.pretrained else None
-        run_training(folder, task, architecture, settings, seed=seed, device=device, weights=begin_with)
-        scores = score_runs([folder], task, settings.evaluate, seed=seed, device=device)
-        write_json(tested.metrics, scores[folder.path.name])
+    tested = _folder(runs, "test", training=folder.path.name, data=test_set(task))
+    with folder.held(wait=True):
+        if not tested.metrics.exists():
+            run_training(folder, task, architecture, settings, seed=seed, device=device, weights=begin_with)
+            scores = score_runs([folder], task, settings.evaluate, seed=seed, device=device)
+            write_json(tested.metrics, scores[folder.path.name])
     metrics = read_json(tested.metrics, "a run's scores")
     floors = metrics.pop("floors")
     times = {"search_seconds": search_seconds, "train_seconds": _seconds(folder)}
-    cell = RESNET50 if architecture is None else architecture.to_dict()
     return {**metrics, **times, "cell": cell}, floors
 
 
-def search_folder(runs: Path, task: Task, settings: Profile, mode: Mode, seed: int) -> RunFolder:
-    """Where a table keeps the search of this mode. S has seen nothing of the target, and is one run for all targets."""
-    seen = identity(task, "source") if mode == "S" else identity(task, "source") | identity(task, "target")
-    search = replace(settings.search, mode=mode)
-    parts = {"space": settings.space, "search": search, "data": settings.data, "compute": settings.compute}
-    return _folder(runs, "search", seen, seed=seed, **parts)
+def search_folder(runs: Path, task: Task, settings: Profile, seed: int) -> RunFolder:
+    """Where a table keeps a search. S has seen nothing of the target, and is one run for all targets."""
+    config = search_config(task, settings, seed=seed)
+    return _folder(runs, config.pop("kind"), **config)
+
+
+def _folder(runs: Path, kind: str, **parts: Any) -> RunFolder:
+    """The folder of the run with this configuration, which says the data that it sees: the same for the same, whichever
+    row asks. Two rows may ask at once, so whoever runs it holds it, and who comes second finds it finished."""
+    configuration = json.dumps(as_config(**parts), sort_keys=True)
+    return RunFolder(runs / f"{kind}-{hashlib.sha256(configuration.encode()).hexdigest()[:16]}")
 
 
 def _seconds(folder: RunFolder) -> float:
     """What a run took, by its log."""
     return sum(entry["seconds"] for entry in folder.read_log("seconds"))
-
-
-def identity(task: Task, side: Literal["source", "target"]) -> dict[str, Any]:
-    """What tells one task's source, or target, from another's: what the built-in data was drawn with, or where real
-    data lies."""
-    domain = task.source if side == "source" else task.target
-    return {"task": task.name, side: drawn_with(domain.root, side) or str(domain.root.resolve())}
-
-
-def _folder(runs: Path, kind: str, seen: Mapping[str, Any], **parts: Any) -> RunFolder:
-    """The folder of the run with this configuration that has `seen` these data: the same for the same, whichever row
-    asks. What learns on the source alone is the same run for every target."""
-    configuration = json.dumps({"seen": seen, **as_config(**parts)}, sort_keys=True)
-    return RunFolder(runs / f"{kind}-{hashlib.sha256(configuration.encode()).hexdigest()[:16]}")
-
-
-def paired(table: Table, better: str, worse: str, score: str = "mAP") -> dict[str, Any] | None:
-    """Whether one row lies above another, seed by seed (exact sign-flip test). None below two seeds.
-
-    p is the share of all ways to swap the two within seeds that give a mean difference as large, in either direction.
-    """
-    means = [_by_seed(table.scores.get(name, []), score) for name in (better, worse)]
-    seeds = sorted(means[0].keys() & means[1].keys())
-    if len(seeds) < 2:
-        return None
-    pairs = [np.array([of_row[seed] for seed in seeds]) for of_row in means]
-    differences = pairs[0] - pairs[1]
-    test = permutation_test(
-        pairs, lambda x, y: float(np.mean(x - y)), permutation_type="samples", n_resamples=2 ** len(seeds)
-    )
-    return {
-        "better": better,
-        "worse": worse,
-        "score": score,
-        "seeds": len(seeds),
-        "mean_difference": float(differences.mean()),
-        "above": int((differences > 0).sum()),
-        "p": float(test.pvalue),
-    }
-
-
-def _by_seed(scores: Sequence[Scores], name: str) -> dict[int, float]:
-    """The mean of a score for each seed, over the cells drawn with it."""
-    return {
-        seed: float(np.mean([found[name] for found in scores if found["seed"] == seed]))
-        for seed in {found["seed"] for found in scores}
-    }
 
 
 def ranked(table: Table) -> dict[str, list[Scores]]:
@@ -374,11 +363,9 @@ def lines_of(table: Table) -> tuple[list[str], list[list[str]]]:
 def _cell(values: Sequence[float], key: str) -> str:
     if not values:
         return ""
-    scaled = np.array(values) / _UNIT.get(key, 0.01)
-    form = ".3g" if key in ("parameters", "multiply_adds") else ".1f"
-    if len(values) == 1 or (key in _UNIT and not scaled.std()):  # of sizes and times, a spread of nothing says nothing
-        return f"{scaled.mean():{form}}"
-    return f"{scaled.mean():{form}} ± {scaled.std(ddof=1):{form}}"
+    if key in _SCALE and len(set(values)) == 1:  # of sizes and times, a spread of nothing says nothing
+        values = values[:1]
+    return mean_sd(values, _SCALE.get(key, 100.0), ".3g" if key in ("parameters", "multiply_adds") else ".1f")
 
 
 def _of_paper(task: str, name: str) -> list[str]:
@@ -386,45 +373,17 @@ def _of_paper(task: str, name: str) -> list[str]:
     printed = paper_row(task, *named) if named else None  # type: ignore[arg-type]
     if printed is None:
         return ["", "", ""]
-    notes = f" [{', '.join(printed.notes)}]"
-    return [
-        f"{printed.mAP:.2f}{notes}",
-        f"{printed.rank1:.2f}",
-        "" if printed.rank5 is None else f"{printed.rank5:.2f}",
-    ]
+    rank5 = "" if printed.rank5 is None else f"{printed.rank5:.2f}"
+    return [f"{printed.mAP:.2f} [{', '.join(printed.notes)}]", f"{printed.rank1:.2f}", rank5]
 
 
-def markdown(table: Table) -> str:
-    """The table with its comparisons, failures and notes, as Markdown."""
+def markdown(table: Table, form: str = "pipe") -> str:
+    """The table with its comparisons, failures and notes, as Markdown; `form` "simple" draws it for a terminal."""
     header, lines = lines_of(table)
-    parts = [tabulate(lines, header, tablefmt="pipe", disable_numparse=True, colalign=_alignment(header))]
-    found = [comparison for pair in PAIRS if (comparison := paired(table, *pair))]
-    parts += ["\n".join("- " + sentence(comparison) for comparison in found)] if found else []
-    parts += ["\n".join(f"- {name} failed: {why}" for name, why in table.failures.items())] if table.failures else []
-    used = {note for line in lines for note in NOTES if f"{note}," in line[-3] or f"{note}]" in line[-3]}
-    parts += ["\n".join(f"- [{note}] {NOTES[note]}" for note in sorted(used))] if used else []
-    return "\n\n".join(parts)
-
-
-def terminal(table: Table) -> str:
-    """The same for a terminal."""
-    header, lines = lines_of(table)
-    drawn = tabulate(lines, header, tablefmt="simple", disable_numparse=True, colalign=_alignment(header))
-    found = [sentence(comparison) for pair in PAIRS if (comparison := paired(table, *pair))]
-    return "\n".join([drawn, "", *found, *(f"{name} failed: {why}" for name, why in table.failures.items())])
-
-
-def _alignment(header: Sequence[str]) -> list[str]:
-    return ["left"] + ["right"] * (len(header) - 1)
-
-
-def sentence(comparison: Mapping[str, Any]) -> str:
-    """What `paired` found, in words."""
-    return (
-        f"{comparison['better']} against {comparison['worse']}: mAP {100 * comparison['mean_difference']:+.1f} points, "
-        f"above in {comparison['above']} of {comparison['seeds']} seeds, p = {comparison['p']:.3g} "
-        f"(exact sign-flip test; the smallest possible is {2.0 ** (1 - comparison['seeds']):.3g})"
-    )
+    used = [note for note in NOTES if any(f"{note}," in line[-3] or f"{note}]" in line[-3] for line in lines)]
+    said = [table.sentences(), [f"[{note}] {NOTES[note]}" for note in used]]
+    lists = ["\n".join(f"- {line}" for line in part) for part in said if part]
+    return "\n\n".join([table_text(header, lines, form), *lists])
 
 
 def write(table: Table, out: Path) -> None:
@@ -432,7 +391,7 @@ def write(table: Table, out: Path) -> None:
     write_json(out / "table.json", table.to_dict())
     write_text(out / "table.md", markdown(table) + "\n")
     text = io.StringIO()
-    writer = csv.writer(text)
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["row", "seed", *COLUMNS])
     for name, found in table.scores.items():
         writer.writerows([name, scores["seed"], *(scores.get(key, "") for key in COLUMNS)] for scores in found)

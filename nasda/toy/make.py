@@ -225,15 +225,6 @@ def make_toy(
             root.rmdir()
 
 
-def drawn_with(folder: Path, side: Side) -> dict[str, object] | None:
-    """What decides the images of a drawn data set, a task's source or target; None where `folder` was not drawn."""
-    if not (folder / MARKER).exists():
-        return None
-    parameters = dict(read_json(folder / MARKER, "how the toy data was drawn"))
-    of_the_other = ("gap", "target_identities", "test_identities") if side == "source" else ("source_identities",)
-    return {name: value for name, value in parameters.items() if name not in of_the_other}
-
-
 def _check(height: int, width: int, gap: float) -> None:
     if min(height, width) < SMALLEST:
         raise NasdaError(f"toy data of {height}×{width} pixels: expected at least {SMALLEST}×{SMALLEST}")

@@ -44,7 +44,7 @@ import ipywidgets
 import numpy as np
 import torch
 from IPython.display import Markdown
-from scipy.stats import spearmanr
+from scipy.stats import permutation_test, spearmanr
 
 from nasda.course import nb06_closing_the_gap as lesson
 from nasda.course.check import check
@@ -57,9 +57,10 @@ from nasda.search import split_for_search
 from nasda.settings import changed
 from nasda.spgan.dataset import with_translated_source, write_translation
 from nasda.spgan.training import contrastive_loss, make_translators, run_spgan
-from nasda.study.gaps import curves, gap_study
+from nasda.study.gaps import curves, gap_study, tables_of
 from nasda.study.paper import NOTES, TABLE_1
-from nasda.study.table import COLUMNS, PAIRS, ROWS, Table, make_table, markdown, paired
+from nasda.study.statistics import LEVEL, differences, seeds_needed, smallest_p
+from nasda.study.table import COLUMNS, PAIRS, ROWS, Table, make_table, markdown
 
 # %% tags=["parameters"]
 PROFILE: str = "tiny"  # tiny, laptop, gpu, paper
@@ -209,8 +210,8 @@ metrics_bars(columns(made, "mAP", "rank1"))
 longer = changed(quick, train={"epochs": 4})
 with redirect_stdout(io.StringIO()):
     favoured = make_table(folder / "cells", task, longer, [SEED, SEED + 1], rows=ROWS[:1], device=course.device)
-before, after = (lesson.points(lesson.by_seed(table, "NAS (S)")) for table in (made, favoured))
-of_search = lesson.points(lesson.differences(made, "NAS (S+R)", "NAS (S)"))
+before, after = (lesson.points(table.by_seed("NAS (S)")) for table in (made, favoured))
+of_search = lesson.points(differences(made.by_seed("NAS (S+R)"), made.by_seed("NAS (S)")))
 steps = [some.train.epochs * some.train.steps for some in (quick, longer)]
 print(f"NAS (S), the same cells: mAP {before:.1f} after {steps[0]} steps, {after:.1f} after {steps[1]}")
 print(f"the budget moved the row by {after - before:+.1f} points;")
@@ -240,19 +241,21 @@ if RECOMPUTE:
     of_spgan = gap_study(where / "spgan", *given, [1], range(5), rows=[spgan_row], device=course.device)
 else:
     found = [shipped(name) for name in ("study-person", "study-spgan-person")]
-    study, of_spgan = (lesson.tables_of(one.content) for one in found)
+    study, of_spgan = (tables_of(one.content) for one in found)
     print(*(one.label() for one in found), sep="\n")
 widest = study[max(study)]
 widest.scores[spgan_row.name] = of_spgan[max(study)].scores[spgan_row.name]
-counts = {row: len(lesson.by_seed(widest, row)) for row in lesson.networks_of(widest)}
+counts = {row: len(widest.by_seed(row)) for row in lesson.networks_of(widest)}
 print(f"task: {widest.task}; gaps: {', '.join(f'{gap:g}' for gap in study)}; seeds by row: {counts}")
 
 # %%
-lines = [lesson.sentence(widest, *pair) for pair in PAIRS]
-print(f"At gap {max(study):g}:\n- " + "\n- ".join(lines))
+print(f"At gap {max(study):g}:\n- " + "\n- ".join(widest.sentences()))
 
 # %% [markdown]
-# Four sentences, and a p in each of them. To see where such a number comes from, no table of a distribution is needed.
+# Each sentence ends with a verdict, and one rule gives it (`nasda.study.statistics`): a difference *is shown* when
+# p ≤ 0.05. The same rule holds in every notebook and table of this course. The interval before it says how large the
+# difference may be, if differences are normal (Student's t); it decides nothing. To see where p comes from, no table of
+# a distribution is needed.
 
 # %% [markdown]
 # ## A test that one can count
@@ -268,8 +271,8 @@ print(f"At gap {max(study):g}:\n- " + "\n- ".join(lines))
 # \Big|\sum_i s_i d_i\Big| \ge \Big|\sum_i d_i\Big| \Big\}\Big| \tag{a}
 # $$
 #
-# This is the exact sign-flip test, Fisher's idea; `nasda.study.table.paired` implements it. By hand, for three
-# differences that are made up:
+# This is the exact sign-flip test, Fisher's idea; `nasda.study.statistics.sign_flip_p` implements it. By hand, for
+# three differences that are made up:
 
 # %%
 made_up = [2.0, -0.5, 1.0]
@@ -279,10 +282,10 @@ for signs in itertools.product([1, -1], repeat=3):
 
 # %% [markdown]
 # The first line is what was measured. Four of the eight means are as far from 0 as its own, or further: p = 4/8, and
-# three seeds of which one disagrees have shown nothing. Now the study's own differences, at the widest gap.
+# nothing is shown. Now the study's own differences, at the widest gap.
 
 # %%
-gains = lesson.differences(widest, *PAIRS[0])
+gains = differences(*(widest.by_seed(row) for row in PAIRS[0]))
 print("first minus second, in points of mAP, by seed:", {seed: f"{100 * gain:+.1f}" for seed, gain in gains.items()})
 lesson.flip_plot(list(gains.values()), "NAS (S+R) minus NAS (S)")
 
@@ -325,15 +328,19 @@ check("06.2", p_value)
 # </details>
 
 # %% [markdown]
-# The library leaves the counting to SciPy's `permutation_test`, and averages the cells that were drawn with one seed
-# first. The same numbers come out as from counting dots, for each pair and each gap:
+# The library averages the cells that were drawn with one seed, and then counts as you did; beyond twelve pairs it
+# draws 9,999 choices of signs instead of going through all of them. SciPy's `permutation_test`, written by other
+# people, finds the same p for each pair and each gap:
 
 # %%
-asked = [(gap, *pair) for gap, table in study.items() for pair in PAIRS if paired(table, *pair)]
+asked = [(gap, *pair) for gap, table in study.items() for pair in PAIRS if table.compare(*pair)]
 for gap, first, second in asked:
-    counted = lesson.sign_flip_p(list(lesson.differences(study[gap], first, second).values()))
-    assert np.isclose(paired(study[gap], first, second)["p"], counted)
-    print(f"gap {gap:g}, {first} against {second}: p = {counted:.4g}")
+    pairs = [list(study[gap].by_seed(row).values()) for row in (first, second)]
+    theirs = permutation_test(
+        pairs, lambda x, y: np.mean(x) - np.mean(y), permutation_type="samples", n_resamples=np.inf
+    )
+    assert np.isclose(study[gap].compare(first, second).p, theirs.pvalue)
+    print(f"gap {gap:g}, {first} against {second}: p = {theirs.pvalue:.4g}")
 
 # %% [markdown]
 # ### Exercise 06.3 ●○○ (10 minutes)
@@ -371,13 +378,13 @@ check("06.3", fewest_seeds)
 # </details>
 
 # %%
-print(f"one question at 5 %: {lesson.seeds_needed(0.05)} seeds")
-print(f"{len(asked)} questions, the lines above: {lesson.seeds_needed(0.05, len(asked))} seeds")
-print(f"with 5 seeds, p is never below {lesson.smallest_p(5):g}")
+print(f"one question at 5 %: {seeds_needed(LEVEL)} seeds")
+print(f"{len(asked)} questions, the lines above: {seeds_needed(LEVEL, len(asked))} seeds")
+print(f"with 5 seeds, p is never below {smallest_p(5):g}")
 
 # %% [markdown]
-# That is the honest limit of a laptop's study: five seeds can agree, and still p stays above 5 %. It is a limit of
-# every paper that prints three seeds, too, and of one that prints a single number.
+# That is the honest limit of a laptop's study: five seeds can agree, and still p stays above 5 %, so that by the rule
+# nothing is shown. It is a limit of every paper that prints three seeds, too, and of one that prints a single number.
 #
 # How many seeds would be good? Below, thousands of small studies are simulated. Their differences are normal numbers
 # with standard deviation 1. Move the true difference, the number of seeds, and how many comparisons somebody looks at
@@ -389,9 +396,9 @@ def simulate(seeds, true_difference, looks):
     """The picture and the words for one choice of seeds, effect and looks."""
     found, alarms = lesson.power(seeds, true_difference, looks), lesson.power(seeds, 0.0, looks)
     words = (
-        f"With {seeds} seeds the smallest p is {lesson.smallest_p(seeds):.3g}. Best of {looks}: where the true "
-        f"difference is {true_difference:g} × the standard deviation, {100 * found:.0f} % of the studies report "
-        f"p ≤ 0.05; where there is nothing to find, {100 * alarms:.0f} % do."
+        f"With {seeds} seeds the smallest p is {smallest_p(seeds):.3g}. Best of {looks}: where the true "
+        f"difference is {true_difference:g} × the standard deviation, {100 * found:.0f} % of the studies say that a "
+        f"difference is shown (p ≤ {LEVEL}); where there is nothing to find, {100 * alarms:.0f} % do."
     )
     return lesson.power_plot(seeds, true_difference, looks), words
 
@@ -422,7 +429,7 @@ METRICS = ["mAP", "mAP_trapezoid", "rank1", "rank5"]
 def ask(rows, metric, gap=None):
     """The picture and the words for two rows of the study."""
     gap = max(study) if gap is None else gap
-    return lesson.study_plot(study[gap], *rows, metric), lesson.sentence(study[gap], *rows, metric)
+    return lesson.study_plot(study[gap], *rows, metric), study[gap].sentence(*rows, metric)
 
 
 gaps = ipywidgets.Dropdown(options=[(f"gap {gap:g}", gap) for gap in study], value=max(study))
@@ -443,12 +450,11 @@ score_over_gap(curves(study))
 
 # %%
 for name in ("NAS (S)", "random cells", "ResNet-50 (S)"):
-    means = {gap: lesson.points(lesson.by_seed(table, name)) for gap, table in study.items()}
+    means = {gap: lesson.points(table.by_seed(name)) for gap, table in study.items()}
     print(f"{name}, the same weights: " + ", ".join(f"{mean:.1f} at gap {gap:g}" for gap, mean in means.items()))
-by_gap = {gap: lesson.points(lesson.differences(table, *PAIRS[0])) for gap, table in study.items()}
-print("S+R minus S: " + ", ".join(f"{mean:+.1f} points at gap {gap:g}" for gap, mean in by_gap.items()))
-agreed = sum("All seeds agree" in lesson.sentence(table, *PAIRS[0]) for table in study.values())
-print(f"Gaps at which all seeds agree on the sign of S+R minus S: {agreed} of {len(study)}.")
+by_gap = {gap: table.compare(*PAIRS[0]) for gap, table in study.items()}
+print("S+R minus S: " + ", ".join(f"{100 * found.mean:+.1f} points at gap {gap:g}" for gap, found in by_gap.items()))
+print(f"Gaps at which that difference is shown: {sum(found.shown for found in by_gap.values())} of {len(study)}.")
 
 # %% [markdown]
 # The first three lines illustrate note c. The same weights score differently on another test set, for no reason in the
@@ -673,7 +679,7 @@ lesson.paper_plot(widest.task, widest)
 
 # %%
 for gap, table in study.items():
-    ours = lesson.differences(table, "NAS (S+R)", "NAS (S)", "mAP_trapezoid")
+    ours = differences(*(table.by_seed(row, "mAP_trapezoid") for row in ("NAS (S+R)", "NAS (S)")))
     of_paper = {row.data: row.mAP for row in TABLE_1 if row.task == table.task and row.method == "NAS"}
     mean = lesson.points(ours)
     direction = "the same sign as" if mean * (of_paper["S+R"] - of_paper["S"]) > 0 else "not the sign of"
@@ -694,7 +700,8 @@ for gap, table in study.items():
 # 1. Two rows may be compared when they differ in one thing; the paper's NAS and ResNet-50 rows for persons differ
 #    in three.
 # 2. A search has to beat random cells from its own space under the same recipe, or it has found only the space.
-# 3. The exact sign-flip test counts signs over paired seeds, and with n of them p cannot be below 2 to the power 1 − n.
+# 3. A difference is shown when the exact sign-flip test over paired seeds gives p ≤ 0.05. With n seeds p cannot be
+#    below 2 to the power 1 − n, so that fewer than six can show nothing.
 # 4. Looking often and telling the best makes winners out of nothing, be it of metrics, of gaps, of seeds or of cells.
 # 5. Changing the images and changing the architecture are two ways across a gap, and both are judged by the target's
 #    query and gallery alone.

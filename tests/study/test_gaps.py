@@ -3,15 +3,19 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from nasda.data.task import Task, load_task
 from nasda.errors import NasdaError
 from nasda.pictures.plots import score_over_gap
-from nasda.settings import ToySettings
-from nasda.study.gaps import STUDY_ROWS, curves, gap_study, markdown, root_of
-from nasda.study.table import ROWS, Table, rows_named
-from nasda.toy.make import drawn_with, make_toy
+from nasda.runs import seen
+from nasda.settings import Profile, ToySettings
+from nasda.study import table as tables_module
+from nasda.study.gaps import STUDY_ROWS, curves, gap_study, markdown, root_of, tables_of
+from nasda.study.table import IN_DOMAIN_ROWS, ROWS, Table, rows_named
+from nasda.toy.make import make_toy
 from tests.study.test_table import CPU, QUICK
 from tests.tasks import DATA
 
@@ -46,19 +50,19 @@ def test_the_source_is_drawn_alike_at_every_gap(studied: tuple[Path, dict[float,
     for name in images[near]:
         same = images[near][name] == images[far][name]
         assert same == name.parts[0].startswith("PersonX"), name
-    source, target = "PersonX", "Market-1501-v15.09.15"
-    assert drawn_with(near / source, "source") == drawn_with(far / source, "source")
-    assert drawn_with(near / target, "target") != drawn_with(far / target, "target")
+    near_task, far_task = (load_task("person", root) for root in (near, far))
+    assert seen(near_task, "source") == seen(far_task, "source")
+    assert seen(near_task, "target") != seen(far_task, "target")
 
 
 @pytest.mark.parametrize("change", [{"source_identities": 7}, {"world": 1}, {"images_per_camera": 2}])
 def test_another_source_is_another_run(
     studied: tuple[Path, dict[float, Table]], tmp_path: Path, change: dict[str, int]
 ) -> None:
-    near = root_of(studied[0] / "data" / "toy", 0) / "PersonX"
+    near = load_task("person", root_of(studied[0] / "data" / "toy", 0))
     other = dataclasses.replace(TOY, **change)  # type: ignore[arg-type]
     make_toy(tmp_path, "person", height=DATA.height, width=DATA.width, settings=other)
-    assert drawn_with(tmp_path / "PersonX", "source") != drawn_with(near, "source")
+    assert seen(load_task("person", tmp_path), "source") != seen(near, "source")
 
 
 def test_curves_and_their_plot(studied: tuple[Path, dict[float, Table]]) -> None:
@@ -85,13 +89,45 @@ def test_the_study_in_words(studied: tuple[Path, dict[float, Table]]) -> None:
 def test_a_study_over_seeds_gives_spread_and_paired_tests() -> None:
     rows = {"NAS (S)": (0.2, 0.4), "NAS (S+R)": (0.1, 0.2)}
     table = Table("person", [0, 1], {n: [{"seed": s, "mAP": v} for s, v in enumerate(m)] for n, m in rows.items()})
-    written = markdown({"1": table.to_dict()})
+    written = markdown(tables_of({"1": table.to_dict()}))
     assert "30.0 ± 14.1" in written
-    assert "gap 1: NAS (S+R) against NAS (S): mAP -15.0 points, above in 0 of 2 seeds, p = 0.5" in written
+    assert f"- gap 1: {table.sentence('NAS (S+R)', 'NAS (S)')}" in written
+
+
+def test_a_row_that_fails_at_one_gap_only_leaves_the_study_whole(
+    tmp_path: Path, studied: tuple[Path, dict[float, Table]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = tables_module.run_search
+
+    def fails_far_away(folder: Any, task: Task, settings: Profile, **options: Any) -> Any:
+        if settings.search.mode == "S+R" and task.target.root.parent.name.endswith("gap-1"):
+            raise NasdaError("the disk is full")
+        return search(folder, task, settings, **options)
+
+    monkeypatch.setattr(tables_module, "run_search", fails_far_away)
+    root = studied[0] / "data" / "toy"
+    tables = gap_study(tmp_path, root, "person", SETTINGS, [0, 1], [0], rows=SEARCHED, device=CPU)
+    written = (tmp_path / "study.md").read_text()
+    cells = {
+        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:4]]
+        for line in written.splitlines()
+        if "|" in line
+    }
+    assert cells["NAS (S+R)"] == [f"{100 * tables[0].scores['NAS (S+R)'][0]['mAP']:.1f}", ""]
+    assert all(cells["NAS (S)"])
+    assert "- gap 1: NAS (S+R), seed 0 failed: the disk is full" in written
+    assert score_over_gap(curves(tables)).axes
+
+
+def test_tables_come_back_from_a_study(studied: tuple[Path, dict[float, Table]]) -> None:
+    folder, tables = studied
+    assert tables_of(json.loads((folder / "out" / "study.json").read_text())) == tables
 
 
 def test_rows_by_name() -> None:
-    assert rows_named([], ROWS) == ROWS
+    assert rows_named([], STUDY_ROWS, ROWS) == STUDY_ROWS
     assert [row.name for row in SEARCHED] == ["NAS (S)", "NAS (S+R)"]
+    both = rows_named(["NAS (S+R), trained on the target", "NAS (S+R)"], ROWS, IN_DOMAIN_ROWS)
+    assert both == (ROWS[1], *IN_DOMAIN_ROWS)
     with pytest.raises(NasdaError, match=r"--only NAS: expected rows among 'NAS \(S\)'"):
         rows_named(["NAS"], ROWS)

@@ -97,7 +97,7 @@ def test_the_interval_is_scipys_and_holds_the_mean_as_often_as_it_says() -> None
 def test_mean_and_sample_standard_deviation() -> None:
     assert mean_sd([0.123]) == "12.3"
     assert mean_sd([0.1, 0.2, 0.3]) == "20.0 ± 10.0"
-    assert mean_sd([1e6, 3e6], 1e6, ".3g") == "2 ± 1.41"
+    assert mean_sd([1e6, 3e6], 1e-6, ".3g") == "2 ± 1.41"
 
 
 def test_a_seed_is_one_observation_however_many_cells_were_drawn_with_it() -> None:
@@ -133,5 +133,5 @@ def test_the_sentence() -> None:
         "a difference is shown"
     )
     assert sentence("a", "b", of([0.1, -0.1] * 4)).endswith("p = 1: nothing is shown")
-    assert sentence("a", "b", of([0.1] * 5)).endswith("nothing can be shown, since p is 0.0625 at least with 5 seeds")
+    assert sentence("a", "b", of([0.1] * 5)).endswith("nothing can be shown, with 5 seeds p is 0.0625 or more")
     assert sentence("a", "b", None) == "a against b: fewer than two seeds in common, so nothing can be said"

@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,9 +19,10 @@ from torchvision.models import resnet50
 
 from nasda.data.task import Task, load_task
 from nasda.errors import NasdaError
-from nasda.settings import Profile, SPGANSettings, ToySettings
+from nasda.settings import Profile, SPGANSettings, ToySettings, changed
 from nasda.study import table as tables
-from nasda.study.table import PRETRAINED_ROWS, ROWS, Row, Table, lines_of, make_table, markdown, paired, terminal
+from nasda.study.statistics import compare, sentence
+from nasda.study.table import IN_DOMAIN_ROWS, PRETRAINED_ROWS, ROWS, Row, Table, lines_of, make_table, markdown
 from nasda.toy.make import make_toy
 from tests.tasks import DATA, SEARCH, SPACE, TRAIN, make_task
 
@@ -116,7 +118,7 @@ def test_a_row_that_fails_leaves_the_others(
     assert table.failures == {"NAS (S), seed 0": "the disk is full"}
     assert {"NAS (S+R)", "random cells"} < table.scores.keys()
     assert "NAS (S), seed 0 failed: the disk is full" in markdown(table)
-    assert "NAS (S), seed 0 failed: the disk is full" in terminal(table)
+    assert "NAS (S), seed 0 failed: the disk is full" in markdown(table, "simple")
     monkeypatch.undo()
     mended = make_table(tmp_path, task, QUICK, [0], rows=ROWS[:3], device=CPU)
     assert not mended.failures
@@ -128,6 +130,7 @@ def test_what_is_written(made: tuple[Path, Table]) -> None:
     out, table = made
     assert json.loads((out / "table.json").read_text())["rows"] == json.loads(json.dumps(table.scores))
     assert (out / "table.md").read_text().strip() == markdown(table)
+    assert b"\r" not in (out / "table.csv").read_bytes()  # which Windows would double
     with open(out / "table.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(map(len, table.scores.values()))
@@ -153,32 +156,21 @@ def table_of(**mAP: list[float]) -> Table:
     )
 
 
-def test_the_paired_test_by_brute_force() -> None:
-    """All 2^n ways of swapping the two rows within seeds, counted."""
-    random = np.random.default_rng(0)
-    for _ in range(5):
-        a, b = random.uniform(size=(2, 6))
-        found = paired(table_of(a=a.tolist(), b=b.tolist()), "a", "b")
-        assert found is not None
-        signs = np.array(list(itertools.product([1, -1], repeat=6)))
-        means = (signs * (a - b)).mean(axis=1)
-        assert found["p"] == pytest.approx(np.mean(np.abs(means) >= abs((a - b).mean()) - 1e-12))
-        assert found["mean_difference"] == pytest.approx((a - b).mean())
-        assert found["above"] == int((a > b).sum())
+def test_rows_are_compared_seed_by_seed() -> None:
+    table = table_of(a=[0.5, 0.4, 0.3], b=[0.1, 0.2])
+    table.scores["b"].append({"seed": 1, "mAP": 0.3})  # another cell drawn with this seed
+    assert table.by_seed("b") == pytest.approx({0: 0.1, 1: 0.25})
+    found = table.compare("a", "b")
+    assert found == compare({0: 0.5, 1: 0.4}, {0: 0.1, 1: 0.25})
+    assert table.sentence("a", "b") == sentence("a", "b", found)
+    assert table.compare("a", "no such row") is None
 
 
-def test_a_seed_is_one_observation_however_many_cells_were_drawn_with_it() -> None:
-    table = Table("person", [0, 1], {"a": [{"seed": s, "mAP": 0.5} for s in (0, 1)]})
-    table.scores["b"] = [{"seed": s, "mAP": m} for s, m in ((0, 0.1), (0, 0.3), (1, 0.2), (1, 0.2))]
-    found = paired(table, "a", "b")
-    assert found is not None
-    assert found["seeds"] == 2
-    assert found["mean_difference"] == pytest.approx(0.3)
-
-
-@pytest.mark.parametrize("rows", [{}, {"a": [0.1]}, {"a": [0.1], "b": [0.2]}])
-def test_one_seed_proves_nothing(rows: dict[str, list[float]]) -> None:
-    assert paired(table_of(**rows), "a", "b") is None
+def test_what_is_written_says_what_the_comparisons_found() -> None:
+    table = table_of(**{"NAS (S+R)": [0.2] * 6, "NAS (S)": [0.1] * 6, "random cells": [0.1]})
+    (written,) = table.to_dict()["comparisons"]  # of random cells there is one seed
+    assert (written["first"], written["second"], written["p"]) == ("NAS (S+R)", "NAS (S)", 1 / 32)
+    assert "a difference is shown" in table.sentences()[0]
 
 
 def test_rows_of_another_data_set_are_other_runs(tmp_path: Path, task: Task) -> None:
@@ -189,9 +181,70 @@ def test_rows_of_another_data_set_are_other_runs(tmp_path: Path, task: Task) -> 
     assert len(list((tmp_path / "runs").glob("train-*"))) == 2
 
 
-def test_several_processes_give_the_same_table(made: tuple[Path, Table], task: Task, tmp_path: Path) -> None:
-    together = make_table(tmp_path, task, QUICK, [0, 1], random_cells=2, jobs=2, device=CPU)
-    assert without_times(together) == without_times(made[1])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_table_is_the_same_however_many_work_on_it(
+    jobs: int, made: tuple[Path, Table], task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine of eight cores, whatever torch makes of them."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        table = make_table(tmp_path, task, QUICK, [0, 1], random_cells=2, jobs=jobs, device=CPU)
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+    assert without_times(table) == without_times(made[1])
+
+
+def test_a_row_has_one_thread(tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    monkeypatch.setattr(tables, "run_training", lambda *_, **__: threads.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        make_table(tmp_path, task, QUICK, [0], rows=ROWS[2:3], device=CPU)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1]
+
+
+@pytest.mark.timeout(900)
+def test_rows_that_need_the_same_run_share_it(tmp_path: Path, task: Task) -> None:
+    """Two rows of SPGAN, and two of one search, begun at once by two processes, three times in a row."""
+    torch.save(resnet50().state_dict(), tmp_path / "resnet50.pth")
+    longer = changed(QUICK, spgan={"epochs": 3, "steps": 6}, search={"epochs": 3, "steps": 4})  # so that they overlap
+    searched = (ROWS[1], *IN_DOMAIN_ROWS)
+    translated = tuple(row for row in (*ROWS, *PRETRAINED_ROWS) if row.translated)
+    for number in range(3):
+        out = tmp_path / str(number)
+        weights = str(tmp_path / "resnet50.pth")
+        options: dict[str, Any] = {"rows": (*translated, *searched), "weights": weights, "jobs": 2, "device": CPU}
+        table = make_table(out, task, longer, [0], **options)
+        assert not table.failures
+        assert len(table.scores) == 4 + 2
+        for kind, count in (("spgan", 1), ("search", 1), ("train", 4)):
+            assert len(list((out / "runs").glob(f"{kind}-*"))) == count
+        (log,) = (out / "runs").glob("spgan-*/log.jsonl")
+        assert len(log.read_text().splitlines()) == 3
+        (translation,) = (out / "runs").glob("spgan-*/translated/*/")
+        assert [path.name for path in translation.parent.iterdir()] == ["PersonX"]  # and nothing half written beside it
+
+
+def test_trained_on_the_target_is_in_domain(made: tuple[Path, Table], task: Task, tmp_path: Path) -> None:
+    """The cells of NAS (S+R), by one search, trained on the target's own training split."""
+    out = shutil.copytree(made[0], tmp_path / "copy")
+    before = {path.name for path in (out / "runs").glob("*")}
+    table = make_table(out, task, QUICK, [0], rows=(ROWS[1], *IN_DOMAIN_ROWS), device=CPU)
+    abroad, at_home = (table.scores[name][0] for name in ("NAS (S+R)", "NAS (S+R), trained on the target"))
+    assert at_home["cell"] == abroad["cell"]
+    new = {path for path in (out / "runs").glob("*") if path.name not in before}
+    assert sorted(path.name.split("-")[0] for path in new) == ["test", "train"]
+    (config,) = (json.loads(path.read_text()) for folder in new for path in folder.glob("config.json"))
+    assert config["train"]["train_on"] == "target"
+    assert abroad["mAP"] == made[1].scores["NAS (S+R)"][0]["mAP"]
 
 
 def test_a_row_that_begins_with_given_weights_says_so(tmp_path: Path, task: Task) -> None:
