@@ -355,12 +355,3 @@ def run_spgan(
     folder.begin(config)
     run_epochs(folder, spgan, profile.spgan.epochs, describe)
     return spgan.networks.to_target
-
-
-def load_generator(folder: RunFolder, device: torch.device) -> Generator:
-    """The generator from source to target that `run_spgan` left in `folder`, as far as it got. Raises `NasdaError` when
-    there is none."""
-    settings = folder.read_settings("spgan", SPGANSettings), folder.read_settings("data", DataSettings)
-    networks = make_translators(*settings, seed=0)
-    folder.restore("networks", networks, "run nasda translate first")
-    return networks.to_target.to(device)

@@ -28,7 +28,6 @@ from nasda.spgan.training import (
     enlarged,
     frozen,
     generator_losses,
-    load_generator,
     run_spgan,
     similarity_loss,
 )
@@ -347,14 +346,6 @@ def same(found: Any, expected: Any) -> None:
             same(one, other)
     else:
         assert found == expected
-
-
-def test_the_generator_comes_back_from_its_run(task: Task, tmp_path: Path) -> None:
-    generator, x = run(tmp_path / "run", task), random(2, 3, HEIGHT, WIDTH).float()
-    assert torch.equal(load_generator(RunFolder(tmp_path / "run"), CPU)(x), generator(x))
-    (tmp_path / "run" / "checkpoint.pt").unlink()
-    with pytest.raises(NasdaError, match="run nasda translate first"):
-        load_generator(RunFolder(tmp_path / "run"), CPU)
 
 
 def test_a_bad_size_leaves_nothing_behind(task: Task, tmp_path: Path) -> None:
