@@ -247,17 +247,13 @@ def one_by_one(channels, stride, parts, affine):
     return nn.Sequential(nn.ReLU(), convolution, nn.BatchNorm2d(channels, affine=affine))
 
 
-# %%
-larger, file = (*PLAIN, "conv_1x1"), folder / "wider.json"
+larger, short = (*PLAIN, "conv_1x1"), replace(size, search_epochs=2)
 with register_operation("conv_1x1", one_by_one, colour=YELLOW):
-    wider, wider_history = lesson.search(
-        digits.source, little, replace(size, search_epochs=2), seed=SEED, operations=larger
-    )
-    wider.genotype().save(file)
-    reader = lesson.train(Genotype.load(file), digits.source, size, seed=SEED)
-    drawn = graphs.cell_graph(reader.genotype, "normal", wider_history[-1]["alphas"], larger)
-    names, colours = [operation_label(o) for o in larger], [operation_colour(o) for o in larger]
-print(f"the cell of the larger space reads {accuracy(reader, digits.target_test):.1%} of handwriting")
+    wider, log = lesson.search(digits.source, little, short, seed=SEED, operations=larger)
+    wider.genotype().save(folder / "wider.json")
+    reader = lesson.train(Genotype.load(folder / "wider.json"), digits.source, size, seed=SEED)
+    drawn = graphs.cell_graph(reader.genotype, "normal", log[-1]["alphas"], larger)
+    colours = {operation_label(o): operation_colour(o) for o in larger}
 graphs.show(drawn)
 
 # %% [markdown]
@@ -265,14 +261,15 @@ graphs.show(drawn)
 # of them began.
 
 # %%
-shares = np.mean([softmax(wider_history[-1]["alphas"][kind]).mean(axis=0) for kind in CELL_KINDS], axis=0)
+print(f"the cell of the larger space reads {accuracy(reader, digits.target_test):.1%} of handwriting")
+shares = np.mean([softmax(log[-1]["alphas"][kind]).mean(axis=0) for kind in CELL_KINDS], axis=0)
 
 
 def bars_of_shares():
     """The mean weight of every operation, and what an undecided α would give it."""
     figure = Plot(7, 2.8)
     axes = figure.subplots()
-    axes.barh(names, shares, color=colours)
+    axes.barh(list(colours), shares, color=list(colours.values()))
     axes.axvline(1 / len(larger), color=INK, linestyle=":", label="an even share")
     axes.set_xlabel("mean softmax weight over the edges of both cells")
     figure.legend(loc="outside upper right", fontsize=9, frameon=False)
