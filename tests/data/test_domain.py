@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nasda.data import market1501
+from nasda.data.datasets import DATASETS
 from nasda.data.domain import Domain, fingerprint
 from nasda.data.task import load_task
 from nasda.errors import NasdaError
@@ -32,7 +32,7 @@ def copy(root: Path, tmp_path: Path) -> Path:
 
 
 def target(root: Path) -> Domain:
-    return market1501.read(root)
+    return DATASETS["market1501"].read(root)
 
 
 def test_a_copy_of_another_time_is_the_same_data(root: Path, copy: Path) -> None:
