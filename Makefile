@@ -35,6 +35,7 @@ lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/vulture
 
 # One thread a process: two OpenMP threads on a busy machine are slower than one.
 unit: env
