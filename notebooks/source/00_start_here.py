@@ -241,14 +241,13 @@ for name, scores in floors(query, gallery, query_images, gallery_images, seed=SE
     print(f"floor: {name:18} rank-1 {scores.rank1:.1%}, mAP {scores.mAP:.1%}")
 
 # %% [markdown]
-# Forget the rule, and a colour counter looks like a triumph. In VeRi-776 it is worse still: every query file lies in
-# the gallery too, so each query finds itself. Published scores have been wrong for less.
+# Without the rule a colour counter looks like a triumph. In VeRi-776 it is worse: every query file lies in the
+# gallery too, so each query finds itself.
 #
 # The last two lines are **floors** (`nasda.evaluation.floors`): what guessing gives, and what the histogram gives. A
 # network below the second has learnt nothing about people beyond the colour of their shirts. That happens. On the
-# real Market-1501 this histogram was measured at mAP 7.8 % and rank-1 22.5 % (images of 64×32), which is level with the
-# paper's network searched on the source alone (row D of its Table 1, below). Name a `DATA_ROOT`, and you can check that
-# yourself.
+# real Market-1501 this histogram reaches mAP 7.8 % and rank-1 22.5 % (at 64×32), which is level with the paper's
+# network searched on the source alone (row D of its Table 1, below). With a `DATA_ROOT` you can check that.
 
 # %% [markdown]
 # ### Exercise 00.2 ●●○ (10 minutes)

@@ -18,7 +18,6 @@ import torch
 from torchvision.models import resnet50
 
 from nasda.data.task import Task, load_task
-from nasda.errors import NasdaError
 from nasda.settings import Profile, SPGANSettings, ToySettings, changed
 from nasda.study import table as tables
 from nasda.study.statistics import compare, sentence
@@ -110,7 +109,7 @@ def test_a_row_that_fails_leaves_the_others(
 
     def fails_once(folder: Any, task: Task, settings: Profile, **options: Any) -> Any:
         if settings.search.mode == "S":
-            raise NasdaError("the disk is full\nand more")
+            raise RuntimeError("the disk is full\nand more")
         return search(folder, task, settings, **options)
 
     monkeypatch.setattr(tables, "run_search", fails_once)
@@ -288,7 +287,7 @@ def table_command(task: Task, out: Path) -> "subprocess.Popen[bytes]":
     options = []
     for group, settings in sizes.items():
         for name, value in (dataclasses.asdict(settings) | changed.get(group, {})).items():
-            if value is not None and not isinstance(value, bool):
+            if value not in (None, ()) and not isinstance(value, bool):
                 options += [f"--{group}.{name.replace('_', '-')}", str(value)]
     root = task.source.root.parent
     command = [sys.executable, "-m", "nasda.cli", "table", "--data-root", str(root), "--out", str(out), "--seeds", "1"]
