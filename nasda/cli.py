@@ -38,7 +38,7 @@ from nasda.settings import (
     profile,
 )
 
-if TYPE_CHECKING:  # the real imports wait until a subcommand needs them, so that --help is quick
+if TYPE_CHECKING:  # a subcommand imports what it needs when it runs, so that --help is quick
     import torch
 
     from nasda.data.task import Task
@@ -66,14 +66,14 @@ class Common:
     """Seed of everything random."""
 
     def load_task(self) -> "Task":
-        """The task's data; each side is read, and its split checked, when it is first asked for."""
+        """The task's data; each side is read, and its split checked, at its first use."""
         from nasda.data.check import load_sound_task
 
         return load_sound_task(self.task, self.data_root)
 
     @property
     def settings(self) -> Profile:
-        """The profile, with what this subcommand was given."""
+        """The profile, with this subcommand's options in place of its values."""
         chosen = profile(self.profile, self.task)
         given = {group: settings for group, settings in vars(self).items() if hasattr(chosen, group)}
         return dataclasses.replace(chosen, **given)
@@ -90,7 +90,7 @@ class OnDevice(Common):
     """What subcommands that compute share."""
 
     device: str = "auto"
-    """auto (a GPU where there is one), cpu, cuda, cuda:1, mps."""
+    """auto (a GPU if there is one), cpu, cuda, cuda:1, mps."""
 
     @property
     def chosen_device(self) -> "torch.device":
@@ -101,14 +101,14 @@ class OnDevice(Common):
 
 @dataclass(frozen=True)
 class DataMake(Common):
-    """Draw the built-in data of a task into --data-root, in the real data sets' own layouts. Existing data is kept."""
+    """Render the built-in data of a task into --data-root, in the layouts of the real data sets. Keeps existing data."""
 
     data: DataSettings = DataSettings()
     toy: ToySettings = ToySettings()
     only: Side | None = None
-    """Draw the source or the target only; the other can then be real data."""
+    """Render the source or the target only; the other can then be real data."""
     processes: int | None = None
-    """Processes that draw; one for each core if not given. The images do not depend on it."""
+    """Processes that render; one for each core if not given. The images do not depend on it."""
 
     def run(self) -> None:
         from nasda.data.task import load_task, table_of_counts
@@ -172,7 +172,7 @@ class DataPrepare(Common):
 @dataclass(frozen=True)
 class DataCheck(Common):
     """Check one data set, or both of a task: counts, splits, lists and label files, and that every image decodes. Exits
-    with 2 when something is wrong."""
+    with 2 if something is wrong."""
 
     datasets: Positional[tuple[DataSetName, ...]] = ()
     """Which of the four; both of --task if none is given."""
@@ -186,9 +186,8 @@ class DataCheck(Common):
         from nasda.data.check import report
 
         names = self.datasets or OF_TASK[self.task].values()
-        errors = sum(report(DATASETS[name], self.data_root, self.counts, self.images) for name in names)
-        if errors:
-            raise NasdaError(f"{self.data_root}: {errors:,} errors in the data, listed above: mend them first")
+        if errors := sum(report(DATASETS[name], self.data_root, self.counts, self.images) for name in names):
+            raise NasdaError(f"{self.data_root}: {errors:,} errors in the data, listed above: correct them first")
 
 
 @dataclass(frozen=True)
@@ -200,13 +199,13 @@ class DataSubset(Common):
     to: Positional[Path] = tyro.MISSING
     """Folder to put the new data set's folder into."""
     identities: int = 50
-    """Identities to train on; all where there are fewer."""
+    """Identities to train on; all if there are fewer."""
     test_identities: int | None = None
     """Identities to test on; as many as to train on if not given."""
     images: int = 4
     """Images of an identity in each camera that sees it, in each split."""
     link: bool = False
-    """Make hard links instead of copies where the file system can."""
+    """Make hard links instead of copies if the file system can."""
 
     def run(self) -> None:
         import shutil
@@ -241,12 +240,12 @@ class Search(OnDevice):
 @dataclass(frozen=True)
 class Derive(OnDevice):
     """Derive the cells from a search. By alpha: per edge the strongest operation other than none, per node the two
-    strongest edges (§2.1). By perturbation: those without which the searched supernet's loss is largest (DARTS-PT)."""
+    strongest edges (§2.1). By perturbation: those whose removal makes the supernet's loss largest (DARTS-PT)."""
 
     by: Selection = "alpha"
     """alpha reads the search's log; perturbation measures the finished supernet and needs the data."""
     epoch: int | None = None
-    """By alpha: derive from this epoch's α; the last one's if not given."""
+    """By alpha: derive from α after this epoch; the last one if not given."""
     tune_steps: int = 5
     """By perturbation: steps of ω on the source after each decision."""
 
@@ -329,7 +328,7 @@ class Train(OnDevice):
     precision: Precision = "float32"
     """What CUDA computes features in: float32 or bfloat16; other devices stay with float32."""
     architecture: str = "searched"
-    """searched (the search in --out), random (drawn by --seed), resnet-like, resnet50, or a genotype's JSON file."""
+    """searched (the search in --out), random (chosen by --seed), resnet-like, resnet50, or a genotype's JSON file."""
     weights: str | None = None
     """For resnet50: imagenet (torchvision's download) or a file of its weights; random ones if not given."""
     translated: bool = False
@@ -387,7 +386,7 @@ class Draw(OnDevice):
 
 @dataclass(frozen=True)
 class WithRows(OnDevice):
-    """What subcommands that make rows of Table 1 share."""
+    """What the subcommands that make rows of Table 1 share."""
 
     space: SpaceSettings = SpaceSettings()
     search: SearchSettings = SearchSettings()
@@ -428,7 +427,7 @@ class Table(WithRows):
     so the command resumes."""
 
     weights: str | None = None
-    """Adds ResNet-50 from ImageNet's weights in rows of its own: imagenet (torchvision's download) or their file."""
+    """Adds rows for ResNet-50 with ImageNet's weights: imagenet (torchvision's download) or a file of them."""
 
     def run(self) -> None:
         from nasda.pictures.plots import metrics_bars, save
@@ -457,7 +456,7 @@ class Table(WithRows):
 class Study(WithRows):
     """When does searching on the target help? NAS (S), NAS (S+R), random cells and ResNet-50 (S) on built-in data whose
     domains are alike or far apart; with --only also ResNet-50 (SPGAN, S+R), which trains a translator for each gap.
-    Draws the data beside --data-root; runs are kept, so the command resumes."""
+    Renders the data beside --data-root; runs are kept, so the command resumes."""
 
     toy: ToySettings = ToySettings()
     gaps: tuple[float, ...] = (0.0, 0.5, 1.0)
@@ -490,7 +489,7 @@ class Study(WithRows):
 
 @dataclass(frozen=True)
 class Doctor(Common):
-    """Is this machine ready? Each line says ok, or what to do; exits with 2 if there is something to do."""
+    """Is this machine ready? Each line says ok, or what to do; exits with 2 if something is wrong."""
 
     def run(self) -> None:
         from nasda.doctor import examine

@@ -154,11 +154,12 @@ class Search(Run):
             name=f"search, epoch {index + 1}/{self.settings.epochs}",
         )
         advice = "lower --weights-lr or --alphas-lr"
+        means = {name: finite(loss, f"the loss of {name}", advice) for name, loss in zip("ωα", losses, strict=True)}
         alphas, betas, genotype = self.network.alpha_values(), self.network.beta_values(), self.network.genotype()
         return {
             "epoch": index + 1,
-            "loss_weights": finite(losses[0], "the loss of ω", advice),
-            "loss_alphas": finite(losses[1], "the loss of α", advice),
+            "loss_weights": means["ω"],
+            "loss_alphas": means["α"],
             "entropy": {kind: float(np.mean(entropy(alphas[kind]))) for kind in CELL_KINDS},
             "skips": skip_count(genotype),
             "genotype": genotype.to_dict(),

@@ -39,7 +39,7 @@ class SpaceSettings:
     nodes: int = 4
     """Intermediate nodes a cell."""
     partial: int = 1
-    """In a search, K of PC-DARTS: one in K channels goes through the operations, and β weighs the edges of a node."""
+    """In a search, K of PC-DARTS: 1/K of the channels goes through the operations, and β weights a node's edges."""
     blocks: int = 4
     """Blocks of cells; the first cell of each block but the first halves height and width."""
     cells_per_block: int = 2
