@@ -101,7 +101,7 @@ class OnDevice(Common):
 
 @dataclass(frozen=True)
 class DataMake(Common):
-    """Render the built-in data of a task into --data-root, in the layouts of the real data sets. Keeps existing data."""
+    """Render the built-in data of a task into --data-root, in the real data sets' layouts. Existing data is kept."""
 
     data: DataSettings = DataSettings()
     toy: ToySettings = ToySettings()
