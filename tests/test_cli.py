@@ -632,7 +632,7 @@ def test_the_doctor_reports_and_says_what_to_do(data: Path, tmp_path: Path, caps
 
 
 def imports_after(code: str) -> tuple[str, set[str]]:
-    """What `code` prints in a process of its own, and which large libraries it has imported there."""
+    """What `code` prints in a separate process, and which large libraries it imports there."""
     code = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\nprint('\\nimported:', *sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     answer, modules = done.stdout.split("\nimported: ")
