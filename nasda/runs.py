@@ -5,6 +5,7 @@ in a folder.
 """
 
 import dataclasses
+import io
 import json
 import math
 import time
@@ -112,8 +113,10 @@ class RunFolder:
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write `state` (tensors, numbers, strings and containers of them) whole or not at all."""
+        buffer = io.BytesIO()  # torch.save into the file can hide the reason for which it cannot be written
+        torch.save(dict(state), buffer)
         with written_whole(self.checkpoint, "wb") as file:
-            torch.save(dict(state), file)
+            file.write(buffer.getbuffer())
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """The last checkpoint on the CPU, or None if there is none yet."""

@@ -108,7 +108,8 @@ def test_a_training_says_which_data_it_saw_and_refuses_other_data(
     monkeypatch.setattr("nasda.data.batches.stored", lambda *_: pytest.fail("an image was decoded"))
     for side in ("source", "target"):
         domain = getattr(task, side)
-        other = dataclasses.replace(task, **{side: dataclasses.replace(domain, train=domain.train[:-1])})
+        domains = {"source": task.source, "target": task.target}
+        other = Task(task.name, **domains | {side: dataclasses.replace(domain, train=domain.train[:-1])})
         if side in sides:
             with pytest.raises(NasdaError, match=rf"begun on other data: seen\.{side} = {domain.name}, 36 images"):
                 train(tmp_path / "run", other, settings)
