@@ -1,7 +1,7 @@
 """nasda: neural architecture search for domain adaptation, as a course one can run.
 
-Whatever a student meets can be taken from here, for instance `nasda.Supernet`. Its module is imported when the name is
-asked for: `import nasda` alone loads neither torch nor matplotlib.
+Every name that the notebooks use is here, for instance `nasda.Supernet`. Its module is imported at the first use of
+the name: `import nasda` alone loads neither torch nor matplotlib.
 """
 
 import difflib

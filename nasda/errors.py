@@ -1,10 +1,10 @@
-"""The one error that is meant for a person rather than for a programmer."""
+"""The one error that is meant for the user, not for a programmer."""
 
 
 class NasdaError(Exception):
-    """Something the user can put right: one line that says what was found, what was expected, what to do.
+    """A fault that the user can mend: one line that says what was found, what was expected, and what to do.
 
-    The `nasda` command prints the line and exits with status 2; a notebook shows it as it is.
+    The `nasda` command prints the line and exits with status 2.
     """
 
     def __str__(self) -> str:
@@ -12,6 +12,6 @@ class NasdaError(Exception):
 
 
 def one_line(text: str) -> str:
-    r"""`text` on one line, even where it quotes a file whose name holds a line break or what no terminal can show:
-    such characters are written as Python writes them, "\n"."""
+    r"""`text` on one line: line breaks and other unprintable characters (from a file's name, say) as Python's escapes,
+    such as "\n"."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

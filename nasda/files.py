@@ -24,17 +24,16 @@ _ADVICE = {
 
 
 class CannotWrite(NasdaError):
-    """A file or folder cannot be written, for a reason outside the program: a full disk, a missing permission."""
+    """A file or folder cannot be written: the disk is full, for instance, or a permission is missing."""
 
 
 def explain_os_error(error: OSError, path: Path) -> CannotWrite:
-    """`error`, met while writing `path`, as one line that says what to do."""
-    advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
-    return CannotWrite(f"{path}: cannot be written: {advice}")
+    """`error`, raised while `path` was written, as one line that says what to do."""
+    return CannotWrite(f"{path}: cannot be written: {_ADVICE.get(error.errno or 0, error.strerror or error)}")
 
 
 def make_folder(path: Path) -> Path:
-    """Make `path` and its parents; raises `CannotWrite` with advice where that is not possible."""
+    """Make `path` and its parents; raises `CannotWrite` with advice if that is not possible."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -44,12 +43,11 @@ def make_folder(path: Path) -> Path:
 
 @contextmanager
 def written_whole(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a temporary neighbour of `path`; it takes `path`'s name only once it is complete and on disk.
+    """Open a temporary file beside `path`, which is renamed to `path` once it is complete and on disk.
 
-    A reader sees the old file or the new one, never a half. When the block raises, or the process is
-    killed, `path` is as it was. Raises `CannotWrite` when the disk is full or the folder read-only.
+    A reader sees the old file or the new one, never a half. If the block raises, or the process is killed, `path`
+    stays as it was. Raises `CannotWrite` if the disk is full or the folder read-only.
     """
-    path = Path(path)
     make_folder(path.parent)
     temporary = ""
     try:
@@ -59,25 +57,25 @@ def written_whole(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)  # mkstemp makes private files; a run folder is to be shared like any other
+        umask = os.umask(0)  # mkstemp makes private files; others may read a run's files
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
     except OSError as error:
         raise explain_os_error(error, path) from error
     finally:
-        with suppress(FileNotFoundError):  # it has been renamed, or was never made
+        with suppress(FileNotFoundError):  # it was renamed, or never made
             os.unlink(temporary)
 
 
 @contextmanager
 def folder_written_whole(path: Path) -> Iterator[Path]:
-    """Make a temporary folder beside `path`. What the block builds there under `path`'s name is moved to `path` at the
-    end, so that `path` is the whole folder or does not exist.
+    """Make a temporary folder beside `path`. In it, the block makes a folder with `path`'s name, which is moved to
+    `path` at the end, so that `path` is complete or does not exist.
 
-    When the block raises, the temporary folder and the parents that were made for it are removed; a process that is
-    killed leaves a hidden `.<name>.….tmp`. Raises `CannotWrite` when `path` exists already, which is left as it is, and
-    when the disk is full or read-only.
+    If the block raises, the temporary folder and the parents that were made for it are removed; a killed process leaves
+    a hidden `.<name>.….tmp`. Raises `CannotWrite` if `path` exists, which then stays as it is, or if the disk is full
+    or read-only.
     """
     if os.path.lexists(path):
         raise CannotWrite(f"{path}: there already, and left as it is: choose another folder, or remove this one first")
@@ -92,7 +90,7 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
         raise explain_os_error(error, path) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        with suppress(OSError):  # the first that is not empty ends it
+        with suppress(OSError):  # stop at the first that is not empty
             for parent in made:
                 parent.rmdir()
 
@@ -110,7 +108,7 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Let the block read `what` from `path`; whatever is wrong with the file becomes one `NasdaError` line."""
+    """Let the block read `what` from `path`; anything wrong with the file becomes one `NasdaError` line."""
     try:
         yield
     except FileNotFoundError:
@@ -128,7 +126,7 @@ def read_json(path: Path, what: str) -> Any:
 
 def load_tensors(path: Path, what: str) -> dict:
     """`torch.load` with `weights_only=True`, onto the CPU; raises `NasdaError` as `read_json` does."""
-    import torch  # here: whoever only asks for help need not wait for it
+    import torch  # here, because it takes seconds and --help does not need it
 
     with reading(path, what):
         return torch.load(path, map_location="cpu", weights_only=True)

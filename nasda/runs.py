@@ -1,7 +1,7 @@
 """A run is a folder: config.json, log.jsonl, checkpoint.pt, genotype.json, metrics.json.
 
-Whatever happens to the process, the folder holds a whole checkpoint and everything that came before it. One process at
-a time works in it.
+If the process is killed, the folder still holds a complete checkpoint and the log up to it. One process at a time works
+in a folder.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ Settings = TypeVar("Settings")
 
 
 class RunFolder:
-    """One run's files. Opening it with another configuration than it was begun with is an error, not a mixture."""
+    """One run's files. To continue it with another configuration than it was begun with is an error."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
@@ -51,8 +51,8 @@ class RunFolder:
         self.metrics = self.path / "metrics.json"
 
     def check(self, config: Mapping[str, Any]) -> None:
-        """Raise `NasdaError` where the folder was begun with another config, naming the first setting, or the data,
-        that differs; and where another process works in the folder."""
+        """Raise `NasdaError` if the folder was begun with another config, naming the first setting (or the data) that
+        differs, or if another process works in the folder."""
         if not self.config.exists():
             if self.checkpoint.exists():
                 raise NasdaError(f"{self.checkpoint}: a checkpoint without its config.json: choose another --out")
@@ -68,7 +68,7 @@ class RunFolder:
             pass
 
     def begin(self, config: Mapping[str, Any]) -> None:
-        """Make the folder and write `config`, or `check` that the folder was begun with an equal one."""
+        """Make the folder and write `config`; in an existing run's folder, `check` it instead."""
         with self.held():
             self.check(config)
             if not self.config.exists():
@@ -76,10 +76,10 @@ class RunFolder:
 
     @contextmanager
     def held(self, wait: bool = False) -> Iterator[None]:
-        """Keep other processes out of the folder, which is made where it is missing.
+        """Keep other processes out of the folder during the block; makes the folder if it is missing.
 
-        Where another process holds it already, raises `NasdaError` at once, or waits for it. The block may hold the
-        folder again. The operating system frees what a killed process held.
+        If another process holds it, raises `NasdaError` at once or, with `wait`, waits. The block may hold the folder
+        again. When a process is killed, the operating system frees its folder.
         """
         lock = FileLock(make_folder(self.path).resolve() / ".lock", is_singleton=True)
         try:
@@ -96,11 +96,11 @@ class RunFolder:
             lock.release()
 
     def read_config(self, *fields: str) -> dict[str, Any]:
-        """The settings the run was begun with; raises `NasdaError` where one of `fields` is not among them."""
+        """The settings the run was begun with; raises `NasdaError` if one of `fields` is missing."""
         return _with_fields(read_json(self.config, "a run's settings"), fields, self.config, "a run's settings")
 
     def read_settings(self, name: str, kind: type[Settings]) -> Settings:
-        """The config's group `name` as the dataclass `kind`; raises `NasdaError` where a field is unknown to it."""
+        """The config's group `name` as the dataclass `kind`; raises `NasdaError` if `kind` lacks a field."""
         values = self.read_config(name)[name]
         try:
             return kind(**values)
@@ -113,20 +113,18 @@ class RunFolder:
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write `state` (tensors, numbers, strings and containers of them) whole or not at all."""
-        buffer = io.BytesIO()
+        buffer = io.BytesIO()  # torch.save into the file can hide the reason for which it cannot be written
         torch.save(dict(state), buffer)
         with written_whole(self.checkpoint, "wb") as file:
             file.write(buffer.getbuffer())
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """The last checkpoint on the CPU, or None where there is none yet."""
-        if not self.checkpoint.exists():
-            return None
-        return load_tensors(self.checkpoint, "a run's checkpoint")
+        """The last checkpoint on the CPU, or None if there is none yet."""
+        return load_tensors(self.checkpoint, "a run's checkpoint") if self.checkpoint.exists() else None
 
     def restore(self, part: str, network: torch.nn.Module, advice: str) -> None:
-        """Give `network` the weights that a run's `part` has in the last checkpoint. Raises `NasdaError` with `advice`
-        where there is no checkpoint, and where it is another network's."""
+        """Give `network` the weights of the run's `part` in the last checkpoint. Raises `NasdaError` if there is no
+        checkpoint (with `advice`), or if it is another network's."""
         state = self.load_checkpoint()
         if state is None:
             raise NasdaError(f"{self.checkpoint}: a trained network expected here, but there is none: {advice}")
@@ -134,11 +132,11 @@ class RunFolder:
             network.load_state_dict(state["run"][part])
 
     def write_log(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Write the whole log, one JSON object an epoch. It is small, and so never ends in half a line."""
+        """Write the whole log, one JSON object an epoch, so that it never ends in half a line."""
         write_text(self.log, "".join(json.dumps(row) + "\n" for row in history))
 
     def read_log(self, *fields: str) -> list[dict[str, Any]]:
-        """The log's rows, oldest first; raises `NasdaError` where one lacks any of `fields`."""
+        """The log's rows, oldest first; raises `NasdaError` if one lacks any of `fields`."""
         with reading(self.log, "a run's log"):
             rows = [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines()]
         return [_with_fields(row, fields, self.log, "a row of a run's log") for row in rows]
@@ -147,15 +145,16 @@ class RunFolder:
 def _with_fields(value: Any, fields: Sequence[str], path: Path, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise NasdaError(f"{path}: {what} expected here, found {type(value).__name__}")
-    missing = [field for field in fields if field not in value]
-    if missing:
-        raise NasdaError(f"{path}: {what} expected here, but {', '.join(missing)} is missing: it is of another run")
+    if missing := [field for field in fields if field not in value]:
+        raise NasdaError(
+            f"{path}: {what} expected here, but {', '.join(missing)} is missing: it belongs to another run"
+        )
     return value
 
 
 @contextmanager
 def taking_back(path: Path) -> Iterator[None]:
-    """Let the block restore what `path` holds; what does not fit becomes one `NasdaError` line that names `path`."""
+    """Let the block restore state from `path`; state that does not fit becomes a `NasdaError` that names `path`."""
     try:
         yield
     except (LookupError, RuntimeError, ValueError, TypeError) as error:
@@ -165,35 +164,34 @@ def taking_back(path: Path) -> Iterator[None]:
 
 def first_difference(found: Any, asked: Any, name: str = "") -> tuple[str, Any, Any] | None:
     """The first place where two nested configurations differ: its dotted name and both values, or None."""
-    if isinstance(found, dict) and isinstance(asked, dict):
-        for key in [*asked, *(key for key in found if key not in asked)]:
-            inner = f"{name}.{key}" if name else key
-            difference = first_difference(found.get(key, _MISSING), asked.get(key, _MISSING), inner)
-            if difference is not None:
-                return difference
-        return None
-    return None if found == asked else (name, found, asked)
+    if not isinstance(found, dict) or not isinstance(asked, dict):
+        return None if found == asked else (name, found, asked)
+    for key in [*asked, *found]:
+        inner = f"{name}.{key}" if name else key
+        if difference := first_difference(found.get(key, _MISSING), asked.get(key, _MISSING), inner):
+            return difference
+    return None
 
 
 def as_config(**parts: Any) -> dict[str, Any]:
-    """Settings dataclasses and plain values as one nested dictionary, as it comes back from config.json."""
+    """Settings dataclasses and plain values as one nested dictionary, as config.json gives it back."""
     return json.loads(json.dumps(parts, default=dataclasses.asdict))
 
 
 def seen(task: Task, *sides: Side) -> dict[str, str]:
-    """The fingerprint of the training split of each of `sides`, for the config of a run that learns on these."""
+    """The fingerprint of the training split of each of `sides`, for the config of a run that learns on them."""
     return {side: fingerprint(getattr(task, side), "train") for side in sides}
 
 
 class Run:
-    """What `run_epochs` drives: something that lives through epochs."""
+    """A run that `run_epochs` drives, epoch by epoch."""
 
     def epoch(self, index: int) -> dict[str, Any]:
         """Run epoch `index` and return its row of the log."""
         raise NotImplementedError
 
     def parts(self) -> dict[str, Any]:
-        """Everything that the next epoch depends on: networks, optimizers, batches, each with a `state_dict`."""
+        """All that the next epoch depends on: networks, optimizers, batches, each with a `state_dict`."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
@@ -207,14 +205,14 @@ class Run:
 def run_epochs(
     folder: RunFolder, run: Run, epochs: int, describe: Callable[[dict[str, Any]], str]
 ) -> list[dict[str, Any]]:
-    """Take `run` up where `folder` left it, and on to `epochs`, with a checkpoint after each; returns the log.
+    """Continue `run` from the last checkpoint in `folder` to `epochs`, with a checkpoint after each; returns the log.
 
-    Killed at any moment, the next call repeats the epoch that was cut short from the same state, and so ends where an
+    If a call is killed, the next one repeats the interrupted epoch from the same state, and so ends where an
     uninterrupted run ends: bit for bit on a CPU.
     """
     history: list[dict[str, Any]] = []
     with folder.held():
-        for leftover in folder.path.glob(".*.tmp"):  # of a process that was killed while it wrote
+        for leftover in folder.path.glob(".*.tmp"):  # from a process that was killed while it wrote
             leftover.unlink(missing_ok=True)
         state = folder.load_checkpoint()
         if state is not None:
@@ -233,19 +231,19 @@ def run_epochs(
 def run_steps(
     step: Callable[[int], Tensor], steps: int, *, images: int, device: torch.device, name: str
 ) -> tuple[Tensor, dict[str, float]]:
-    """Take `steps` steps of an epoch. Returns the mean of what `step(index)` returns, which stays on the device within
-    the epoch, and the log's `seconds` and `images_per_second`, at so many `images` a step."""
+    """Take `steps` steps of an epoch, of `images` images each. Returns the mean of what `step(index)` returns, which
+    stays on the device within the epoch, and the log's `seconds` and `images_per_second`."""
     begun, total = time.perf_counter(), torch.zeros((), device=device)
     for index in tqdm(range(steps), desc=name, leave=False):
         total = total + step(index)
-    synchronize(device)  # a GPU is still at work when the last step returns
+    synchronize(device)  # a GPU still computes when the last step returns
     seconds = time.perf_counter() - begun
     return total / steps, {"images_per_second": steps * images / seconds, "seconds": seconds}
 
 
 def finite(value: torch.Tensor, name: str, advice: str) -> float:
-    """`value` as a number; raises `NasdaError` with `advice` when it is nan or infinite."""
+    """`value` as a number; raises `NasdaError` with `advice` if it is nan or infinite."""
     number = float(value)
     if not math.isfinite(number):
-        raise NasdaError(f"{name} became {number}: {advice}, and begin again with another --out")
+        raise NasdaError(f"{name} became {number}: {advice}, and start again with another --out")
     return number

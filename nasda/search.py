@@ -29,15 +29,15 @@ PARTS = {"space": SpaceSettings, "search": SearchSettings, "data": DataSettings,
 
 
 def split_for_search(task: Task, settings: SearchSettings, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """What ω learns on and what α learns on.
+    """The images that ω learns on, and those that α learns on, neither with a query or a gallery.
 
-    S+R: all of the source's training split, and `sample_images` an identity of the target's *training* split. S: the
-    same number an identity held out of the source, and the rest. Neither ever sees a query or a gallery.
+    S+R: ω has the source's training split, α `sample_images` an identity of the target's *training* split. S: α has as
+    many images an identity of the source's training split, ω has the rest of it.
     """
     if settings.sample_images < 2 and not settings.literal:
         raise NasdaError(
-            "--sample-images 1 leaves α's sample without a positive pair, so that its triplet loss is dead: "
-            "take 2 or more, or ask for the paper's one-image mode (§3.1) with --literal"
+            "--sample-images 1 leaves α's sample without a positive pair, so that its triplet loss is always 0: "
+            "take 2 or more, or the paper's one-image mode (§3.1) with --literal"
         )
     if settings.mode == "S":
         return hold_out(task.source.train, settings.sample_images, seed)
@@ -45,7 +45,7 @@ def split_for_search(task: Task, settings: SearchSettings, seed: int) -> tuple[l
 
 
 def differentiation(network: Supernet, settings: ComputeSettings, device: torch.device) -> Differentiate:
-    """How the search gets its gradients: by computing them, or on CUDA by replaying what was recorded."""
+    """How the search gets its gradients: by computing them or, on CUDA, by replaying a recorded computation."""
     if settings.graphs and device.type == "cuda":
         return Recorded(network, CudaGraphs(device))
     return differentiate
@@ -63,12 +63,12 @@ class Search(Run):
         seed: int,
         device: torch.device,
     ) -> None:
-        settings, data = profile.search, profile.data
+        settings, data, space = profile.search, profile.data, profile.space
         self.settings, self.compute, self.seed, self.device = settings, profile.compute, seed, device
         self.weight_batches = Batches(
             weight_samples, data, settings.identities, settings.images, seed=seed, device=device, augmented=True
         )
-        # α's batches are as large as ω's, but never ask an identity for more images than the sample has of it.
+        # α's batches are as large as ω's, but with no more images of an identity than the sample has.
         images = min(settings.images, settings.sample_images)
         self.alpha_batches = Batches(
             alpha_samples,
@@ -83,8 +83,8 @@ class Search(Run):
         self.weight_batches.check_triplets()
         if not settings.literal:
             self.alpha_batches.check_triplets()
-        space, form = profile.space, profile.compute.form
-        self.network = Supernet(space, self.weight_batches.classes, seed=seed, form=form).to(device)
+        classes, form = self.weight_batches.classes, profile.compute.form
+        self.network = Supernet(space, classes, seed=seed, form=form).to(device)
         self.alpha_head = None
         if settings.alpha_loss == "retrieval":
             with seeded(seed, 1):
@@ -110,36 +110,34 @@ class Search(Run):
         )
 
     def features(self, images: Tensor) -> Tensor:
-        """The feature f, computed in the precision asked for and float32 in the end: heads and losses stay exact."""
+        """The feature f: computed in the chosen precision, returned as float32 for the heads and losses."""
         with autocast(self.device, self.compute.precision):
             return self.network.features(images)
 
     def weight_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """L_train of eq. 4: the retrieval loss on the source."""
-        return self._weight_loss(self.features(images), labels)
+        return self._retrieval_loss(self.features(images), labels, self.network.head)
 
     def exact_weight_loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """L_train with its features in float32 throughout, for the second order's finite difference."""
-        return self._weight_loss(self.network.features(images), labels)
+        """L_train with its features computed in float32, for the second order's finite difference."""
+        return self._retrieval_loss(self.network.features(images), labels, self.network.head)
 
-    def _weight_loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        logits, settings = self.network.head(features), self.settings
-        return retrieval_loss(features, logits, labels, margin=settings.margin, balance=settings.balance)
+    def _retrieval_loss(self, features: Tensor, labels: Tensor, head: EmbeddingHead) -> Tensor:
+        margin, balance, literal = self.settings.margin, self.settings.balance, self.settings.literal
+        return retrieval_loss(features, head(features), labels, margin=margin, balance=balance, literal=literal)
 
     def alpha_loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """L_val of eq. 3. The identities are not the source's, so the source's logits mean nothing here: the triplet
-        loss alone, on f as it is or at unit length, or the retrieval loss with a head of its own."""
-        settings, features = self.settings, self.features(images)
-        if settings.alpha_loss == "unit-triplet":
+        """L_val of eq. 3. α's images show other identities than the source, so the source's logits are of no use: the
+        loss is the triplet loss alone, on f or on f/‖f‖, or the retrieval loss with a separate head."""
+        features = self.features(images)
+        if self.alpha_head is not None:
+            return self._retrieval_loss(features, labels, self.alpha_head)
+        if self.settings.alpha_loss == "unit-triplet":
             features = functional.normalize(features)
-        margin, balance, literal = settings.margin, settings.balance, settings.literal
-        if self.alpha_head is None:
-            return triplet_loss(features, labels, margin, literal=literal)
-        logits = self.alpha_head(features)
-        return retrieval_loss(features, logits, labels, margin=margin, balance=balance, literal=literal)
+        return triplet_loss(features, labels, self.settings.margin, literal=self.settings.literal)
 
     def step(self, epoch: int, index: int) -> Losses:
-        """One bilevel step; every call of a loss within it sees the same batch and the same dropout."""
+        """One bilevel step; all calls of a loss in it see the same batch and the same dropout."""
         for_weights = BatchLoss(self.weight_loss, self.weight_batches.next(), (self.seed, epoch, index, 0))
         for_alphas = BatchLoss(self.alpha_loss, self.alpha_batches.next(), (self.seed, epoch, index, 1))
         return self.bilevel.step(for_weights, for_alphas, replace(for_weights, function=self.exact_weight_loss))
@@ -156,14 +154,12 @@ class Search(Run):
             name=f"search, epoch {index + 1}/{self.settings.epochs}",
         )
         advice = "lower --weights-lr or --alphas-lr"
-        means = {
-            "loss_weights": finite(losses[0], "the loss of ω", advice),
-            "loss_alphas": finite(losses[1], "the loss of α", advice),
-        }
+        means = {name: finite(loss, f"the loss of {name}", advice) for name, loss in zip("ωα", losses, strict=True)}
         alphas, betas, genotype = self.network.alpha_values(), self.network.beta_values(), self.network.genotype()
         return {
             "epoch": index + 1,
-            **means,
+            "loss_weights": means["ω"],
+            "loss_alphas": means["α"],
             "entropy": {kind: float(np.mean(entropy(alphas[kind]))) for kind in CELL_KINDS},
             "skips": skip_count(genotype),
             "genotype": genotype.to_dict(),
@@ -194,7 +190,7 @@ def describe(row: dict[str, Any]) -> str:
 
 
 def search_config(task: Task, profile: Profile, *, seed: int) -> dict[str, Any]:
-    """What decides a search, for its folder's config.json: mode S has seen nothing of the target."""
+    """What a search depends on, for its folder's config.json. In mode S the target is not part of it."""
     parts = {name: getattr(profile, name) for name in PARTS}
     check_settings(*parts.values())
     sides = seen(task, "source") if profile.search.mode == "S" else seen(task, "source", "target")
@@ -202,10 +198,10 @@ def search_config(task: Task, profile: Profile, *, seed: int) -> dict[str, Any]:
 
 
 def run_search(folder: RunFolder, task: Task, profile: Profile, *, seed: int, device: torch.device) -> Genotype:
-    """Search for the cells of `task` in `folder`, from the start or from where an earlier call was cut off.
+    """Search for the cells of `task` in `folder`, from the start or from the last checkpoint of an earlier call.
 
-    Leaves config.json, log.jsonl, checkpoint.pt and genotype.json there; returns the genotype. Raises `NasdaError` on
-    settings that make no sense, and when the folder was begun with others, or on other data.
+    Writes config.json, log.jsonl, checkpoint.pt and genotype.json there; returns the genotype. Raises `NasdaError` if a
+    setting makes no sense, or if the folder was begun with other settings or on other data.
     """
     config = search_config(task, profile, seed=seed)
     shares = split_for_search(task, profile.search, seed)
@@ -223,10 +219,8 @@ def run_search(folder: RunFolder, task: Task, profile: Profile, *, seed: int, de
 
 
 def finished_search(folder: RunFolder, task: Task, device: torch.device) -> Search:
-    """The search in `folder` as its last epoch left it, with the settings that it was begun with.
-
-    Raises `NasdaError` when it has not been finished, or was begun on other data.
-    """
+    """The search in `folder` after its last epoch, with its own settings. Raises `NasdaError` if it is not finished, or
+    was begun on other data."""
     seed = folder.read_config("seed")["seed"]
     profile = Profile(**{name: folder.read_settings(name, kind) for name, kind in PARTS.items()})
     folder.check(search_config(task, profile, seed=seed))
@@ -235,10 +229,10 @@ def finished_search(folder: RunFolder, task: Task, device: torch.device) -> Sear
     if state is None or epochs < profile.search.epochs:
         raise NasdaError(
             f"{folder.path}: the search has run {epochs} of its {profile.search.epochs} epochs: "
-            "run the nasda search that began it once more, and it goes on to the end"
+            "run the nasda search that began it again to finish it"
         )
     search = Search(*split_for_search(task, profile.search, seed), profile, seed=seed, device=device)
     with taking_back(folder.checkpoint):
         search.load_state_dict(state["run"])
-    search.bilevel.differentiate = differentiate  # what was recorded would not see a mixture that changes
+    search.bilevel.differentiate = differentiate  # a recorded computation would not see that the mixture changes
     return search

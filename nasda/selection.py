@@ -1,7 +1,7 @@
 """Selection by perturbation (DARTS-PT: Wang et al., ICLR 2021): keep the operations that a searched supernet needs.
 
-`derive` takes the operation with the largest weight for the most useful one. Here the supernet is asked: without this
-operation, and with nothing else changed, how large is the loss?
+`derive` keeps the operation with the largest weight. Here each operation is removed in turn, and the loss of the
+supernet is measured; the operation whose removal makes the loss largest is kept.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ Weights = Mapping[CellKind, Tensor]
 
 
 def without(weights: Weights, kind: CellKind, edge: int, operation: int | None = None) -> Weights:
-    """The mixture with one operation's weight at zero, or with a whole edge's; all other weights stay as they are."""
+    """The mixture with the weight of one operation at zero, or of a whole edge; all other weights stay the same."""
     changed = {name: matrix.detach().clone() for name, matrix in weights.items()}
     changed[kind][edge, slice(None) if operation is None else operation] = 0
     return changed
@@ -33,17 +33,14 @@ def without(weights: Weights, kind: CellKind, edge: int, operation: int | None =
 
 @torch.no_grad()
 def loss_with(network: Supernet, weights: Weights, loss: Loss) -> float:
-    """`loss()` with the cells of `network` mixed by `weights`.
-
-    Batch norms use the statistics of the batch and remember nothing of it, as in the α step: the running statistics
-    were taken with all operations in place.
-    """
+    """`loss()` with the cells of `network` mixed by `weights`. As in the α step, batch norms use the batch's statistics
+    and leave the running statistics as they are, because those were taken with all operations in place."""
     with frozen_statistics(network), network.mixed_by(weights):
         return finite(loss(), "the loss of α without an operation", "lower --weights-lr")
 
 
 def losses_without(network: Supernet, loss: Loss) -> dict[CellKind, NDArray[np.float64]]:
-    """α's loss when each operation of each edge is taken away from `network`: (edges, operations) for each kind."""
+    """α's loss without each operation of each edge of `network`: (edges, operations) for each kind of cell."""
     weights = {kind: network.mixture(kind) for kind in CELL_KINDS}
     found = {kind: np.zeros(tuple(weights[kind].shape)) for kind in CELL_KINDS}
     for kind in CELL_KINDS:
@@ -57,18 +54,18 @@ def select_by_perturbation(
 ) -> Genotype:
     """The cells of the operations that `network` needs most.
 
-    Edge by edge in random order: of its operations other than `none`, keep the one without which `loss` is largest, and
-    give it the whole edge. Then node by node in random order: keep the two edges without which `loss` is largest. After
-    every decision `tune` may train ω in the network as it now is; ω is changed, α is not.
+    Edge by edge in random order: of the operations other than `none`, keep the one whose removal makes `loss` largest,
+    and give it the weight of the whole edge. Then node by node in random order: keep the two edges whose removal makes
+    `loss` largest. After each decision, `tune` can train the network's ω; α does not change.
 
-    `loss` is α's loss and has to be the same function each time: same images, same dropout. Of equal losses the first
-    operation and the earlier input win. Raises `NasdaError` when a loss is not finite.
+    `loss` is α's loss and must be the same function each time: same images, same dropout. Of equal losses, the first
+    operation and the earlier input win. Raises `NasdaError` if a loss is not finite.
     """
     rng = np.random.default_rng(seed)
     weights = {kind: network.mixture(kind).detach().clone() for kind in CELL_KINDS}
 
     def keep(kind: CellKind, edge: int, operation: int | None) -> None:
-        """Give the edge to one operation, or take it away."""
+        """Give the edge's weight to one operation or, without one, remove the edge."""
         share = weights[kind][edge].sum()
         weights[kind][edge] = 0
         if operation is not None:
@@ -106,13 +103,13 @@ def select_by_perturbation(
 def run_selection(folder: RunFolder, task: Task, *, steps: int, seed: int, device: torch.device) -> Genotype:
     """Select the cells of the finished search in `folder` by perturbation. The folder stays as it is.
 
-    The loss is α's own, on one pass over α's sample. After each decision ω takes `steps` of the search's steps on the
-    source, from where the search left it. Raises `NasdaError` when the search has not been finished.
+    The loss is α's, on one pass over α's sample. After each decision, ω takes `steps` of the search's steps on the
+    source, starting from the searched ω. Raises `NasdaError` if the search is not finished.
     """
     search = finished_search(folder, task, device)
     batches = [search.alpha_batches.next() for _ in range(len(search.alpha_batches))]
     losses = [BatchLoss(search.alpha_loss, batch, (seed, index)) for index, batch in enumerate(batches)]
-    seeds = ((seed, step, 0) for step in count())  # of dropout, for every step of ω another
+    seeds = ((seed, step, 0) for step in count())  # of dropout, another one for each step of ω
 
     def loss() -> Tensor:
         return torch.stack([of_batch() for of_batch in losses]).mean()

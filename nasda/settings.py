@@ -33,19 +33,19 @@ class SpaceSettings:
     space: Space = "reid"
     """Operations to choose from: plain (the six of §2.1) or reid (seven, with the part-aware module of §2.3)."""
     operations: tuple[str, ...] = ()
-    """In the place of --space, the operations themselves, such as none,skip_connect,sep_conv_3x3."""
+    """Instead of --space, the operations to choose from, such as none,skip_connect,sep_conv_3x3."""
     channels: int = 32
     """Channels C of the first block's nodes; each block doubles them."""
     nodes: int = 4
     """Intermediate nodes a cell."""
     partial: int = 1
-    """In a search, K of PC-DARTS: one in K channels goes through the operations, and β weighs the edges of a node."""
+    """In a search, K of PC-DARTS: 1/K of the channels goes through the operations, and β weights a node's edges."""
     blocks: int = 4
     """Blocks of cells; the first cell of each block but the first halves height and width."""
     cells_per_block: int = 2
     """Cells in each block."""
     stem_stride: int = 4
-    """What the 3x3 convolutional head divides height and width by: 1, 2 or 4 (unsaid; the paper's 24 GB imply 4)."""
+    """What the 3x3 convolutional head divides height and width by: 1, 2 or 4 (unstated; the paper's 24 GB imply 4)."""
     parts: int = 4
     """Horizontal stripes that the part-aware module attends over."""
     embedding: int = 512
@@ -54,14 +54,14 @@ class SpaceSettings:
     """Drop probability between f and g, and between g and h."""
 
     def __post_init__(self) -> None:
-        """A shell takes names more easily with commas between them, and a file has a list: both become a tuple."""
+        """Turn names with commas between them (from a shell) and lists (from a file) into one tuple."""
         names = tuple(name for word in self.operations for name in word.split(",") if name)
         object.__setattr__(self, "operations", names)
 
     @property
     def primitives(self) -> tuple[str, ...]:
-        """The operations to choose from, in the order of α's columns. Raises `NasdaError` where one is unknown or
-        stands twice, and where there is none besides `none`."""
+        """The operations to choose from, in the order of α's columns. Raises `NasdaError` if one is unknown or named
+        twice, or if there is none besides `none`."""
         return check_primitives(self.operations or PRIMITIVES[self.space])
 
 
@@ -74,11 +74,11 @@ class SearchSettings:
     order: Order = "first"
     """α's gradient: first order, or second order through one virtual step of ω (DARTS eq. 7 and 8)."""
     alpha_loss: AlphaLoss = "triplet"
-    """The α step's loss: triplet on f, unit-triplet on f/‖f‖, or retrieval (eq. 9) with a head of its own."""
+    """The α step's loss: triplet on f, unit-triplet on f/‖f‖, or retrieval (eq. 9) with a separate head."""
     sample_images: int = 4
     """Images an identity in α's sample. The triplet term needs at least 2."""
     literal: bool = False
-    """Accept §3.1 to the letter: one image an identity in α's sample, although the triplet term is then dead."""
+    """Accept §3.1 to the letter: one image an identity in α's sample, although the triplet loss is then 0."""
     epochs: int = 50
     """Passes over the source."""
     steps: int | None = None
@@ -150,7 +150,7 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class ToySettings:
-    """How much built-in data to draw, and how far its two domains lie apart."""
+    """How much built-in data to make, and how different its two domains are."""
 
     gap: float = 1.0
     """0: the target looks like the source, a game engine; 1: it looks like a street."""
@@ -183,17 +183,17 @@ class SPGANSettings:
     lr: float = 0.0002
     """Learning rate (Adam) of all networks."""
     cycle: float = 10.0
-    """Weight of the cycle loss: there and back again is the same image."""
+    """Weight of the cycle loss: an image that is translated there and back stays the same."""
     identity: float = 5.0
-    """Weight of the identity loss: what is in the style already stays as it is."""
+    """Weight of the identity loss: an image that has the style already stays the same."""
     similarity: float = 2.0
-    """Weight of the similarity loss: a translation shows whom its original shows, and nobody of the other domain."""
+    """Weight of the similarity loss: a translation is near its original and far from the other domain's images."""
     margin: float = 2.0
     """Distance beyond which the similarity loss leaves a negative pair alone; unit vectors are 2 apart at most."""
     similarity_epoch: int = 3
-    """Epoch, counted from 1, with which the similarity loss and the Siamese net begin."""
+    """Epoch, counted from 1, in which the similarity loss and the Siamese net start."""
     pool: int = 50
-    """Earlier translations, of each direction, that discriminators are reminded of; 0 for none."""
+    """Earlier translations, of each direction, that the discriminators see again; 0 for none."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class EvaluateSettings:
     batch_size: int = 64
     """Images a forward pass."""
     features_on_disk: bool = False
-    """Keep a network's features in its run's folder and not in memory while they are compared: for large galleries."""
+    """Keep a network's features on disk while they are compared, in its run's folder: for large galleries."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class ComputeSettings:
     precision: Precision = "float32"
     """What CUDA computes features in; losses are float32 in any case, and so is everything on other devices."""
     graphs: bool = False
-    """Record the search's step as CUDA graphs once and replay it, which spares launching it anew; only on CUDA."""
+    """Record the search's step once as CUDA graphs and replay it, which is faster; only on CUDA."""
 
 
 @dataclass(frozen=True)
@@ -283,11 +283,10 @@ def profile(name: ProfileName, task: TaskName) -> Profile:
     return dataclasses.replace(chosen, data=dataclasses.replace(chosen.data, width=chosen.data.height))
 
 
-_MAY_BE_ZERO = {"momentum", "weights_decay", "alphas_decay", "decay", "margin", "balance", "dropout", "warmup"}
-_MAY_BE_ZERO |= {"padding", "flip", "erasing", "gap", "world", "seed", "cycle", "identity", "similarity", "pool"}
-_MAY_BE_ZERO |= {"tune_steps"}
 _AT_MOST = dict.fromkeys(("balance", "dropout", "warmup", "flip", "erasing", "gap", "momentum"), 1)
-_AT_MOST |= {"seed": 2**63 - 1, "world": 2**63 - 1}  # what torch takes as a seed
+_AT_MOST |= {"seed": 2**63 - 1, "world": 2**63 - 1}  # torch's largest seed
+_MAY_BE_ZERO = {*_AT_MOST, "weights_decay", "alphas_decay", "decay", "margin", "padding", "tune_steps"}
+_MAY_BE_ZERO |= {"cycle", "identity", "similarity", "pool"}
 
 
 def check_settings(*parts: Any) -> None:
@@ -296,22 +295,18 @@ def check_settings(*parts: Any) -> None:
         if isinstance(part, SpaceSettings):
             _ = part.primitives
             check_partial(part.channels, part.partial)
-        for field in dataclasses.fields(part):
-            _check_number(field.name, getattr(part, field.name))
+        for name in (field.name for field in dataclasses.fields(part)):
+            value, option = getattr(part, name), "--" + name.replace("_", "-")
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                continue
+            if not math.isfinite(value) or value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
+                least = "0 or more" if name in _MAY_BE_ZERO else "above 0"
+                raise NasdaError(f"{option} is {value}: expected a number {least}")
+            if value > _AT_MOST.get(name, math.inf):
+                raise NasdaError(f"{option} is {value}: expected at most {_AT_MOST[name]}")
 
 
 def check_partial(channels: int, partial: int) -> None:
-    """Raise `NasdaError` where one in `partial` channels is no whole number of `channels`."""
+    """Raise `NasdaError` if `partial` does not divide `channels`."""
     if partial < 1 or channels % partial:
         raise NasdaError(f"--partial is {partial}: expected a number that divides the cells' {channels} channels")
-
-
-def _check_number(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return
-    option = "--" + name.rstrip("_").replace("_", "-")
-    least = "0 or more" if name in _MAY_BE_ZERO else "above 0"
-    if not math.isfinite(value) or value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
-        raise NasdaError(f"{option} is {value}: expected a number {least}")
-    if value > _AT_MOST.get(name, math.inf):
-        raise NasdaError(f"{option} is {value}: expected at most {_AT_MOST[name]}")

@@ -27,8 +27,8 @@ SIDES: dict[TrainOn, tuple[Side, ...]] = {  # whose training splits each choice 
 
 
 def split_for_training(task: Task, settings: TrainSettings, seed: int) -> list[Sample]:
-    """The images to train on: the source's (default), the target's own (in-domain), or the source's and a small sample
-    of the target's, whose identities are moved behind the source's. Never a query or a gallery."""
+    """The images to train on: the source's (default), the target's (in-domain), or the source's and a small sample of
+    the target's, with identities numbered after the source's. Never a query or a gallery."""
     if settings.train_on == "target":
         return task.target.train
     if settings.train_on == "source":
@@ -41,7 +41,7 @@ def split_for_training(task: Task, settings: TrainSettings, seed: int) -> list[S
 def make_network(
     architecture: Architecture, space: SpaceSettings, classes: int, *, seed: int, weights: str | None = None
 ) -> ReIDNetwork:
-    """The network of a genotype, or ResNet-50 where `architecture` is None (`weights` as in `ResNet50`)."""
+    """The network of a genotype, or ResNet-50 if `architecture` is None (`weights` as in `ResNet50`)."""
     if architecture is None:
         return ResNet50(space, classes, seed=seed, weights=weights)
     return DerivedNetwork(architecture, space, classes, seed=seed)
@@ -59,13 +59,7 @@ class Training(Run):
     """The state of a running training: network, optimizer, batches. `run_epochs` drives it."""
 
     def __init__(
-        self,
-        network: ReIDNetwork,
-        batches: Batches,
-        profile: Profile,
-        *,
-        seed: int,
-        device: torch.device,
+        self, network: ReIDNetwork, batches: Batches, profile: Profile, *, seed: int, device: torch.device
     ) -> None:
         batches.check_triplets()
         settings = profile.train
@@ -127,9 +121,9 @@ def run_training(
     device: torch.device,
     weights: str | None = None,
 ) -> ReIDNetwork:
-    """Train `architecture` on `task` in `folder`, from the start or from where an earlier call was cut off.
+    """Train `architecture` on `task` in `folder`, from the start or from the last checkpoint of an earlier call.
 
-    Leaves config.json, log.jsonl, checkpoint.pt and, for a derived network, genotype.json there; returns the trained
+    Writes config.json, log.jsonl, checkpoint.pt and, for a derived network, genotype.json there; returns the trained
     network on `device`. Raises `NasdaError` as `run_search` does.
     """
     space, settings, data = profile.space, profile.train, profile.data
@@ -163,7 +157,8 @@ def run_training(
 
 
 def load_trained(folder: RunFolder, device: torch.device) -> ReIDNetwork:
-    """The network that `run_training` left in `folder`, as far as it got. Raises `NasdaError` when there is none."""
+    """The network in `folder` after the last epoch that `run_training` completed. Raises `NasdaError` if there is
+    none."""
     config = folder.read_config("architecture", "space", "classes")
     architecture = None if config["architecture"] == RESNET50 else Genotype.from_dict(config["architecture"])
     space = folder.read_settings("space", SpaceSettings)

@@ -25,7 +25,7 @@ BATCH = ["--identities", "4", "--images", "2", "--epochs", "2", "--steps", "2"]
 
 def run(*words: str, task: str = "person", root: Path, out: Path) -> None:
     """`nasda` with the options that all subcommands share."""
-    main([*words[:1], *words[1:], "--task", task, "--data-root", str(root), "--out", str(out)])
+    main([*words, "--task", task, "--data-root", str(root), "--out", str(out)])
 
 
 def make_data(root: Path, out: Path, task: str = "person") -> None:
@@ -209,7 +209,7 @@ def test_the_gap_is_two_rows_of_the_table_over_seeds(
     assert (tmp_path / "table.png").exists()
 
 
-# ------------------------------------------------------------------------------------------------------- wrong input
+# Wrong input
 
 
 def test_a_missing_root(fails: Callable[..., str], tmp_path: Path) -> None:
@@ -400,7 +400,7 @@ def test_a_run_of_another_version(
     assert "'wings'" in said
 
 
-# -------------------------------------------------------------------------------------------------------- other data
+# Other data
 
 
 @pytest.fixture(scope="module")
@@ -467,7 +467,7 @@ def test_scores_on_another_test_set_are_not_overwritten(
     assert json.loads(metrics.read_text())["data"] != json.loads(before)["data"]
 
 
-# ----------------------------------------------------------------------------------------------- the end of a process
+# The end of a process
 
 
 def nasda(*words: object) -> subprocess.Popen[bytes]:
@@ -546,7 +546,7 @@ def test_a_word_that_is_no_option_exits_with_2(data: Path, tmp_path: Path) -> No
     assert exit.value.code == 2
 
 
-# ----------------------------------------------------------------------------------------------------- where to write
+# Where to write
 
 
 def test_a_study_makes_the_rows_that_are_asked_for(tmp_path: Path, fails: Callable[..., str]) -> None:
@@ -632,7 +632,7 @@ def test_the_doctor_reports_and_says_what_to_do(data: Path, tmp_path: Path, caps
 
 
 def imports_after(code: str) -> tuple[str, set[str]]:
-    """What `code` prints in a process of its own, and which large libraries it has imported there."""
+    """What `code` prints in a separate process, and which large libraries it imports there."""
     code = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\nprint('\\nimported:', *sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     answer, modules = done.stdout.split("\nimported: ")

@@ -74,7 +74,7 @@ def test_seeded_numbers_leave_the_global_state_as_it_was() -> None:
 
 
 def test_seeded_numbers_leave_the_state_of_apples_gpu_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fake of torch.mps: a generator of its own, that `torch.manual_seed` seeds, too."""
+    """A fake of torch.mps with a separate generator, which `torch.manual_seed` seeds too."""
     generator = torch.Generator().manual_seed(5)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.mps, "get_rng_state", lambda device=None: generator.get_state())

@@ -1,9 +1,8 @@
-"""What every notebook opens with: data, settings, device, and where runs lie; and results that came with the course.
-
-The built-in data and the runs are those of the `nasda` command: what one of them has made, the other finds.
-"""
+"""What every notebook starts with: data, settings, device, the folder for runs, and the results that come with the
+course. Notebooks and the `nasda` command share the built-in data and the runs on it."""
 
 import hashlib
+import json
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from nasda.data.domain import fingerprint
 from nasda.data.task import Task
 from nasda.devices import available_cores, choose_device
 from nasda.errors import NasdaError
-from nasda.files import read_json
+from nasda.files import reading
 from nasda.settings import PROFILE_NAMES, TASK_NAMES, Profile, ProfileName, profile
 from nasda.study.experiments import Experiment
 from nasda.toy.make import make_toy
@@ -24,7 +23,7 @@ from nasda.toy.make import make_toy
 
 @dataclass(frozen=True)
 class Course:
-    """One task at one size, ready to be worked on."""
+    """One task at one size, with all that a notebook needs."""
 
     task: Task
     settings: Profile
@@ -36,11 +35,11 @@ class Course:
 
 
 def open_course(profile_name: str = "tiny", task_name: str = "person", data_root: str = "", seed: int = 0) -> Course:
-    """The data of a task and the settings of a profile; the parameters are those of every notebook.
+    """The data of a task and the settings of a profile; every notebook has these parameters.
 
-    Without `data_root`, the built-in data of the profile, which is drawn where it is missing; else the folder that
-    holds the real data sets. Runs on other data lie in another folder, whose name ends with the data's fingerprint.
-    Raises `NasdaError` on an unknown name and on data that cannot be used.
+    `data_root` is the folder that holds the real data sets; if it is empty, the profile's built-in data is used, and
+    made if it is missing. Runs on other data have another folder, whose name ends with the data's fingerprint. Raises
+    `NasdaError` if a name is unknown or the data cannot be used.
     """
     if profile_name not in PROFILE_NAMES:
         raise NasdaError(f"PROFILE is {profile_name!r}: expected one of {', '.join(PROFILE_NAMES)}")
@@ -52,30 +51,27 @@ def open_course(profile_name: str = "tiny", task_name: str = "person", data_root
     if not data_root:
         make_toy(root, task_name, height=settings.data.height, width=settings.data.width, settings=settings.toy)
     task = load_sound_task(task_name, root)
-    name = f"{task_name}-{profile_name}-seed{seed}" + (f"-data-{_data_hash(task)}" if data_root else "")
+    name = f"{task_name}-{profile_name}-seed{seed}"
+    if data_root:
+        prints = [fingerprint(domain, *domain.splits()) for domain in (task.source, task.target)]
+        name += "-data-" + hashlib.sha256("\n".join(prints).encode()).hexdigest()[:8]
     experiment = Experiment(home / "runs" / name)
     return Course(task, settings, profile_name, root, experiment, seed, choose_device("auto"))
 
 
-def _data_hash(task: Task) -> str:
-    """Eight letters that stand for all images of both domains."""
-    prints = [fingerprint(domain, *domain.splits()) for domain in (task.source, task.target)]
-    return hashlib.sha256("\n".join(prints).encode()).hexdigest()[:8]
-
-
 def project_folder() -> Path:
-    """The folder of the project: the nearest one, from here upwards, with `notebooks/source` in it, as git finds its
-    repository. Raises `NasdaError` where there is none."""
+    """The folder of the project: the first of the current folder and its parents that contains `notebooks/source`.
+    Raises `NasdaError` if there is none."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "notebooks" / "source").is_dir():
             return folder
-    raise NasdaError(f"{here}: no folder of the nasda project here or above: run notebooks from within the project")
+    raise NasdaError(f"{here}: not inside the nasda project: start notebooks from a folder of the project")
 
 
 @dataclass(frozen=True)
 class Shipped:
-    """A result of a bigger run that came with the course, and how to make it again."""
+    """A result of a longer run that comes with the course, and how to make it again."""
 
     machine: str
     date: str
@@ -84,21 +80,18 @@ class Shipped:
     content: Any
 
     def label(self) -> str:
-        """Where it comes from, in one line."""
+        """Its origin in one line."""
         return f"{self.machine}, {self.date}, {self.seconds / 60:.0f} min: {self.command}"
 
 
 def shipped(name: str) -> Shipped:
-    """What lies in notebooks/shipped under this name (see `Shipped`). Raises `NasdaError` where there is none."""
-    path = project_folder() / "notebooks" / "shipped" / f"{name}.json"
-    found = read_json(path, "a result that came with the course")
-    try:
-        return Shipped(**found)
-    except TypeError as error:
-        raise NasdaError(f"{path}: a result that came with the course expected here: {error}") from error
+    """The result in notebooks/shipped with this name. Raises `NasdaError` if there is none, or if it is broken."""
+    path, what = project_folder() / "notebooks" / "shipped" / f"{name}.json", "a result that comes with the course"
+    with reading(path, what):
+        return Shipped(**json.loads(path.read_text(encoding="utf-8")))
 
 
 def this_machine() -> str:
-    """What results and times are labelled with: processor, cores, GPU where there is one."""
+    """A label for results and times: processor, cores, and the GPU if there is one."""
     cores = f"{platform.processor() or platform.machine()}, {available_cores()} cores"
     return f"{torch.cuda.get_device_name()}, {cores}" if torch.cuda.is_available() else cores
