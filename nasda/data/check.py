@@ -10,11 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from nasda.data.datasets import MARKERS, Counting, DataSet, Release
+from nasda.data.datasets import MARKERS, Counting, DataSet, Release, index_lines
 from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample, cameras, cameras_of_each
 from nasda.data.reading import contradictions, is_image, read_image, read_labels, read_name_list, sample_of
 from nasda.data.task import Task, count, load_task, table_of_counts
-from nasda.data.veri776 import index_lines
 from nasda.errors import NasdaError, one_line
 from nasda.settings import TaskName
 
@@ -62,7 +61,7 @@ def report(dataset: DataSet, data_root: Path, counts: Counting, images: bool) ->
         translating or leaving some out.
     images: whether to decode every image, which takes minutes for the large ones.
     """
-    domain = dataset.read_names(data_root)
+    domain = dataset.layout.read(data_root)
     print(f"{domain.root}\n{table_of_counts(domain)}")
     for line in oddities(dataset, domain):
         print(one_line(f"known: {line}"))
@@ -79,7 +78,7 @@ def report(dataset: DataSet, data_root: Path, counts: Counting, images: bool) ->
 def examine(dataset: DataSet, domain: Domain, releases: Sequence[Release], images: bool = True) -> Iterator[Problem]:
     """Everything that is wrong with a data set, in the order of the work it takes to find.
 
-    domain: as `dataset.read_names` read it.
+    domain: as `dataset.layout.read` gave it.
     releases: the counts, and the names where they are known, have to be those of one of these; any will do where there
         are none.
     images: whether to decode every image.

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nasda.data.datasets import SUBSET_MARKER, DataSet
+from nasda.data.datasets import SUBSET_MARKER, DataSet, index_lines
 from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample, cameras_of_each, identities
 from nasda.data.prepare import refuse_second
 from nasda.data.reading import read_xml, xml_bytes
-from nasda.data.veri776 import index_lines
 from nasda.errors import NasdaError
 from nasda.files import folder_written_whole, write_json
 
