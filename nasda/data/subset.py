@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from nasda.data.datasets import SUBSET_MARKER, DataSet, index_lines
-from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample, cameras_of_each, identities
+from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample, answerable, identities
 from nasda.data.prepare import refuse_second
 from nasda.data.reading import read_xml, xml_bytes
 from nasda.errors import NasdaError
@@ -28,19 +28,12 @@ def choose(dataset: DataSet, whole: Domain, trained: int, tested: int, images: i
     """
     random = np.random.default_rng(seed)
     train = _some_images(_of_some_identities(whole.train, trained, random), images, random)
-    answerable = _answerable(whole)
-    if whole.query and not answerable:
+    asked = answerable(whole)
+    if whole.query and not asked:
         raise NasdaError(f"{whole.root}: no query has a right answer, so a subset could not be tested: check it")
-    query = _some_images(_of_some_identities(answerable, tested, random), images, random)
+    query = _some_images(_of_some_identities(asked, tested, random), images, random)
     gallery = _some_gallery(whole, query, images, dataset.queries_in_gallery, random)
     return Domain(whole.name, whole.root, train, query, gallery)
-
-
-def _answerable(whole: Domain) -> list[Sample]:
-    """The queries whose identity the gallery has under another camera."""
-    seen_by = cameras_of_each(whole.gallery)
-    people = [query for query in whole.query if query.pid not in (DISTRACTOR, JUNK)]
-    return [query for query in people if seen_by[query.pid] - {query.camid}]
 
 
 def _of_some_identities(samples: Sequence[Sample], count: int, random: np.random.Generator) -> list[Sample]:

@@ -113,9 +113,9 @@ def test_known_oddities_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture
     folder = tree("market1501", tmp_path)
     lines = checked(["market1501", str(tmp_path), "--counts", "none"], capsys)[1]
     known = [line for line in lines if line.startswith("known: ")]
-    assert f"known: {folder / 'query' / '.DS_Store'}: no image, and passed over; and 4 more" in known
+    assert f"known: {folder / 'query' / '.DS_Store'}: no image, so ignored; and 4 more" in known
     double = folder / "bounding_box_train" / "1488_c1s6_011321_01.jpg.jpg"
-    assert f"known: {double}: two endings, and read like any other" in known
+    assert f"known: {double}: two endings, read like any other" in known
     assert f"known: {folder}: gt_bbox and gt_query: not needed" in known
     assert len(known) == 5
     tree("veri776", tmp_path)
