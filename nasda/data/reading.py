@@ -129,7 +129,7 @@ class Layout:
 
     def _below(self, folder: Path, depth: int) -> Iterator[Path]:
         names = [_plain(name) for name in self.folder_names]
-        children = [Path(entry.path) for entry in _entries(folder) if _plain(entry.name) in names and entry.is_dir()]
+        children = [Path(entry.path) for entry in entries_of(folder) if _plain(entry.name) in names and entry.is_dir()]
         for child in sorted(children, key=lambda path: (names.index(_plain(path.name)), path.name)):
             yield child
             if depth > 1:
@@ -144,7 +144,8 @@ def _any_of(names: tuple[str, ...]) -> str:
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def entries_of(folder: Path) -> list[os.DirEntry[str]]:
+    """What lies in `folder`. Raises `NasdaError` if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             return list(entries)
@@ -161,7 +162,7 @@ def read_images(folder: Path) -> list[Sample]:
     if not folder.is_dir():
         raise NasdaError(f"{folder}: no such folder, but images were expected in it: unpack the data set again")
     # A directory entry knows its own kind, so the disk is not asked about each file.
-    names = [each.name for each in _entries(folder) if is_image(each.name) and not each.is_dir(follow_symlinks=False)]
+    names = [each.name for each in entries_of(folder) if is_image(each.name) and not each.is_dir(follow_symlinks=False)]
     if not names:
         kinds = ", ".join(IMAGE_SUFFIXES)
         raise NasdaError(f"{folder}: no image in this folder (expected {kinds} files): unpack the data set again")
