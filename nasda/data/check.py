@@ -179,7 +179,7 @@ def oddities(dataset: DataSet, domain: Domain) -> Iterator[str]:
     if unused:
         yield f"{domain.root}: {' and '.join(unused)}: not needed"
     if dataset.queries_in_gallery:
-        yield f"{domain.root}: its queries lie in the gallery too; the camera rule leaves each out of its own answers"
+        yield f"{domain.root}: its queries lie in the gallery too; the camera rule leaves each out of its answers"
 
 
 def check_split(domain: Domain) -> list[Problem]:

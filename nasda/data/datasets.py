@@ -109,7 +109,7 @@ DATASETS: dict[DataSetName, DataSet] = {
         releases=(
             Release(
                 "Market-1501-v15.09.15",
-                "the paper, held against the real files",
+                "the paper, checked on the real files",
                 train=Counts(12_936, 751, 6),
                 query=Counts(3_368, 750, 6),
                 gallery=Counts(19_732, 750, 6, distractors=2_798, junk=3_819),

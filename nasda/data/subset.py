@@ -1,6 +1,6 @@
-"""A smaller data set of the same layout.
+"""A smaller data set of the same layout, for a weak machine or a test.
 
-For a weak machine, or a test: its scores are not those of the whole, but every part of the protocol is there.
+Its scores are not those of the whole, but it has every part of the protocol.
 """
 
 import os
@@ -20,10 +20,10 @@ from nasda.files import folder_written_whole, write_json
 
 
 def choose(dataset: DataSet, whole: Domain, trained: int, tested: int, images: int, seed: int) -> Domain:
-    """The part of `whole` to keep: `trained` identities of training and `tested` of test, `images` of each a camera.
+    """The part of `whole` to keep: `trained` identities of training, `tested` of test, `images` of each in each camera.
 
-    Each camera that sees an identity keeps an image of it, so a query that has a right answer keeps one; queries that
-    have none are left out. Distractors and junk are thinned out as the rest of the gallery is, to one at least.
+    Each camera that sees an identity keeps an image of it, so a query that has a right answer keeps one; a query that
+    has none is left out. Distractors and junk are reduced by the share of the rest of the gallery, to one at least.
     Raises `NasdaError` if no query has a right answer.
     """
     random = np.random.default_rng(seed)
@@ -46,7 +46,7 @@ def _some_images(
 ) -> list[Sample]:
     """At most `images` of each identity in each camera (and folder: PersonX has one a background), sorted by path.
 
-    Those with a name in `first` go before the others.
+    Images with a name in `first` are taken before others.
     """
     groups: dict[tuple[Path, int, int], list[Sample]] = defaultdict(list)
     for sample in _shuffled(samples, random):
@@ -77,9 +77,10 @@ def _shuffled(samples: Sequence[Sample], random: np.random.Generator) -> list[Sa
 def write(
     dataset: DataSet, chosen: Domain, data_root: Path, copy: Callable[[Path, Path], object] = shutil.copyfile
 ) -> Domain:
-    """Put the images of `chosen`, and what its lists and label files say of them, below `data_root`, and read it.
+    """Write the images of `chosen`, with their lists and label files, below `data_root`, and read the result.
 
-    Whole or not at all. Raises `NasdaError` when `data_root` holds the data set already, or cannot be written.
+    It is written whole or not at all. Raises `NasdaError` if `data_root` holds the data set already, or cannot be
+    written.
     """
     refuse_second(dataset, data_root)
     place = data_root / dataset.folder
@@ -97,8 +98,7 @@ def write(
 
 
 def link(source: Path, target: Path) -> None:
-    """A hard link, or where the file system has none a copy: no space, but a file changed in one place changes in
-    both."""
+    """Make a hard link, or a copy where that is not possible. A link takes no space; both names share one content."""
     try:
         os.link(source, target)
     except OSError:  # another disk, or a file system without hard links
@@ -106,7 +106,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def _write_lists(dataset: DataSet, chosen: Domain, root: Path) -> None:
-    """The lists and label files that `chosen` was read with, less what is left out."""
+    """The lists and label files that `chosen` was read with, without the images that are left out."""
     labelled: dict[str, set[str]] = defaultdict(set)
     for lists in dataset.lists:
         names = [sample.path.name for sample in chosen.splits()[lists.split]]
@@ -131,7 +131,7 @@ def _write_labels(source: Path, target: Path, kept: set[str]) -> None:
 
 
 def _write_indices(chosen: Domain, root: Path) -> None:
-    """VeRi-776's files of right and left-out answers count in the gallery, so they are made anew."""
+    """VeRi-776's files of right and left-out answers give numbers in the gallery, which change."""
     for file, lines in index_lines(chosen.query, chosen.gallery).items():
         if (chosen.root / file).exists():
             (root / file).write_text("".join(" ".join(map(str, line)) + "\n" for line in lines), encoding="utf-8")

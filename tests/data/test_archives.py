@@ -210,7 +210,7 @@ def extended(record: bytes) -> bytes:
 
 
 def global_headers() -> Iterator[bytes]:
-    """Many small files, each after a global header of 200 kB with a keyword of its own."""
+    """Many small files, each after a global header of 200 kB with another keyword."""
     for number in range(LARGE * 3):
         content = extended(b"key%d=" % number + b"x" * 200_000 + b"\n")
         yield header(tarfile.XGLTYPE, len(content)) + content + header(tarfile.REGTYPE, 0, f"{number}")
