@@ -79,7 +79,9 @@ def examine(dataset: DataSet, domain: Domain, releases: Sequence[Release], image
     images: whether to decode every image.
     """
     if releases:
-        yield from _not_as_released(domain, min(releases, key=lambda each: abs(each.train.images - len(domain.train))))
+        found = len(domain.train)
+        nearest = min(releases, key=lambda release: abs(release.splits["train"].images - found))
+        yield from _not_as_released(domain, nearest)
     yield from (_error(None, message) for message in contradictions(domain, dataset.lists))
     yield from _incomplete_labels(dataset, domain)
     if dataset.queries_in_gallery:
@@ -97,7 +99,7 @@ def examine(dataset: DataSet, domain: Domain, releases: Sequence[Release], image
 def _not_as_released(domain: Domain, release: Release) -> Iterator[Problem]:
     remedy = "prepare it again, or pass --counts none"
     right = True
-    for split, figures in release.splits().items():
+    for split, figures in release.splits.items():
         samples = domain.splits()[split]
         found = count(split, samples)._asdict()
         place = samples[0].path.parent if samples else domain.root

@@ -38,23 +38,17 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True)
 class Release:
-    """The official figures of one release of a data set; a split that it does not have is None.
+    """The official figures of one release of a data set, for each split that it has: train, query, gallery.
 
+    source: of the figures.
     names: SHA-256 of the images' names, if known: of the paths below the data set's folder, such as
         `bounding_box_train/0002_c1s1_000451_03.jpg`, sorted, with a line feed between two and none at the end.
     """
 
     name: str
-    source: str  # of the figures
-    train: Counts
-    query: Counts | None = None
-    gallery: Counts | None = None
+    source: str
+    splits: dict[str, Counts]
     names: str | None = None
-
-    def splits(self) -> dict[str, Counts]:
-        """The splits that the release has, by their names."""
-        named = {"train": self.train, "query": self.query, "gallery": self.gallery}
-        return {split: figures for split, figures in named.items() if figures is not None}
 
 
 @dataclass(frozen=True)
@@ -110,9 +104,11 @@ DATASETS: dict[DataSetName, DataSet] = {
             Release(
                 "Market-1501-v15.09.15",
                 "the paper, checked on the real files",
-                train=Counts(12_936, 751, 6),
-                query=Counts(3_368, 750, 6),
-                gallery=Counts(19_732, 750, 6, distractors=2_798, junk=3_819),
+                {
+                    "train": Counts(12_936, 751, 6),
+                    "query": Counts(3_368, 750, 6),
+                    "gallery": Counts(19_732, 750, 6, distractors=2_798, junk=3_819),
+                },
                 names="4ae22a2b37a0e54cbf877a19897f6a3016ba53c8693ed012755aae437c1efd75",
             ),
         ),
@@ -137,9 +133,11 @@ DATASETS: dict[DataSetName, DataSet] = {
             Release(
                 "VeRi-776",
                 "the name lists that come with it",
-                train=Counts(37_778, 576, 20),
-                query=Counts(1_678, 200, 19),
-                gallery=Counts(11_579, 200, 19),
+                {
+                    "train": Counts(37_778, 576, 20),
+                    "query": Counts(1_678, 200, 19),
+                    "gallery": Counts(11_579, 200, 19),
+                },
             ),
         ),
         lists=(
@@ -174,11 +172,9 @@ DATASETS: dict[DataSetName, DataSet] = {
             Release(
                 "PersonX, one tree",
                 "nasda's paper, §3.1, and public loaders; 410 is the number of training identities",
-                train=Counts(9_840, 410, 6),
-                query=Counts(5_136, 856),
-                gallery=Counts(30_816, 856),
+                {"train": Counts(9_840, 410, 6), "query": Counts(5_136, 856), "gallery": Counts(30_816, 856)},
             ),
-            Release("PersonX of VisDA-2020", "the challenge's training set", train=Counts(20_280, 700)),
+            Release("PersonX of VisDA-2020", "the challenge's training set", {"train": Counts(20_280, 700)}),
         ),
     ),
     "vehiclex": DataSet(
@@ -207,8 +203,8 @@ DATASETS: dict[DataSetName, DataSet] = {
         ),
         max_size=30 * GB,
         releases=(
-            Release("VehicleX fitted to VeRi-776", "nasda's paper, §3.1", train=Counts(75_516, 1_362)),
-            Release("VehicleX of AI City 2020", "the challenge's description", train=Counts(192_150, 1_362)),
+            Release("VehicleX fitted to VeRi-776", "nasda's paper, §3.1", {"train": Counts(75_516, 1_362)}),
+            Release("VehicleX of AI City 2020", "the challenge's description", {"train": Counts(192_150, 1_362)}),
         ),
         lists=(Lists("train", "name_train.txt", ("train_label.xml", "VeRi_label.xml")),),
     ),

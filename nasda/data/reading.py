@@ -17,8 +17,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 _NAME = re.compile(r"(-?\d+)_c(-?\d+)")  # cameras go to 12 in PersonX and are written c001 in VeRi: never one digit
 _NAME_EXAMPLE = "<identity>_c<camera>…, such as 0002_c1s1_000451_03.jpg"
 
-_DECLARATION = re.compile(rb"\A\s*<\?xml[^>]*\?>")
-_ENCODING = re.compile(rb"""encoding\s*=\s*["']([\w.-]+)["']""")
+_DECLARATION = re.compile(rb"""\A\s*<\?xml(?:[^>]*?encoding\s*=\s*["']([\w.-]+)["'])?[^>]*\?>""")
 
 
 @dataclass(frozen=True)
@@ -266,8 +265,7 @@ def read_xml(path: Path) -> tuple[ElementTree.Element, str]:
     """
     data = _read_bytes(path)
     declaration = _DECLARATION.match(data)
-    encoding = _ENCODING.search(declaration[0]) if declaration else None
-    declared = encoding[1].decode("ascii").lower() if encoding else "utf-8"
+    declared = declaration[1].decode("ascii").lower() if declaration and declaration[1] else "utf-8"
     try:
         return ElementTree.fromstring(_DECLARATION.sub(b"", data).decode(_codec(declared))), declared
     except (UnicodeDecodeError, LookupError, ElementTree.ParseError) as error:
