@@ -1,1 +1,1 @@
-"""Scripts that make data: the toy data, and from archives of the four real data sets folders that nasda reads."""
+"""Scripts that make data: the toy data, and the folders of real data sets that nasda reads."""

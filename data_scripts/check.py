@@ -1,4 +1,4 @@
-"""Say whether a data set is whole and sound: `nasda data check`."""
+"""Check whether a data set is whole and sound: `nasda data check`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""From the archives that one has of a real data set, the folder that nasda reads: `nasda data prepare`."""
+"""From archives of a real data set, make the folder that nasda reads: `nasda data prepare`."""
 
 import sys
 

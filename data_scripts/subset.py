@@ -1,4 +1,4 @@
-"""A smaller data set of the same layout: `nasda data subset`."""
+"""Make a smaller data set of the same layout: `nasda data subset`."""
 
 import sys
 

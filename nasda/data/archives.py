@@ -1,8 +1,8 @@
-"""Archives and folders from elsewhere, unpacked without trust.
+"""Archives and folders from strangers, unpacked without trust.
 
-Whatever an archive says of itself, only plain files and folders come out of it, only inside the folder asked for, and
-only so many bytes: those that are really written are counted, not those that a header promises. What is unpacked passes
-through memory in small pieces, however much a few bytes grow to.
+Whatever an archive claims, only plain files and folders come out of it, only inside the folder asked for, and only so
+many bytes: the bytes written are counted, not those that a header promises. Every format is unpacked in small pieces,
+so memory stays small however large the content is.
 """
 
 import bz2
@@ -10,7 +10,6 @@ import copy
 import gzip
 import io
 import lzma
-import os
 import stat
 import struct
 import sys
@@ -25,15 +24,17 @@ from typing import IO, Any, NamedTuple, cast
 
 from tqdm.auto import tqdm
 
+from nasda.data.reading import entries_of
 from nasda.errors import NasdaError
 
-_CHUNK = 2**18  # bytes in memory at a time; no header of a tar is longer
+_CHUNK = 2**18  # bytes in memory at a time; no header of a tar may be longer
 _BLOCK = 4096  # bytes that even an empty file takes on disk, so that a flood of those ends too
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _LZMA_MEMORY = 2**27  # bytes that an LZMA decoder may ask for: `xz -9` needs 65 MiB
 
 
 class Entry(NamedTuple):
-    """One thing in an archive: a plain file, or a folder, which has nothing to open."""
+    """One plain file in an archive, or a folder, which has nothing to open."""
 
     name: str
     open: Callable[[], IO[bytes]] | None
@@ -46,25 +47,24 @@ class Allowance:
         self.size = self.left = size
 
     def take(self, count: int, source: Path) -> None:
-        """Use `count` bytes up; raises `NasdaError` when there are not so many left."""
+        """Use up `count` bytes; raises `NasdaError` if fewer are left."""
         self.left -= count
         if self.left < 0:
-            raise NasdaError(
-                f"{source}: grows beyond {self.size / 10**9:,.3g} GB: if it is not a trick, allow more with --max-size"
-            )
+            grows = f"{source}: grows beyond {self.size / 10**9:,.3g} GB"
+            raise NasdaError(f"{grows}: if you trust it, allow more with --max-size")
 
 
 def unpack(sources: Sequence[Path], folder: Path, max_size: int) -> None:
     """Unpack or copy `sources`, archives (zip, tar, tar.gz, tar.bz2, tar.xz) and folders, into one new `folder`.
 
-    Raises `NasdaError` for what is neither; for entries that would lie outside `folder` and those that are links,
-    devices or there twice; when more than `max_size` bytes would be written; and for damage. It does not clean up.
+    Raises `NasdaError` for any other source; for a path outside `folder`, a link, a device, or a second file of the
+    same name; for damage; and when more than `max_size` bytes would be written. It does not clean up.
     """
     allowance = Allowance(max_size)
     folder.mkdir()
     for source in sources:
         if folder.resolve().is_relative_to(source.resolve()):
-            raise NasdaError(f"{source}: holds {folder.parent.parent}, into which it is to be copied: choose another")
+            raise NasdaError(f"{source}: holds {folder.parent.parent}, where its copy would go: choose another folder")
         with _readable(source):
             for entry in tqdm(_entries(source), desc=source.name, unit=" files", leave=False):
                 _write(entry, _target(folder, entry.name, source), allowance, source)
@@ -76,7 +76,7 @@ def _write(entry: Entry, target: Path, allowance: Allowance, source: Path) -> No
         return allowance.take(_BLOCK, source)
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
-        raise NasdaError(f"{source}: {entry.name}: there twice: expected every file once; leave one of them out")
+        raise NasdaError(f"{source}: {entry.name}: there twice, expected every file once: leave one of them out")
     with entry.open() as file, target.open("xb") as copied:
         written = 0
         while chunk := file.read(_CHUNK):
@@ -89,7 +89,7 @@ def _write(entry: Entry, target: Path, allowance: Allowance, source: Path) -> No
 def _target(folder: Path, name: str, source: Path) -> Path:
     """Where an entry goes; raises `NasdaError` if that is not inside `folder` on every system."""
     path = PurePosixPath(name.replace("\\", "/"))  # some archives are made on Windows
-    leaves = any(":" in part or not part.strip(" .") for part in path.parts)  # Windows takes ".. " for ".."
+    leaves = any(":" in part or not part.strip(" .") for part in path.parts)  # Windows reads ".. " as ".."
     if path.is_absolute() or leaves or "\0" in name:
         raise NasdaError(f"{source}: {name!r} would lie outside the folder: refused; get the archive from its authors")
     return folder / path
@@ -97,62 +97,55 @@ def _target(folder: Path, name: str, source: Path) -> Path:
 
 def _entries(source: Path) -> Iterator[Entry]:
     if source.is_dir():
-        return _of_folder(source)
-    if (members := _of_tar(source)) is not None:  # first, since a tar that ends with a zip looks like one
+        return _of_folder(source.resolve(), source.resolve().name, source)
+    if (members := _of_tar(source)) is not None:  # first, since a tar that ends with a zip looks like a zip
         return members
     if zipfile.is_zipfile(source):
         return _of_zip(source)
     raise NasdaError(f"{source}: not an archive: expected a zip, tar or tar.gz file, whole, or a folder")
 
 
-def _of_folder(source: Path) -> Iterator[Entry]:
-    """What is in a folder, with the folder's own name on top, as archives mostly have it."""
-    top = source.resolve()
-    for parent, folders, files in os.walk(top, onerror=_cannot_list):
-        folders.sort()
-        for name in sorted(folders + files):
-            path = Path(parent) / name
-            kind = stat.S_IFMT(path.lstat().st_mode)
-            within = path.relative_to(top.parent).as_posix()
-            _refuse_all_but_plain(kind, within, source)
-            content = None if kind == stat.S_IFDIR else partial(_open, path)
-            yield Entry(within, content)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Zip
+def _of_folder(folder: Path, name: str, source: Path) -> Iterator[Entry]:
+    """What is in `folder`, with its own `name` on top, as most archives have it."""
+    for each in sorted(entries_of(folder), key=lambda each: each.name):
+        kind, within = stat.S_IFMT(each.stat(follow_symlinks=False).st_mode), f"{name}/{each.name}"
+        _refuse_all_but_plain(kind, within, source)
+        if kind == stat.S_IFDIR:
+            yield Entry(within, None)
+            yield from _of_folder(Path(each.path), within, source)
+        else:
+            yield Entry(within, partial(_open, Path(each.path)))
 
 
 def _of_zip(source: Path) -> Iterator[Entry]:
     with zipfile.ZipFile(source) as archive:
         for info in archive.infolist():
-            kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the archive was not made on Unix
+            kind = stat.S_IFMT(info.external_attr >> 16)  # 0 if the archive was not made on Unix
             _refuse_all_but_plain(kind or stat.S_IFREG, info.filename, source)
-            if info.flag_bits & 1:
-                raise NasdaError(f"{source}: needs a password: unpack it yourself, and give the folder instead")
+            for unfit, what in (
+                (info.flag_bits & 1, "needs a password"),
+                (info.compress_type not in _ZIP_METHODS, "compressed by a method that nasda does not know"),
+            ):
+                if unfit:
+                    raise NasdaError(f"{source}: {what}: unpack it yourself, and give the folder instead")
             yield Entry(info.filename, None if info.is_dir() else partial(_zip_member, archive, info))
 
 
 def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
-    """A file in a zip. `zipfile` inflates a whole piece of bzip2 or LZMA at once, so of those it gives the packed bytes
-    only."""
+    """A file in a zip. `zipfile` would unpack a whole piece of bzip2 or LZMA at once, so it gives only the compressed
+    bytes of those."""
     if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return archive.open(info)
     packed = copy.copy(info)
     packed.compress_type, packed.file_size = zipfile.ZIP_STORED, info.compress_size
-    del packed.CRC  # of the content, which `_Inflated` compares
+    del packed.CRC  # it is that of the content, which `_Inflated` compares
     raw = archive.open(packed)
     if info.compress_type == zipfile.ZIP_BZIP2:
         return cast(IO[bytes], _Inflated(raw, bz2.BZ2Decompressor, crc=info.CRC))
-    if info.compress_type == zipfile.ZIP_LZMA:
-        return cast(IO[bytes], _Inflated(raw, _lzma_decompressor, _lzma_head(raw, info), info.CRC))
-    raise NotImplementedError("its method is not understood: unpack it yourself, give the folder instead, or")
-
-
-def _lzma_head(file: IO[bytes], info: zipfile.ZipInfo) -> bytes:
-    """The head that LZMA has outside a zip: the coder's properties, and the size or that the end is marked."""
-    _, length = struct.unpack("<HH", file.read(4))
-    return file.read(length) + struct.pack("<Q", 2**64 - 1 if info.flag_bits & 2 else info.file_size)
+    # Outside a zip LZMA begins with the coder's properties, and the size or a sign that the end is marked.
+    _, length = struct.unpack("<HH", raw.read(4))
+    head = raw.read(length) + struct.pack("<Q", 2**64 - 1 if info.flag_bits & 2 else info.file_size)
+    return cast(IO[bytes], _Inflated(raw, _lzma_decompressor, head, info.CRC))
 
 
 def _lzma_decompressor() -> lzma.LZMADecompressor:
@@ -160,10 +153,10 @@ def _lzma_decompressor() -> lzma.LZMADecompressor:
 
 
 class _Inflated(io.RawIOBase):
-    """What is packed in `head` and then `packed`, one stream of `decompressor()` after the other; each `read` unpacks
-    as much as it asks for.
+    """The content of `head` and then `packed`: one stream of `decompressor()` after the other, of which each `read`
+    unpacks only as much as it asks for.
 
-    Raises `zlib.error` at the end if the CRC-32 of the content is not `crc`, where one is given.
+    Raises `zlib.error` at the end if `crc` is given and is not the CRC-32 of the content.
     """
 
     def __init__(
@@ -173,35 +166,28 @@ class _Inflated(io.RawIOBase):
         self.decompressor = decompressor()
         self.found = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._read(len(buffer))
-        buffer[: len(data)] = data
+    def read(self, size: int = -1) -> bytes:
+        data = self._unpack(size)
         self.found = zlib.crc32(data, self.found)
         if not data and self.crc not in (None, self.found):
             raise zlib.error("wrong checksum")
-        return len(data)
+        return data
 
-    def _read(self, size: int) -> bytes:
+    def _unpack(self, size: int) -> bytes:
         while True:
             packed, self.head = self.head, b""
             if self.decompressor.eof:
                 packed = (self.decompressor.unused_data or self.packed.read(io.DEFAULT_BUFFER_SIZE)).lstrip(b"\0")
-                if not packed:  # nothing, or what an xz file is padded with
+                if not packed:  # the end, or the padding of an xz file
                     return b""
                 self.decompressor = self.start()
             elif self.decompressor.needs_input and not packed:
                 packed = self.packed.read(io.DEFAULT_BUFFER_SIZE)
                 if not packed:
-                    raise EOFError("it ends before its time")
+                    raise EOFError("it is cut short")
             if data := self.decompressor.decompress(packed, size):
                 return data
 
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Tar
 
 _UNPACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {  # by the first bytes of the file
     b"\x1f\x8b": gzip.open,
@@ -210,10 +196,10 @@ _UNPACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {  # by the first bytes of 
 }
 
 
-class _Sparing:
-    """A tar's bytes, read once from the beginning to the end.
+class _TarBytes:
+    """The bytes of a tar, read once from beginning to end.
 
-    `tarfile` reads a header as long as it claims to be, and sums of headers too, so it gets `left` bytes and no more.
+    `tarfile` reads a header as long as it claims to be, and several in a row, so it may read only `left` bytes.
     """
 
     def __init__(self, source: Path) -> None:
@@ -226,10 +212,8 @@ class _Sparing:
 
     def read(self, size: int) -> bytes:
         if not 0 <= size <= self.left:
-            raise NasdaError(
-                f"{self.source}: has a header of more than {_CHUNK // 1024} KiB: refused; get the archive from its "
-                "authors"
-            )
+            found = f"has a header of more than {_CHUNK // 1024} KiB"
+            raise NasdaError(f"{self.source}: {found}: refused; get the archive from its authors")
         self.left -= size
         return self._pull(size)
 
@@ -241,7 +225,7 @@ class _Sparing:
         return data
 
     def seek(self, position: int) -> None:
-        """Forwards only, past what is not wanted."""
+        """Forwards only."""
         if position < self.position:
             raise tarfile.ReadError("its parts overlap")
         while self.position < position and self._pull(min(_CHUNK, position - self.position)):
@@ -256,8 +240,8 @@ class _Sparing:
 
 
 def _of_tar(source: Path) -> Iterator[Entry] | None:
-    """What is in a tar; None if it is none."""
-    file = _Sparing(source)
+    """What is in a tar; None if `source` is none."""
+    file = _TarBytes(source)
     try:
         return _members(tarfile.open(fileobj=cast(IO[bytes], file), mode="r:"), file)
     except tarfile.ReadError:
@@ -265,34 +249,16 @@ def _of_tar(source: Path) -> Iterator[Entry] | None:
         return None
 
 
-def _members(archive: tarfile.TarFile, file: _Sparing) -> Iterator[Entry]:
+def _members(archive: tarfile.TarFile, file: _TarBytes) -> Iterator[Entry]:
     with closing(file):
         while (member := archive.next()) is not None:
-            _filter(member, file.source)
             kind = stat.S_IFDIR if member.isdir() else stat.S_IFREG if member.isreg() else 0
             _refuse_all_but_plain(kind, member.name, file.source)
             file.left = sys.maxsize
-            yield Entry(member.name, None if member.isdir() else partial(_member, archive, member))
-            vars(archive).update(members=[], pax_headers={})  # which would fill the memory
+            content = cast(Callable[[], IO[bytes]], partial(archive.extractfile, member))
+            yield Entry(member.name, None if member.isdir() else content)
+            vars(archive).update(members=[], pax_headers={})  # else they fill the memory
             file.left = _CHUNK
-
-
-def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    return cast(IO[bytes], archive.extractfile(member))  # None only for what is no file
-
-
-def _filter(member: tarfile.TarInfo, source: Path) -> None:
-    """Python's own judgement comes first; the rules here are stricter still, and hold for zips too."""
-    if not hasattr(tarfile, "data_filter"):  # before Python 3.11.4
-        return
-    try:
-        tarfile.data_filter(member, os.curdir)
-    except tarfile.FilterError as error:
-        raise NasdaError(f"{source}: {error}: refused; get the archive from its authors") from error
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What they share
 
 
 def _refuse_all_but_plain(kind: int, name: str, source: Path) -> None:
@@ -307,19 +273,15 @@ def _open(path: Path) -> IO[bytes]:
         raise NasdaError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _cannot_list(error: OSError) -> None:
-    raise NasdaError(f"{error.filename}: cannot be listed: {error.strerror or error}; check its permissions") from error
-
-
 @contextmanager
 def _readable(source: Path) -> Iterator[None]:
-    """What the decoders say of a damaged archive as one line."""
+    """Whatever the decoders raise over a damaged archive becomes one line."""
     try:
         yield
     except NasdaError:
         raise
     except Exception as error:  # BadZipFile, TarError, zlib.error, EOFError, IndexError: each in its own way
-        if isinstance(error, OSError) and error.errno is not None:  # the disk's, not a decoder's
+        if isinstance(error, OSError) and error.errno is not None:  # from the disk, not from a decoder
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise NasdaError(f"{source}: damaged archive ({reason}): get it again") from error

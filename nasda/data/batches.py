@@ -1,4 +1,4 @@
-"""Class-balanced batches of images, decoded once, augmented batch by batch."""
+"""Class-balanced batches of images, which are decoded once and augmented batch by batch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from nasda.settings import DataSettings
 
 
 class Batches:
-    """An endless row of batches: P identities × K images each, reproducible and resumable."""
+    """An endless sequence of batches: P identities × K images each, reproducible and resumable."""
 
     def __init__(
         self,
@@ -30,10 +30,10 @@ class Batches:
         fewer_identities: bool = False,
         ahead: bool | None = None,
     ) -> None:
-        """`augmented` applies §3.1's training transforms, otherwise images are only normalised, as for validation.
-        `fewer_identities` takes a smaller P where `samples` has fewer than `identities`; otherwise that is an error.
-        `ahead` prepares each batch while the one before it is computed with; None does so on CUDA, where the two run
-        side by side. The batches are the same either way."""
+        """augmented: apply §3.1's training transforms; otherwise images are only normalised, as for validation.
+        fewer_identities: take a smaller P where `samples` has fewer than `identities`; otherwise that is an error.
+        ahead: prepare each batch while the one before is computed with; None does so on CUDA, where the two run side
+            by side. The batches are the same either way."""
         label_of = class_labels(samples)
         labels = [label_of[sample.pid] for sample in samples]
         self.classes = len(label_of)
@@ -42,7 +42,7 @@ class Batches:
         self.sampler = ClassBalancedSampler(labels, identities, images, seed)
         self.batch_size = identities * images
         pixels = stored(samples, data.height, data.width)
-        self.pixels = pixels.permute(0, 2, 3, 1)  # as they lie in memory: to pick an image is to copy one long piece
+        self.pixels = pixels.permute(0, 2, 3, 1)  # as they lie in memory: an image is one long piece
         self.labels = torch.tensor(labels)
         self.augmentation = (
             Augmentation(flip=data.flip, padding=data.padding, erasing=data.erasing) if augmented else None
@@ -59,7 +59,7 @@ class Batches:
         return self.sampler.batches_per_epoch
 
     def check_triplets(self) -> None:
-        """Raise `NasdaError` where no triplet can be made of these batches: once, and before anything is computed."""
+        """Raise `NasdaError` if these batches have no triplet; before anything is computed."""
         check_triplets(torch.arange(self.sampler.identities).repeat_interleave(self.sampler.images))
 
     def next(self) -> tuple[Tensor, Tensor]:
@@ -73,7 +73,7 @@ class Batches:
         return batch
 
     def _prepare(self) -> tuple[Tensor, Tensor]:
-        """Draw and make a batch; on CUDA beside whatever else is being computed, and without waiting for it."""
+        """Sample and make a batch; on CUDA in a stream beside the other computation, without waiting for it."""
         indices = self.sampler.next_batch()
         with torch.cuda.stream(self._stream):  # does nothing where there is no stream
             images = self._to_device(self.pixels, indices).permute(0, 3, 1, 2)
@@ -83,14 +83,14 @@ class Batches:
             return augment(images, self.generator, self.augmentation), labels
 
     def _to_device(self, values: Tensor, indices: Tensor) -> Tensor:
-        """`values[indices]` on the device, picked into memory that a GPU fetches from by itself."""
+        """`values[indices]` on the device; through pinned memory, from which a GPU copies while the host continues."""
         shape = (len(indices), *values.shape[1:])
         picked = torch.empty(shape, dtype=values.dtype, pin_memory=self.device.type == "cuda")
         torch.index_select(values, 0, indices, out=picked)
         return picked.to(self.device, non_blocking=True)
 
     def _receive(self, batch: tuple[Tensor, Tensor]) -> None:
-        """Let what is computed from now on wait for `batch`, and its memory last until that is done."""
+        """Let later computation wait for `batch`, and keep its memory until that computation is done."""
         if self._stream is not None:
             current = torch.cuda.current_stream(self.device)
             current.wait_stream(self._stream)
@@ -101,7 +101,7 @@ class Batches:
         return {"sampler": self.sampler.state_dict(), "generator": self.generator.get_state()}
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as of the last batch handed out: one that is only prepared has not been seen by anyone."""
+        """The state after the last batch that `next` returned; a batch prepared ahead does not count."""
         return self._handed_out if self._waiting else self._state()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Colours of images: hue, saturation and value; which colours are where, from top to bottom."""
+"""Colours of images: hue, saturation and value; a histogram of them."""
 
 import torch
 from torch import Tensor
@@ -10,8 +10,8 @@ _HUES, _SATURATIONS, _VALUES = 8, 4, 4
 def colour_histogram(images: Tensor, *, batch_size: int = 256) -> Tensor:
     """Which colours are where, from top to bottom: an HSV histogram for each of six horizontal stripes.
 
-    Of the width the middle three quarters count: what is beside them is mostly background, and counting it lowers the
-    scores on Market-1501.
+    Only the middle three quarters of the width count: the rest is mostly background, which lowers the scores on
+    Market-1501.
 
     images: uint8 (N, 3, H, W).
 
@@ -41,13 +41,13 @@ def _bin(values: Tensor, bins: int) -> Tensor:
 def hsv(images: Tensor) -> Tensor:
     """Hue in [0, 1), saturation and value in [0, 1] of uint8 `images` (N, 3, H, W): float32 (N, 3, H, W).
 
-    As in Python's `colorsys`; greys have hue 0. (matplotlib's `rgb_to_hsv` rounds the bounds of the histogram's bins in
-    another way, takes three times as long, and does not compute on a GPU.)
+    As in Python's `colorsys`; greys have hue 0. (matplotlib's `rgb_to_hsv` rounds the bounds of the histogram's bins
+    differently, takes three times as long, and does not run on a GPU.)
     """
     red, green, blue = images.float().unbind(1)
     value = torch.maximum(torch.maximum(red, green), blue)
     spread = value - torch.minimum(torch.minimum(red, green), blue)
-    divisor = spread.clamp(min=1)  # values are whole numbers, so only greys are changed by this
+    divisor = spread.clamp(min=1)  # values are whole numbers, so this changes greys only
     sixths = torch.where(
         value == red,
         (green - blue) / divisor % 6,

@@ -1,4 +1,4 @@
-"""What every data set becomes: lists of `Sample`, joined to a `Domain`."""
+"""What every data set is once it has been read: lists of `Sample`, joined to a `Domain`."""
 
 import hashlib
 import os
@@ -42,11 +42,18 @@ def identities(samples: list[Sample]) -> list[int]:
 
 
 def cameras_of_each(samples: list[Sample]) -> dict[int, set[int]]:
-    """By identity, the cameras that see it; none for an identity that does not occur."""
+    """The cameras that see each identity; an identity that does not occur has none."""
     found: dict[int, set[int]] = defaultdict(set)
     for sample in samples:
         found[sample.pid].add(sample.camid)
     return found
+
+
+def answerable(domain: Domain) -> list[Sample]:
+    """The queries that have a right answer: the gallery has their identity under another camera."""
+    seen_by = cameras_of_each(domain.gallery)
+    people = [query for query in domain.query if query.pid not in (DISTRACTOR, JUNK)]
+    return [query for query in people if seen_by[query.pid] - {query.camid}]
 
 
 def cameras(samples: list[Sample]) -> list[int]:
@@ -55,10 +62,10 @@ def cameras(samples: list[Sample]) -> list[int]:
 
 
 def fingerprint(domain: Domain, *splits: str) -> str:
-    """What tells these `splits` of `domain` from other data, such as "PersonX, 288 images, 0b3f6c2a91d47e58".
+    """A line that other data does not share with these `splits`, such as "PersonX, 288 images, 0b3f6c2a91d47e58".
 
-    The hash is of every image's path below the domain's root, size in bytes, identity and camera. So a copy elsewhere,
-    or of another time, is the same data. Raises `NasdaError` naming an image that is missing.
+    The hash is of every image's path below the domain's root, size in bytes, identity and camera. So a copy in another
+    place, or of another date, is the same data. Raises `NasdaError` naming an image that is missing.
     """
     samples = [sample for split in splits for sample in domain.splits()[split]]
     lines = [f"{s.path.relative_to(domain.root).as_posix()}\0{_size(s.path)}\0{s.pid}\0{s.camid}" for s in samples]

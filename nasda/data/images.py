@@ -1,8 +1,8 @@
 """Images as tensors: decoded once, then augmented a whole batch at a time.
 
-A data set is held as one uint8 tensor (N, 3, H, W), laid out channels-last in memory: so Pillow gives images and so
-convolutions are fastest. Validation and test see `normalize(images)`, training sees `augment(images, generator)`; both
-keep the memory format.
+A data set is one uint8 tensor (N, 3, H, W), channels-last in memory: Pillow gives images in that layout, and
+convolutions are fastest with it. Validation and test see `normalize(images)`; training sees `augment(images,
+generator)`. Both keep the memory format.
 """
 
 from collections.abc import Sequence
@@ -23,13 +23,11 @@ from nasda.errors import NasdaError
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, red, green, blue, in [0, 1]
 STD = (0.229, 0.224, 0.225)
 
-_ERASING_ATTEMPTS = 10  # as in torchvision's RandomErasing: a rectangle that does not fit is drawn anew this often
+_ERASING_ATTEMPTS = 10  # as in torchvision's RandomErasing: that many rectangles are drawn until one fits
 
 
-def decode(samples: Sequence[Sample], height: int, width: int, *, workers: int | None = None) -> Tensor:
-    """Read every image of `samples` from disk, once, as RGB resized to `height` × `width` pixels.
-
-    Resizing is bilinear with antialiasing. `workers` threads share the reading; None takes one for each CPU.
+def decode(samples: Sequence[Sample], height: int, width: int) -> Tensor:
+    """Read every image of `samples` from disk as RGB, resized to `height` × `width` pixels as in `read_image`.
 
     Returns uint8 (N, 3, height, width), channels-last in memory, in the order of `samples`.
     Raises `NasdaError` naming the first file that is missing, unreadable, truncated or not an image.
@@ -39,7 +37,7 @@ def decode(samples: Sequence[Sample], height: int, width: int, *, workers: int |
     def read_into_place(index: int) -> None:
         images[index] = torch.from_numpy(read_image(samples[index].path, (height, width)))
 
-    with ThreadPoolExecutor(workers or available_cores()) as pool:  # Pillow lets other threads run while it decodes
+    with ThreadPoolExecutor(available_cores()) as pool:  # Pillow lets other threads run while it decodes
         for _ in pool.map(read_into_place, range(len(samples))):
             pass
     return images.permute(0, 3, 1, 2)
@@ -55,10 +53,10 @@ def normalize(images: Tensor) -> Tensor:
 
 
 def _scaled(values: tuple[float, float, float], pixels: Tensor) -> Tensor:
-    """One value a channel, on the scale 0 to 255, as a whole image (1, 3, H, W) like one of `pixels`.
+    """One value a channel, on the scale 0 to 255, as a whole image (1, 3, H, W) with the layout of `pixels`.
 
-    A CPU runs straight through two tensors laid out alike, several times faster than it spreads three values over
-    channels-last pixels. Filled with plain numbers, nothing is copied to a GPU, and nobody waits for it.
+    On a CPU this is several times faster than broadcasting three values over channels-last pixels. Filling with plain
+    numbers copies nothing to a GPU, so the host does not wait for it.
     """
     image = torch.empty_like(pixels[:1])
     for channel, value in enumerate(values):
@@ -71,8 +69,8 @@ class Augmentation:
     """How training images are varied (§3.1; Luo et al. 2019, "Bag of Tricks").
 
     flip: probability of a horizontal flip.
-    padding: black pixels added on each side before a crop of the old size is taken; the paper's 10 is meant for
-        256 × 128 pixels, smaller images want fewer.
+    padding: black pixels added on each side before a crop of the old size is taken; the paper's 10 is for 256 × 128
+        pixels, smaller images need fewer.
     erasing: probability that a rectangle is erased (Zhong et al. 2020).
     erasing_area: its smallest and largest share of the image's area.
     erasing_ratio: its smallest and largest height / width.
@@ -99,7 +97,7 @@ class Augmentation:
 
 
 class Variation(NamedTuple):
-    """What happens to each image of a batch: seven int64 tensors (B,). `draw` makes it, `apply` carries it out."""
+    """What happens to each image of a batch: seven int64 tensors (B,). `draw` draws it at random, `apply` does it."""
 
     flip: Tensor  # 1 where the image is flipped
     top: Tensor  # the crop's first row in the padded image
@@ -125,20 +123,16 @@ def augment(images: Tensor, generator: torch.Generator, settings: Augmentation |
 
 
 def draw(count: int, height: int, width: int, generator: torch.Generator, settings: Augmentation) -> Variation:
-    """Draw, on the CPU, how each of `count` images of `height` × `width` pixels is varied."""
-    flip = torch.rand(count, generator=generator) < settings.flip
-    top, left = torch.randint(2 * settings.padding + 1, (2, count), generator=generator)
-    return Variation(flip.long(), top, left, *_draw_rectangles(count, height, width, generator, settings))
+    """Draw at random, on the CPU, how each of `count` images of `height` × `width` pixels is varied.
 
-
-def _draw_rectangles(
-    count: int, height: int, width: int, generator: torch.Generator, settings: Augmentation
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Top, left, height and width of the rectangles to erase, distributed as in torchvision's `RandomErasing`."""
+    The rectangles to erase are distributed as in torchvision's `RandomErasing`.
+    """
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float64)
 
+    flip = torch.rand(count, generator=generator) < settings.flip
+    top, left = torch.randint(2 * settings.padding + 1, (2, count), generator=generator)
     area = height * width * uniform(*settings.erasing_area, count, _ERASING_ATTEMPTS)
     low, high = settings.erasing_ratio
     ratio = uniform(log(low), log(high), count, _ERASING_ATTEMPTS).exp()
@@ -150,11 +144,11 @@ def _draw_rectangles(
     erase_width = widths.gather(1, first).squeeze(1) * erased
     erase_top = (uniform(0, 1, count) * (height - erase_height + 1)).long()
     erase_left = (uniform(0, 1, count) * (width - erase_width + 1)).long()
-    return erase_top, erase_left, erase_height, erase_width
+    return Variation(flip.long(), top, left, erase_top, erase_left, erase_height, erase_width)
 
 
 def apply(images: Tensor, variation: Variation, padding: int) -> Tensor:
-    """Carry `variation`, drawn for `padding`, out on uint8 `images` (B, 3, H, W).
+    """Do to uint8 `images` (B, 3, H, W) what `variation`, drawn for `padding`, says.
 
     Returns float32 (B, 3, H, W) on the images' device, in their memory format.
     """
@@ -162,7 +156,7 @@ def apply(images: Tensor, variation: Variation, padding: int) -> Tensor:
 
 
 def _apply_in_turn(images: Tensor, variation: Variation, padding: int) -> Tensor:
-    """`apply` image by image: a CPU is fastest on plain slices, and one image stays in its cache all the way."""
+    """`apply` image by image: a CPU is fastest on plain slices, and one image stays in its cache."""
     _, _, height, width = images.shape
     result = torch.empty_like(images, dtype=torch.float32)
     mean, std = _scaled(MEAN, result), _scaled(STD, result)
@@ -177,13 +171,16 @@ def _apply_in_turn(images: Tensor, variation: Variation, padding: int) -> Tensor
 
 
 def _apply_at_once(images: Tensor, variation: Variation, padding: int) -> Tensor:
-    """`apply` for the whole batch in a few large operations, none of which makes the host wait: for accelerators."""
+    """`apply` for the whole batch in a few large operations, for accelerators; the host waits for none of them."""
     count, _, height, width = images.shape
     device = images.device
-    flip, top, left, *rectangle = _to_device(torch.stack(variation), device).unbind()
+    packed = torch.stack(variation)
+    if device.type == "cuda":  # the host does not wait for a copy from pinned memory
+        packed = packed.pin_memory()
+    flip, top, left, *rectangle = packed.to(device, non_blocking=device.type == "cuda").unbind()
 
     images = torch.where(flip.bool()[:, None, None, None], images.flip(3), images)
-    windows = F.pad(images, [padding] * 4).unfold(2, height, 1).unfold(3, width, 1)  # every crop there is, as a view
+    windows = F.pad(images, [padding] * 4).unfold(2, height, 1).unfold(3, width, 1)  # every possible crop, as a view
     result = torch.empty_like(images, dtype=torch.float32)
     result.copy_(windows[torch.arange(count, device=device), :, top, left])
     result.sub_(_scaled(MEAN, result)).div_(_scaled(STD, result))
@@ -194,8 +191,3 @@ def _apply_at_once(images: Tensor, variation: Variation, padding: int) -> Tensor
     in_columns = (column >= erase_left) & (column < erase_left + erase_width)
     erased = in_rows[:, None, :, None] & in_columns[:, None, None, :]
     return result.masked_fill_(erased, 0)
-
-
-def _to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Copy to `device`; from pinned memory the copy to a GPU need not be waited for."""
-    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)

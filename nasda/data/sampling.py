@@ -1,4 +1,4 @@
-"""Class-balanced batches: some identities, and the same number of images of each (§2.2)."""
+"""Which images make a class-balanced batch: some identities, and the same number of images of each (§2.2)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,13 +9,13 @@ from nasda.errors import NasdaError
 
 
 class ClassBalancedSampler:
-    """Draws batches of P `identities` with K `images` each, as the triplet loss needs them.
+    """Samples batches of P `identities` with K `images` each, as the triplet loss needs them.
 
     "First uniformly samples certain identities, then randomly samples the same number of images for each identity"
-    (§2.2; Hermans et al. 2017). The identities come from a shuffled list that runs on across batches and is shuffled
-    anew when it is used up, so none is seen twice before all were seen once, and never twice in a batch. The images
-    of an identity are drawn without replacement; an identity with fewer than K gives all it has, and the missing ones
-    are drawn among them again. `notice` then says so, and is None otherwise.
+    (§2.2; Hermans et al. 2017). The identities come from a shuffled list that continues from batch to batch; at its end
+    it is shuffled again. So no identity is seen twice before all were seen once, and none twice in a batch. The images
+    of an identity are sampled without replacement; an identity with fewer than K gives all it has, then some of them
+    again. `notice` then says so, and is None otherwise.
 
     Iterating gives one epoch of `len(sampler)` batches; `next_batch()` gives them one by one, without end.
     Raises `NasdaError` where there are fewer than P identities.
@@ -39,7 +39,8 @@ class ClassBalancedSampler:
                 f"lower the identities per batch to at most {len(counts)}, or use data with more identities"
             )
         self.batches_per_epoch = max(1, len(label) // self.batch_size)
-        self.notice = _notice(int((counts < images).sum()), len(counts), images)
+        small = f"{int((counts < images).sum())} of {len(counts)} identities have fewer than {images} images"
+        self.notice = f"{small}: some of theirs occur twice in a batch" if (counts < images).any() else None
         self._shape = torch.tensor([len(label), len(counts), identities, images])
         self._generator = torch.Generator().manual_seed(seed)
         self._waiting = torch.empty(0, dtype=torch.long)  # identities of the shuffled list that are still to come
@@ -75,7 +76,7 @@ class ClassBalancedSampler:
         return torch.cat([drawn, candidates[again]])
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a resumed run needs to draw the same batches: plain tensors, fit for `torch.load(weights_only=True)`."""
+        """What a resumed run needs for the same batches: plain tensors, fit for `torch.load(weights_only=True)`."""
         return {
             "generator": self._generator.get_state(),
             "waiting": self._waiting.clone(),
@@ -83,7 +84,7 @@ class ClassBalancedSampler:
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on where the sampler that gave `state` was; raises `NasdaError` if it was made for other batches."""
+        """Continue where the sampler that gave `state` was; raises `NasdaError` if it was made for other batches."""
         if not torch.equal(state["shape"], self._shape):
             saved, now = (
                 "{} images, {} identities, batches of {} × {}".format(*s.tolist())
@@ -97,14 +98,8 @@ class ClassBalancedSampler:
         self._waiting = state["waiting"].clone()
 
 
-def _notice(small: int, total: int, images: int) -> str | None:
-    if not small:
-        return None
-    return f"{small} of {total} identities have fewer than {images} images: some of theirs occur twice in a batch"
-
-
 def check_triplets(labels: Tensor) -> None:
-    """Raise `NasdaError` when no triplet can be made of a batch with these labels, saying why."""
+    """Raise `NasdaError`, saying why, if a batch with these labels has no triplet."""
     _, counts = torch.unique(labels, return_counts=True)
     if len(counts) < 2:
         raise NasdaError("the batch holds a single identity, so no image has a negative: take more identities (P ≥ 2)")

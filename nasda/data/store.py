@@ -1,7 +1,7 @@
-"""Decoded images, kept from run to run: the second opening of the same images is a memory mapping, not a decoding.
+"""Decoded images, kept from run to run: the same images are decoded once, and memory-mapped afterwards.
 
 A store is one file in the user's cache folder: a fingerprint of the image files, then their pixels, uint8 (N, H, W, 3).
-It may be deleted at any time; a store that nobody has opened for 30 days goes when the next one is written.
+It may be deleted at any time. When a store is written, those that nobody has opened for 30 days are deleted.
 """
 
 import hashlib
@@ -25,15 +25,15 @@ from nasda.files import CannotWrite, written_whole
 FORMAT = 1  # of the file, and of how `decode` makes pixels: raise it when either changes
 
 _AT_ONCE = 256  # images in memory while a store is written
-_ABANDONED = 3600.0  # seconds: who has not written for so long was killed, and left an unfinished file behind
-_FORGOTTEN = 30 * 86400.0  # seconds: a store that nobody has opened for so long makes room
+_ABANDONED = 3600.0  # seconds: an unfinished file this old is from a process that was killed
+_FORGOTTEN = 30 * 86400.0  # seconds: a store that nobody has opened for so long is deleted
 
 
 def cache_folder() -> Path:
-    """Where stores lie: $NASDA_CACHE, else where the system keeps its users' caches, on Linux ~/.cache/nasda (or
+    """Where stores lie: $NASDA_CACHE, else the system's place for caches: on Linux ~/.cache/nasda (or
     $XDG_CACHE_HOME/nasda).
 
-    Raises `CannotWrite` where none is named and the user has no home folder.
+    Raises `CannotWrite` if $NASDA_CACHE is not set and the user has no home folder.
     """
     if named := os.environ.get("NASDA_CACHE"):
         return Path(named)
@@ -47,8 +47,8 @@ def stored(samples: Sequence[Sample], height: int, width: int) -> Tensor:
     """`images.decode`, done once for the same files: later calls, in this run or another, map what the first one wrote.
 
     A store is used as long as the files' names, sizes and times of change, the size asked for and Pillow are the same;
-    otherwise it is written anew in its place. Where the cache folder cannot be written the images are decoded into
-    memory, and a line says so.
+    otherwise it is written again. Where the cache folder cannot be written, the images are decoded into memory, and a
+    line says so.
 
     Returns uint8 (N, 3, height, width), channels-last in memory, in the order of `samples`. Writing into it changes
     this process's copy only. Raises what `decode` raises.
@@ -82,7 +82,7 @@ def _fingerprint(samples: Sequence[Sample], height: int, width: int) -> bytes:
             status = os.stat(sample.path)
             stamp = status.st_size, status.st_mtime_ns
         except OSError:
-            stamp = None  # no store has this, and `decode` says what is wrong with the file
+            stamp = None  # no store has this, so `decode` is called and says what is wrong with the file
         fingerprint.update(os.fsencode(f"\0{os.path.abspath(sample.path)} {stamp}"))
     return fingerprint.digest()
 
@@ -95,7 +95,7 @@ def _opened(path: Path, fingerprint: bytes, shape: tuple[int, ...]) -> Tensor | 
             if not whole or file.read(len(fingerprint)) != fingerprint:
                 return None
             pixels = np.memmap(file, np.uint8, "c", len(fingerprint), shape)  # copy on write: the file stays as it is
-        with suppress(OSError):  # somebody else's store, which need not be ours to touch
+        with suppress(OSError):  # the store may be another user's
             os.utime(path)
     except OSError:
         return None
@@ -105,8 +105,8 @@ def _opened(path: Path, fingerprint: bytes, shape: tuple[int, ...]) -> Tensor | 
 def _write(path: Path, fingerprint: bytes, samples: Sequence[Sample], height: int, width: int) -> None:
     """Decode `samples` into a store at `path`, some at a time, so that memory need not hold them all.
 
-    Several processes may do so at once: each writes a file of its own, and the last one's stays. They are written, not
-    mapped: on a full disk writing raises an error, where a mapping would kill the process.
+    Several processes may do so at once: each writes its own file, and the last one stays. The file is written, not
+    mapped: on a full disk writing raises an error, but a mapping would kill the process.
     """
     with written_whole(path, "wb") as file:
         _make_room(path.parent)
@@ -119,7 +119,7 @@ def _write(path: Path, fingerprint: bytes, samples: Sequence[Sample], height: in
 
 
 def _make_room(folder: Path) -> None:
-    """Remove the unfinished files of processes that were killed, and stores that are no longer used."""
+    """Delete the unfinished files of processes that were killed, and stores that are no longer used."""
     for pattern, age in ((".*.pixels.*.tmp", _ABANDONED), ("*.pixels", _FORGOTTEN)):
         for file in folder.glob(pattern):
             with suppress(OSError):  # another process may have removed it

@@ -1,6 +1,6 @@
-"""A smaller data set of the same layout.
+"""A smaller data set of the same layout, for a weak machine or a test.
 
-For a weak machine, or a test: its scores are not those of the whole, but every part of the protocol is there.
+Its scores are not those of the whole, but it has every part of the protocol.
 """
 
 import os
@@ -11,37 +11,29 @@ from pathlib import Path
 
 import numpy as np
 
-from nasda.data.datasets import SUBSET_MARKER, DataSet
-from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample, cameras_of_each, identities
+from nasda.data.datasets import SUBSET_MARKER, DataSet, index_lines
+from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample, answerable, identities
 from nasda.data.prepare import refuse_second
 from nasda.data.reading import read_xml, xml_bytes
-from nasda.data.veri776 import index_lines
 from nasda.errors import NasdaError
 from nasda.files import folder_written_whole, write_json
 
 
 def choose(dataset: DataSet, whole: Domain, trained: int, tested: int, images: int, seed: int) -> Domain:
-    """The part of `whole` to keep: `trained` identities of training and `tested` of test, `images` of each a camera.
+    """The part of `whole` to keep: `trained` identities of training, `tested` of test, `images` of each in each camera.
 
-    Each camera that sees an identity keeps an image of it, so a query that has a right answer keeps one; queries that
-    have none are left out. Distractors and junk are thinned out as the rest of the gallery is, to one at least.
+    Each camera that sees an identity keeps an image of it, so a query that has a right answer keeps one; a query that
+    has none is left out. Distractors and junk are reduced by the share of the rest of the gallery, to one at least.
     Raises `NasdaError` if no query has a right answer.
     """
     random = np.random.default_rng(seed)
     train = _some_images(_of_some_identities(whole.train, trained, random), images, random)
-    answerable = _answerable(whole)
-    if whole.query and not answerable:
+    asked = answerable(whole)
+    if whole.query and not asked:
         raise NasdaError(f"{whole.root}: no query has a right answer, so a subset could not be tested: check it")
-    query = _some_images(_of_some_identities(answerable, tested, random), images, random)
+    query = _some_images(_of_some_identities(asked, tested, random), images, random)
     gallery = _some_gallery(whole, query, images, dataset.queries_in_gallery, random)
     return Domain(whole.name, whole.root, train, query, gallery)
-
-
-def _answerable(whole: Domain) -> list[Sample]:
-    """The queries whose identity the gallery has under another camera."""
-    seen_by = cameras_of_each(whole.gallery)
-    people = [query for query in whole.query if query.pid not in (DISTRACTOR, JUNK)]
-    return [query for query in people if seen_by[query.pid] - {query.camid}]
 
 
 def _of_some_identities(samples: Sequence[Sample], count: int, random: np.random.Generator) -> list[Sample]:
@@ -54,7 +46,7 @@ def _some_images(
 ) -> list[Sample]:
     """At most `images` of each identity in each camera (and folder: PersonX has one a background), sorted by path.
 
-    Those with a name in `first` go before the others.
+    Images with a name in `first` are taken before others.
     """
     groups: dict[tuple[Path, int, int], list[Sample]] = defaultdict(list)
     for sample in _shuffled(samples, random):
@@ -85,9 +77,10 @@ def _shuffled(samples: Sequence[Sample], random: np.random.Generator) -> list[Sa
 def write(
     dataset: DataSet, chosen: Domain, data_root: Path, copy: Callable[[Path, Path], object] = shutil.copyfile
 ) -> Domain:
-    """Put the images of `chosen`, and what its lists and label files say of them, below `data_root`, and read it.
+    """Write the images of `chosen`, with their lists and label files, below `data_root`, and read the result.
 
-    Whole or not at all. Raises `NasdaError` when `data_root` holds the data set already, or cannot be written.
+    It is written whole or not at all. Raises `NasdaError` if `data_root` holds the data set already, or cannot be
+    written.
     """
     refuse_second(dataset, data_root)
     place = data_root / dataset.folder
@@ -105,8 +98,7 @@ def write(
 
 
 def link(source: Path, target: Path) -> None:
-    """A hard link, or where the file system has none a copy: no space, but a file changed in one place changes in
-    both."""
+    """Make a hard link, or a copy where that is not possible. A link takes no space; both names share one content."""
     try:
         os.link(source, target)
     except OSError:  # another disk, or a file system without hard links
@@ -114,7 +106,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def _write_lists(dataset: DataSet, chosen: Domain, root: Path) -> None:
-    """The lists and label files that `chosen` was read with, less what is left out."""
+    """The lists and label files that `chosen` was read with, without the images that are left out."""
     labelled: dict[str, set[str]] = defaultdict(set)
     for lists in dataset.lists:
         names = [sample.path.name for sample in chosen.splits()[lists.split]]
@@ -139,7 +131,7 @@ def _write_labels(source: Path, target: Path, kept: set[str]) -> None:
 
 
 def _write_indices(chosen: Domain, root: Path) -> None:
-    """VeRi-776's files of right and left-out answers count in the gallery, so they are made anew."""
+    """VeRi-776's files of right and left-out answers give numbers in the gallery, which change."""
     for file, lines in index_lines(chosen.query, chosen.gallery).items():
         if (chosen.root / file).exists():
             (root / file).write_text("".join(" ".join(map(str, line)) + "\n" for line in lines), encoding="utf-8")

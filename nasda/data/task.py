@@ -1,7 +1,8 @@
-"""A task is a source domain and a target domain: reading it, counting it, and drawing samples from it."""
+"""A task is a source domain and a target domain: read it, count it, take samples from it."""
 
+import itertools
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from nasda.settings import TASK_NAMES, TaskName
 class Task:
     """Learn ω on `source`, learn α on a small part of `target`'s training images, test in `target` (paper, Alg. 1).
 
-    Each side is a domain, or what reads it: then it is read when it is first asked for. Who needs one side only can do
+    Each side is a domain, or a function that reads it when it is first used. So a command that needs one side only runs
     without the other.
     """
 
@@ -53,7 +54,7 @@ class Task:
 def load_task(name: TaskName, data_root: Path, read: Callable[[DataSet, Path], Domain] = DataSet.read) -> Task:
     """The task of this name below `data_root`: person is PersonX → Market-1501, vehicle is VehicleX → VeRi-776 (§3.1).
 
-    Raises `NasdaError` for another name; each side is read, by `read`, when it is asked for, and raises what that does.
+    Raises `NasdaError` for another name. `read` reads each side when it is first used, and raises then.
     """
     if name not in OF_TASK:
         raise NasdaError(f"no task named {name!r}: choose one of {', '.join(TASK_NAMES)}")
@@ -61,7 +62,7 @@ def load_task(name: TaskName, data_root: Path, read: Callable[[DataSet, Path], D
 
 
 def count(split: str, samples: list[Sample]) -> Counts:
-    """What there is of `split` ("train", "query" or "gallery"), whose images are `samples`."""
+    """How many images, identities and so on there are in `samples`, which are the `split` train, query or gallery."""
     of_pid = Counter(sample.pid for sample in samples)
     distractors = of_pid[DISTRACTOR] if split == "gallery" else 0  # elsewhere 0 is an identity like any other
     people = len(identities(samples)) - (distractors > 0)
@@ -81,7 +82,7 @@ def table_of_counts(*domains: Domain) -> str:
 
 
 def class_labels(samples: Sequence[Sample]) -> dict[int, int]:
-    """From `pid` to class label 0..C−1, in ascending order; for training only. Junk has no class."""
+    """The class label 0..C−1 of each `pid`, in ascending order; for training only. Junk has no class."""
     return {pid: label for label, pid in enumerate(identities(list(samples)))}
 
 
@@ -89,9 +90,9 @@ def target_sample(domain: Domain, images_per_identity: int, seed: int) -> list[S
     """The few labelled target images on which α are learnt: n random ones of each training identity.
 
     The paper takes n = 1 (§3.1), which holds no positive pair; losses over pairs need 2 or more.
-    Taken from `domain.train` alone: identities of the test are never seen. Each identity gives images of as many
+    They come from `domain.train` alone: identities of the test are never seen. Each identity gives images of as many
     cameras as possible, so that positive pairs cross cameras; one with fewer than n images gives them all. The same
-    seed gives the same sample, and a larger n adds to it. Sorted by path.
+    seed gives the same images, and a larger n adds to them. Sorted by path.
     Raises `NasdaError` if n is not positive or there is no training image.
     """
     _require_positive(images_per_identity)
@@ -104,17 +105,16 @@ def target_sample(domain: Domain, images_per_identity: int, seed: int) -> list[S
 def hold_out(samples: Sequence[Sample], images_per_identity: int, seed: int) -> tuple[list[Sample], list[Sample]]:
     """Split source training images into (kept, held): n random images of each identity are held.
 
-    For the search on the source alone, which learns ω on the one and α on the other. At least two are kept of every
-    identity, for a pair; one with too few for that stays in kept whole. Both lists are sorted by path.
+    For the search on the source alone, which learns ω on kept and α on held. Every identity keeps at least two images,
+    for a pair; an identity with too few for that keeps all. Both lists are sorted by path.
     Raises `NasdaError` if n is not positive, or if no identity has enough.
     """
     _require_positive(images_per_identity)
     most = max(Counter(sample.pid for sample in samples).values(), default=0)
     if most < images_per_identity + 2:
-        raise NasdaError(
-            f"--sample-images {images_per_identity}: to hold out {images_per_identity} images of an identity, and keep "
-            f"2 for a pair, it needs {images_per_identity + 2}, but none has more than {most}: take fewer"
-        )
+        needed = f"to hold out {images_per_identity} images of an identity and keep 2 for a pair"
+        found = f"it needs {images_per_identity + 2}, but none has more than {most}"
+        raise NasdaError(f"--sample-images {images_per_identity}: {needed}, {found}: take fewer")
     kept: list[Sample] = []
     held: list[Sample] = []
     for shuffled in _shuffled_by_identity(samples, seed):
@@ -132,17 +132,13 @@ def _require_positive(images_per_identity: int) -> None:
 def _shuffled_by_identity(samples: Sequence[Sample], seed: int) -> list[list[Sample]]:
     """The images of each identity in random order, one of each camera before the second of any."""
     of_pid: dict[int, list[Sample]] = defaultdict(list)
-    for sample in sorted(samples):  # so that the outcome hangs on the seed, not on the order of the list
+    for sample in sorted(samples):  # so that the result depends on the seed, not on the order of the list
         of_pid[sample.pid].append(sample)
     random = np.random.default_rng(seed)
-    return [_cameras_in_turn([of_pid[pid][i] for i in random.permutation(len(of_pid[pid]))]) for pid in sorted(of_pid)]
-
-
-def _cameras_in_turn(samples: list[Sample]) -> list[Sample]:
-    """Stably reordered: the first image of every camera, then the second of every camera, and so on."""
-    seen: Counter[int] = Counter()
-    turns = []
-    for sample in samples:
-        turns.append(seen[sample.camid])
-        seen[sample.camid] += 1
-    return [samples[i] for i in sorted(range(len(samples)), key=turns.__getitem__)]
+    in_order = []
+    for _, images in sorted(of_pid.items()):
+        shuffled = [images[i] for i in random.permutation(len(images))]
+        turns: dict[int, Iterator[int]] = defaultdict(itertools.count)  # of each camera
+        number = [next(turns[sample.camid]) for sample in shuffled]
+        in_order.append([shuffled[i] for i in np.argsort(number, kind="stable")])
+    return in_order

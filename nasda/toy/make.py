@@ -1,7 +1,7 @@
-"""The built-in data: people and vehicles drawn in two styles, written in the four data sets' own layouts.
+"""The built-in data: people and vehicles rendered in two styles, in the four data sets' own layouts.
 
-A task's source is drawn in a game engine's style, its target in a street's; `gap` says how far apart the two are. The
-files lie and are named as in PersonX, Market-1501, VehicleX and VeRi-776, so that the ordinary readers read them.
+A task's source has a game engine's style, its target a street's; `gap` says how far apart the two are. Folders and file
+names are those of PersonX, Market-1501, VehicleX and VeRi-776, so the ordinary reader reads them.
 """
 
 import dataclasses
@@ -22,9 +22,8 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from nasda.data.datasets import DATASETS, OF_TASK, TOY_MARKER, Side
+from nasda.data.datasets import DATASETS, OF_TASK, TOY_MARKER, Side, index_lines
 from nasda.data.domain import DISTRACTOR, JUNK, Sample
-from nasda.data.veri776 import index_lines
 from nasda.errors import NasdaError
 from nasda.files import explain_os_error, make_folder, read_json
 from nasda.settings import TaskName, ToySettings, check_settings
@@ -35,13 +34,13 @@ from nasda.toy.style import Camera, Pixels, compose, draw_camera, draw_condition
 from nasda.toy.vehicles import COLOUR_IDS, TYPE_IDS, Vehicle, draw_vehicle
 from nasda.toy.vehicles import draw_attributes as draw_vehicle_attributes
 
-MARKER = TOY_MARKER  # holds what the images of its folder were drawn with
-DRAWING = 1  # counted up whenever the same arguments give other pictures than before
-SMALLEST = 16  # pixels; below that there is nothing to see
+MARKER = TOY_MARKER  # holds what the images of its folder were rendered with
+DRAWING = 1  # version: raise it when the same arguments give other images than before
+SMALLEST = 16  # pixels; in a smaller image nothing can be recognised
 VIEWPOINTS = 36  # PersonX turns its people in steps of ten degrees
 SOURCE, TARGET = 0, 1
 
-# As in the real data sets: the source's cameras do not begin with 1, do not follow each other, and have two digits.
+# As in the real data sets: the source's cameras do not start at 1, leave gaps, and have up to two digits.
 CAMERAS: dict[TaskName, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "person": ((3, 4, 8, 10, 11, 12), (1, 2, 3, 4, 5, 6)),
     "vehicle": ((6, 9, 16, 22, 29, 36), (1, 2, 4, 8, 13, 20)),
@@ -55,7 +54,7 @@ SIDES: tuple[Side, Side] = ("source", "target")
 
 @dataclass(frozen=True)
 class Shot:
-    """One image to be drawn: of whom (`pid` as the data set numbers it, `who` decides the looks), by which camera."""
+    """One image to render: of whom (`pid` as the data set numbers it; `who` decides the looks), by which camera."""
 
     path: str  # relative to the data root
     pid: int
@@ -80,10 +79,6 @@ class Drawing(NamedTuple):
     world: int
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# One image
-
-
 @lru_cache(maxsize=256)
 def person(world: int, domain: int, who: int) -> Person:
     """The looks of one person; `domain` 0 is the source, 1 the target: nobody is in both."""
@@ -100,7 +95,7 @@ def vehicle(world: int, domain: int, who: int) -> Vehicle:
 def camera(task: TaskName, world: int, domain: int, camid: int) -> Camera:
     """A camera of a task's source (0) or target (1); raises `NasdaError` where `camid` is not in `CAMERAS`."""
     if camid not in CAMERAS[task][domain]:
-        raise NasdaError(f"no camera {camid} there: expected one of {CAMERAS[task][domain]}")
+        raise NasdaError(f"no camera {camid}: expected one of {CAMERAS[task][domain]}")
     number = CAMERAS[task][domain].index(camid)
     return draw_camera(number, np.random.default_rng((world, 2, domain, camid)))
 
@@ -118,11 +113,11 @@ def render(
     world: int = 0,
     badly_cropped: bool = False,
 ) -> Pixels:
-    """Picture `number` that camera `camid` takes of `who`: uint8 (height, width, 3), the same for the same arguments.
+    """Image `number` of `who` from camera `camid`: uint8 (height, width, 3), the same for the same arguments.
 
-    `who` and `number` may be any number from 0; `camid` is one of `CAMERAS[task][domain]`; `world` is another set of
-    people, vehicles and cameras. `gap` in [0, 1] moves the same picture from a game engine's style to a street's.
-    Raises `NasdaError` when the gap, the camera or the size makes no sense.
+    `who` and `number` may be any number from 0; `camid` is one of `CAMERAS[task][domain]`; each `world` has its people,
+    vehicles and cameras. `gap` in [0, 1] moves the same image from a game engine's style to a street's.
+    Raises `NasdaError` if the gap, the camera or the size is out of range.
     """
     _check(height, width, gap)
     return _picture(task, who, camid, number, domain, float(gap), height, width, world, badly_cropped)[0]
@@ -140,14 +135,14 @@ def _picture(
     world: int,
     badly_cropped: bool,
 ) -> tuple[Pixels, bytes]:
-    """The picture, and the same as a JPEG file."""
+    """The image, and the same as a JPEG file."""
     rng = np.random.default_rng((world, 3, domain, who, camid, number))
     view = camera(task, world, domain, camid)
     conditions = draw_conditions(rng)
     yaw = view.yaw + rng.normal(0, 14)
     phase = rng.uniform(0, 2 * np.pi)
     shift_x, shift_y, zoom = rng.normal(0, 0.02), rng.normal(0, 0.015), rng.normal(1, 0.02)
-    if badly_cropped:  # a detector's half a body
+    if badly_cropped:  # as by a detector that found half a body
         shift_x, shift_y, zoom = shift_x + rng.choice((-0.3, 0.3)), shift_y + rng.uniform(-0.5, 0.4), zoom * 1.6
     canvas = Canvas(height, width, sun=view.light)
     zoom *= view.zoom * (1 if task == "vehicle" else 0.96)  # hats need some room
@@ -168,10 +163,6 @@ def _write(drawing: Drawing, shots: Iterable[Shot]) -> None:
         (drawing.root / shot.path).write_bytes(jpeg)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Whole data sets
-
-
 def make_toy(
     root: Path,
     task: TaskName,
@@ -182,18 +173,18 @@ def make_toy(
     only: Side | None = None,
     processes: int = 1,
 ) -> None:
-    """Draw the source and the target of `task` below `root`, or `only` one: images of `height` × `width` pixels.
+    """Render the source and the target of `task` below `root`, or `only` one: images of `height` × `width` pixels.
 
-    Deterministic: the same arguments give the same bytes, with any number of processes. A second call with the same
-    arguments does nothing. Raises `NasdaError`, and leaves nothing behind, when the arguments make no sense, when
-    `root` holds other data in the place of what is to be drawn, real or drawn, and when it cannot be written.
+    The same arguments give the same bytes, with any number of processes. A second call with the same arguments does
+    nothing. Raises `NasdaError`, and leaves nothing behind, if an argument is out of range, if `root` holds other data,
+    real or built-in, where this would go, or if it cannot be written.
     """
     _check(height, width, settings.gap)
     check_settings(settings)
     if settings.images_per_camera >= VIEWPOINTS:
         raise NasdaError(
             f"--images-per-camera is {settings.images_per_camera}: expected at most {VIEWPOINTS - 1}, "
-            f"since PersonX names {VIEWPOINTS} viewpoints and a query takes one"
+            f"since PersonX has {VIEWPOINTS} viewpoints and a query takes one"
         )
     root = Path(root)
     parameters = {"drawing": DRAWING, "task": task, "height": height, "width": width, **dataclasses.asdict(settings)}
@@ -209,14 +200,14 @@ def make_toy(
         _draw_all(drawing, folders, settings, processes)
         for folder in folders:
             (temporary / folder / MARKER).write_text(json.dumps(parameters, indent=2) + "\n")
-        if not _is_there(root, task, folders, parameters):  # else somebody has drawn the same in the meantime
+        if not _is_there(root, task, folders, parameters):  # another process may have made the same meanwhile
             for folder in folders:
                 (temporary / folder).rename(root / folder)
     except OSError as error:
         raise explain_os_error(error, root) from error
     except BrokenProcessPool as error:
         raise NasdaError(
-            "a process that drew the toy data has died, perhaps for want of memory: pass --processes 1"
+            "a process that made the toy data has died, perhaps because memory ran out: pass --processes 1"
         ) from error
     finally:
         if temporary != root:
@@ -233,18 +224,19 @@ def _check(height: int, width: int, gap: float) -> None:
 
 
 def _is_there(root: Path, task: TaskName, folders: Sequence[str], parameters: dict[str, object]) -> bool:
-    """Whether all `folders` hold just this data already. Other data is never touched, and gets no second beside it."""
+    """Whether all `folders` hold exactly this data already. Raises `NasdaError` if `root` holds other such data,
+    real or built-in, which is never touched."""
     if not root.is_dir():
         return False
     for side, folder in zip(SIDES, FOLDERS[task], strict=True):
-        same = DATASETS[OF_TASK[task][side]].layout.folders(root)  # whatever their names
+        same = DATASETS[OF_TASK[task][side]].layout.folders(root)  # under any of its names
         for place in {root / folder, *same} if folder in folders else ():
             if place.exists():
                 _refuse_other(place, root, task, side, parameters)
     there = [root / folder for folder in folders if (root / folder).exists()]
     if len(there) == len(folders):
         return True
-    for place in there:  # killed between the two renames: the one that is there is whole, and is drawn again
+    for place in there:  # killed between the two renames: one is there, and is made again
         shutil.rmtree(place)
     return False
 
@@ -254,16 +246,16 @@ def _refuse_other(there: Path, root: Path, task: TaskName, side: Side, parameter
     if not marker.exists():
         other = SIDES[1 - SIDES.index(side)]
         raise NasdaError(
-            f"{there}: not drawn by nasda, perhaps real data: draw into another --data-root, or the {other} alone "
+            f"{there}: not made by nasda, perhaps real data: choose another --data-root, or make the {other} alone "
             f"beside it: nasda data make --task {task} --only {other} --data-root {root}"
         )
-    found = read_json(marker, "how the toy data was drawn")
+    found = read_json(marker, "how the toy data was made")
     different = [name for name, value in parameters.items() if found.get(name) != value]
     if different:
         name = different[0]
         raise NasdaError(
-            f"{there}: drawn with {name} = {found.get(name)}, not {parameters[name]}: "
-            "delete the folder, or draw into another --data-root"
+            f"{there}: made with {name} = {found.get(name)}, not {parameters[name]}: "
+            "delete the folder, or choose another --data-root"
         )
 
 
@@ -279,7 +271,7 @@ def _draw_all(drawing: Drawing, folders: Sequence[str], settings: ToySettings, p
     else:
         with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
             batches = [once[start : start + 64] for start in range(0, len(once), 64)]
-            list(pool.map(_write, repeat(drawing), batches))  # the list raises what a process has raised
+            list(pool.map(_write, repeat(drawing), batches))  # the list raises the error of a process
     for path, original in copies.items():
         shutil.copyfile(drawing.root / original, drawing.root / path)
 
@@ -296,7 +288,7 @@ def _first_of_name(shots: list[Shot]) -> dict[str, str]:
 
 
 class _Sighting(NamedTuple):
-    """An identity before a camera: `number` counts the images there."""
+    """An identity seen by a camera: `number` counts its images there."""
 
     pid: int
     camid: int
@@ -306,7 +298,7 @@ class _Sighting(NamedTuple):
 def _sightings(
     drawing: Drawing, domain: int, pids: Iterable[int], settings: ToySettings, extra: int = 0
 ) -> Iterator[_Sighting]:
-    """Who is seen where: in the source by all cameras, in the target by four to six of them."""
+    """Which cameras see whom: in the source all of them, in the target four to six."""
     cameras = CAMERAS[drawing.task][domain]
     for pid in pids:
         rng = np.random.default_rng((drawing.world, 4, domain, pid))
@@ -333,7 +325,7 @@ def _personx(drawing: Drawing, settings: ToySettings, folder: str) -> Iterator[S
     viewpoint = count(1)
 
     def shot(split: str, seen: _Sighting) -> Shot:
-        # The camera goes on round the person from image to image, so that no two of one camera have one name.
+        # The viewpoint changes from image to image, so that no two images of a camera have the same name.
         name = f"{seen.pid:04d}_c{seen.camid}s1_{next(viewpoint) % VIEWPOINTS + 1:02d}.jpg"
         return Shot(f"{folder}/{split}/{name}", seen.pid, seen.pid, seen.camid, seen.number, SOURCE)
 

@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """The command turns SIGTERM into an exit; the test session goes on with its own handler."""
+    """The command turns SIGTERM into an exit; the test session keeps its own handler."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)

@@ -1,6 +1,6 @@
 """Tiny trees in the real data sets' own layouts, oddities included, made without nasda's own renderer.
 
-Each maker takes the folder that is to be the data set's, and returns it.
+Each maker writes the data set into the folder that it is given, and returns it.
 """
 
 import io

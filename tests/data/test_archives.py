@@ -61,7 +61,7 @@ def test_zips_tars_and_folders_come_out_as_they_went_in(folder: Path, tmp_path: 
         assert contents(tmp_path / f"out{number}") == {top + name: content for name, content in FILES.items()}
 
 
-def test_several_sources_are_laid_over_each_other(tmp_path: Path) -> None:
+def test_several_sources_are_merged(tmp_path: Path) -> None:
     first, second = zip_of(tmp_path / "1.zip", {"VeRi/a": b"1"}), tar_of(tmp_path / "2.tgz", {"VeRi/b": b"2"})
     unpack([first, second], tmp_path / "out", SIZE)
     assert contents(tmp_path / "out") == {"VeRi/a": b"1", "VeRi/b": b"2"}
@@ -210,7 +210,7 @@ def extended(record: bytes) -> bytes:
 
 
 def global_headers() -> Iterator[bytes]:
-    """Many small files, each after a global header of 200 kB with a keyword of its own."""
+    """Many small files, each after a global header of 200 kB with another keyword."""
     for number in range(LARGE * 3):
         content = extended(b"key%d=" % number + b"x" * 200_000 + b"\n")
         yield header(tarfile.XGLTYPE, len(content)) + content + header(tarfile.REGTYPE, 0, f"{number}")
@@ -310,6 +310,14 @@ def test_a_zip_with_a_password_is_explained(tmp_path: Path) -> None:
     assert "needs a password" in refused(archive)
 
 
+def test_a_zip_of_an_unknown_method_is_explained(tmp_path: Path) -> None:
+    archive = zip_of(tmp_path / "a.zip", {"a": b"1"})
+    data = bytearray(archive.read_bytes())
+    data[data.index(b"PK\1\2") + 10] = 98  # PPMd
+    archive.write_bytes(data)
+    assert "compressed by a method that nasda does not know: unpack it yourself" in refused(archive)
+
+
 def test_a_folder_is_not_copied_into_itself(folder: Path) -> None:
     message = message_of(lambda: unpack([folder], folder / "top" / "out", SIZE))
-    assert "into which it is to be copied" in message
+    assert "where its copy would go" in message

@@ -1,4 +1,4 @@
-"""Batches: whose images they hold, how those were prepared, and that a row of batches goes on where it stopped."""
+"""Batches: whose images they hold, how those were prepared, and that they continue where they stopped."""
 
 import copy
 from typing import Any

@@ -35,9 +35,8 @@ Damage = Callable[[Path], object]
 
 def release_of(name: DataSetName, folder: Path) -> Release:
     """The counts that this very tree has."""
-    splits = DATASETS[name].read_names(folder).splits()
-    figures = {split: count(split, samples) for split, samples in splits.items()}
-    return Release("this tree", "this test", figures["train"], figures["query"], figures["gallery"])
+    splits = DATASETS[name].layout.read(folder).splits()
+    return Release("this tree", "this test", {split: count(split, samples) for split, samples in splits.items()})
 
 
 def checked(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
@@ -58,7 +57,7 @@ def damaged(name: DataSetName, damage: Damage, parent: Path, releases: bool = Tr
     release = release_of(name, folder)
     damage(folder)
     dataset = DATASETS[name]
-    return list(examine(dataset, dataset.read_names(folder), [release] if releases else []))
+    return list(examine(dataset, dataset.layout.read(folder), [release] if releases else []))
 
 
 def lines(problems: list[Problem]) -> list[str]:
@@ -87,13 +86,11 @@ def test_other_counts_are_wrong_unless_any_will_do(
 ) -> None:
     folder = tree(name, tmp_path)
     status, lines = checked([name, str(tmp_path)], capsys)
-    release = DATASETS[name].releases[0]
+    official = DATASETS[name].releases[0].splits["train"].images
     assert status == 2
-    train = DATASETS[name].read_names(folder).train
+    train = DATASETS[name].layout.read(folder).train
     assert any(
-        line.startswith(
-            f"error: {train[0].path.parent}: train has {len(train)} images, expected {release.train.images:,} "
-        )
+        line.startswith(f"error: {train[0].path.parent}: train has {len(train)} images, expected {official:,} ")
         for line in lines
     )
     status, lines = checked([name, str(tmp_path), "--counts", "none"], capsys)
@@ -103,8 +100,8 @@ def test_other_counts_are_wrong_unless_any_will_do(
 def test_the_nearest_release_is_the_one_that_is_meant(tmp_path: Path) -> None:
     folder = tree("vehiclex", tmp_path)
     near = release_of("vehiclex", folder)
-    far = Release("far", "nowhere", Counts(10**6))
-    domain = DATASETS["vehiclex"].read_names(folder)
+    far = Release("far", "nowhere", {"train": Counts(10**6)})
+    domain = DATASETS["vehiclex"].layout.read(folder)
     assert not list(examine(DATASETS["vehiclex"], domain, [far, near]))
     assert list(examine(DATASETS["vehiclex"], domain, [far]))
 
@@ -113,9 +110,9 @@ def test_known_oddities_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture
     folder = tree("market1501", tmp_path)
     lines = checked(["market1501", str(tmp_path), "--counts", "none"], capsys)[1]
     known = [line for line in lines if line.startswith("known: ")]
-    assert f"known: {folder / 'query' / '.DS_Store'}: no image, and passed over; and 4 more" in known
+    assert f"known: {folder / 'query' / '.DS_Store'}: no image, so ignored; and 4 more" in known
     double = folder / "bounding_box_train" / "1488_c1s6_011321_01.jpg.jpg"
-    assert f"known: {double}: two endings, and read like any other" in known
+    assert f"known: {double}: two endings, read like any other" in known
     assert f"known: {folder}: gt_bbox and gt_query: not needed" in known
     assert len(known) == 5
     tree("veri776", tmp_path)
@@ -127,7 +124,7 @@ def test_known_oddities_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_a_truncated_image_is_named(name: DataSetName, tmp_path: Path) -> None:
     def cut(folder: Path) -> None:
         nonlocal path
-        path = DATASETS[name].read_names(folder).train[0].path
+        path = DATASETS[name].layout.read(folder).train[0].path
         path.write_bytes(layouts.jpeg(size=(64, 64))[:-200])
 
     path = Path()
@@ -146,7 +143,7 @@ def test_images_need_not_be_opened(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_a_missing_image_is_counted_and_named_where_a_list_names_it(name: DataSetName, tmp_path: Path) -> None:
     def remove(folder: Path) -> None:
         nonlocal path
-        path = DATASETS[name].read_names(folder).train[-1].path
+        path = DATASETS[name].layout.read(folder).train[-1].path
         path.unlink()
 
     path = Path()
@@ -284,7 +281,7 @@ def test_an_identity_on_both_sides_is_named(tmp_path: Path) -> None:
 def test_a_name_that_is_not_understood_and_a_missing_folder_are_named(
     name: DataSetName, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train = DATASETS[name].read_names(tree(name, tmp_path)).train[0].path.parent
+    train = DATASETS[name].layout.read(tree(name, tmp_path)).train[0].path.parent
     (train / "holiday.jpg").write_bytes(layouts.jpeg())
     status, lines = checked([name, str(tmp_path)], capsys)
     assert status == 2
@@ -296,7 +293,7 @@ def test_a_name_that_is_not_understood_and_a_missing_folder_are_named(
 
 @pytest.mark.parametrize("name", ["market1501", "personx", "veri776"])
 def test_a_lost_test_folder_is_named(name: DataSetName, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    query = DATASETS[name].read_names(tree(name, tmp_path)).query[0].path.parent
+    query = DATASETS[name].layout.read(tree(name, tmp_path)).query[0].path.parent
     query.rename(tmp_path / "away")
     status, lines = checked([name, str(tmp_path / MAKERS[name][1])], capsys)
     assert status == 2

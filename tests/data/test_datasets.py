@@ -23,7 +23,7 @@ OFFICIAL = [
 
 @pytest.mark.parametrize(("name", "release", "split", "figures"), OFFICIAL)
 def test_the_official_figures(name: DataSetName, release: int, split: str, figures: tuple[int | None, ...]) -> None:
-    assert DATASETS[name].releases[release].splits()[split] == figures
+    assert DATASETS[name].releases[release].splits[split] == figures
 
 
 def test_no_other_figures_are_claimed() -> None:
@@ -31,19 +31,19 @@ def test_no_other_figures_are_claimed() -> None:
         (name, number, split)
         for name, dataset in DATASETS.items()
         for number, release in enumerate(dataset.releases)
-        for split in release.splits()
+        for split in release.splits
     }
     assert claimed == {row[:3] for row in OFFICIAL}
 
 
 def test_the_figures_agree_with_each_other() -> None:
-    gallery = DATASETS["market1501"].releases[0].splits()["gallery"]
+    gallery = DATASETS["market1501"].releases[0].splits["gallery"]
     assert gallery.images - gallery.distractors - gallery.junk == 13115
-    train, test = (DATASETS["market1501"].releases[0].splits()[split].identities or 0 for split in ("train", "query"))
+    train, test = (DATASETS["market1501"].releases[0].splits[split].identities or 0 for split in ("train", "query"))
     assert train + test == 1501
-    train, test = (DATASETS["veri776"].releases[0].splits()[split].identities or 0 for split in ("train", "query"))
+    train, test = (DATASETS["veri776"].releases[0].splits[split].identities or 0 for split in ("train", "query"))
     assert train + test == 776
-    train, test = (DATASETS["personx"].releases[0].splits()[split].identities or 0 for split in ("train", "query"))
+    train, test = (DATASETS["personx"].releases[0].splits[split].identities or 0 for split in ("train", "query"))
     assert train + test == 1266
 
 

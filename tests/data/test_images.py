@@ -33,11 +33,10 @@ def batch(count: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
 
 
 class TestDecode:
-    @pytest.mark.parametrize("workers", [None, 1, 5])
-    def test_keeps_the_order_and_resizes_as_pillow_does(self, tmp_path: Path, workers: int | None) -> None:
+    def test_keeps_the_order_and_resizes_as_pillow_does(self, tmp_path: Path) -> None:
         pictures = [picture(seed, 30 + seed, 20 + seed) for seed in range(12)]
         samples = [saved(tmp_path, f"{seed}.png", image) for seed, image in enumerate(pictures)]
-        decoded = decode(samples, 16, 8, workers=workers)
+        decoded = decode(samples, 16, 8)
         assert decoded.dtype == torch.uint8
         assert decoded.shape == (12, 3, 16, 8)
         assert decoded.is_contiguous(memory_format=torch.channels_last)

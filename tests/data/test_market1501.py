@@ -1,4 +1,4 @@
-"""nasda.data.market1501: the target of the person task."""
+"""nasda.data.datasets, Market-1501: the target of the person task."""
 
 from pathlib import Path
 

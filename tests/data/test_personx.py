@@ -1,4 +1,4 @@
-"""nasda.data.personx: the source of the person task, in its three forms."""
+"""nasda.data.datasets, PersonX: the source of the person task, in its three forms."""
 
 from pathlib import Path
 

@@ -149,7 +149,7 @@ def test_a_relative_path_is_the_same_file(
         lambda content: content[:16],
     ],
 )
-def test_a_damaged_store_is_written_anew(
+def test_a_damaged_store_is_written_again(
     samples: list[Sample], cache: Path, decoded: list[Sample], damage: Callable[[bytes], bytes]
 ) -> None:
     stored(samples, *SIZE)

@@ -157,7 +157,7 @@ def test_a_subset_does_not_pass_for_toy_data(toy: Path, tmp_path: Path) -> None:
     for name in OF_TASK["vehicle"]:
         made(name, toy, tmp_path)
     message = message_of(lambda: make_toy(tmp_path, "vehicle", height=16, width=16, settings=TOY))
-    assert "not drawn by nasda" in message
+    assert "not made by nasda" in message
 
 
 def test_every_background_of_personx_is_kept(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""nasda.data.vehiclex: the source of the vehicle task."""
+"""nasda.data.datasets, VehicleX: the source of the vehicle task."""
 
 from pathlib import Path
 

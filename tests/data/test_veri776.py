@@ -1,14 +1,13 @@
-"""nasda.data.veri776: the target of the vehicle task, with its name lists and label files."""
+"""nasda.data.datasets, VeRi-776: the target of the vehicle task, with its name lists and label files."""
 
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from nasda.data.datasets import DATASETS
+from nasda.data.datasets import DATASETS, index_lines
 from nasda.data.domain import Sample, cameras
-from nasda.data.reading import Label, contradictions, read_labels, read_xml, xml_bytes
-from nasda.data.veri776 import index_lines
+from nasda.data.reading import contradictions, read_labels, read_xml, xml_bytes
 from tests.data import layouts
 from tests.data.test_reading import message_of
 
@@ -143,7 +142,7 @@ def test_every_contradiction_can_be_had_and_reading_stops_at_the_first(root: Pat
     (root / "image_train" / layouts.VERI_TRAIN[3]).unlink()
     wrong = layouts.item(layouts.VERI_GALLERY[0], cameraID="c009")
     layouts.label_file(root / "test_label.xml", [wrong])
-    messages = list(contradictions(VERI.read_names(root), VERI.lists))
+    messages = list(contradictions(VERI.layout.read(root), VERI.lists))
     named = [layouts.VERI_TRAIN[0], layouts.VERI_TRAIN[3], layouts.VERI_GALLERY[0], layouts.VERI_GALLERY[0]]
     assert [Path(message.split(": ")[0]).name for message in messages] == named  # the last one is query and gallery
     assert message_of(lambda: VERI.read(root)) == messages[0]
@@ -152,7 +151,7 @@ def test_every_contradiction_can_be_had_and_reading_stops_at_the_first(root: Pat
 def test_a_file_that_cannot_be_read_contradicts_and_the_others_are_still_compared(root: Path) -> None:
     (root / "train_label.xml").write_bytes(b"<Items")
     (root / "image_test" / layouts.VERI_GALLERY[2]).unlink()
-    messages = list(contradictions(VERI.read_names(root), VERI.lists))
+    messages = list(contradictions(VERI.layout.read(root), VERI.lists))
     assert len(messages) == 2
     assert messages[0].startswith(f"{root / 'train_label.xml'}: cannot be read as XML")
     assert messages[1].startswith(f"{root / 'image_test' / layouts.VERI_GALLERY[2]}: no such file")
@@ -162,7 +161,7 @@ def test_a_file_that_cannot_be_read_contradicts_and_the_others_are_still_compare
 def test_label_files_are_written_as_they_are_read(encoding: str, root: Path) -> None:
     path = layouts.label_file(root / "train_label.xml", [layouts.item("0001_c001_1_0.jpg", brand="奥迪")], encoding)
     labels = read_labels(path)
-    assert labels == {"0001_c001_1_0.jpg": Label(1, 1)}
+    assert labels == {"0001_c001_1_0.jpg": (1, 1)}
     tree, declared = read_xml(path)
     assert declared == encoding
     path.write_bytes(xml_bytes(tree, declared))
@@ -172,7 +171,7 @@ def test_label_files_are_written_as_they_are_read(encoding: str, root: Path) -> 
 
 def test_a_label_may_say_half(root: Path) -> None:
     (root / "half.xml").write_text('<Items><Item imageName="a" vehicleID="7"/><Item imageName="b"/></Items>')
-    assert read_labels(root / "half.xml") == {"a": Label(7, None), "b": Label(None, None)}
+    assert read_labels(root / "half.xml") == {"a": (7, None), "b": (None, None)}
 
 
 def test_the_indices_are_those_that_come_with_the_data_set(root: Path) -> None:

@@ -100,7 +100,7 @@ def test_the_readers_of_the_real_data_read_it(task: TaskName, root: Path) -> Non
     for domain in (read.source, read.target):
         assert not {sample.pid for sample in domain.train} & {sample.pid for sample in domain.query + domain.gallery}
         assert set(identities(domain.query)) <= set(identities(domain.gallery))
-    for sample in read.target.query:  # whoever is looked for has been seen by another camera
+    for sample in read.target.query:  # each has been seen by another camera too
         assert any(other.pid == sample.pid and other.camid != sample.camid for other in read.target.gallery)
     with Image.open(read.target.query[0].path) as image:
         assert (image.format, image.mode, image.size) == ("JPEG", "RGB", SIZE[task][::-1])
@@ -247,7 +247,7 @@ def test_a_second_call_touches_nothing(task: TaskName, tmp_path: Path) -> None:
 def test_other_parameters_never_mix_with_what_is_there(change: dict[str, float], tmp_path: Path) -> None:
     before = contents(make(tmp_path, "person", TINY))
     (name, value), *_ = change.items()
-    with pytest.raises(NasdaError, match=rf"drawn with {name} = .*, not {value}.*delete the folder.*") as error:
+    with pytest.raises(NasdaError, match=rf"made with {name} = .*, not {value}.*delete the folder.*") as error:
         make(tmp_path, "person", dataclasses.replace(TINY, **change))  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
     assert contents(tmp_path) == before
@@ -257,7 +257,7 @@ def test_a_folder_that_may_hold_real_data_is_left_alone(tmp_path: Path) -> None:
     real = tmp_path / "Market-1501-v15.09.15" / "query"
     real.mkdir(parents=True)
     (real / "0001_c1s1_001051_00.jpg").write_bytes(b"real")
-    with pytest.raises(NasdaError, match=r"not drawn by nasda, perhaps real data"):
+    with pytest.raises(NasdaError, match=r"not made by nasda, perhaps real data"):
         make(tmp_path, "person", TINY)
     assert list(contents(tmp_path).values()) == [b"real"]
     assert names(tmp_path) == ["Market-1501-v15.09.15"]
@@ -267,7 +267,7 @@ def test_a_folder_that_may_hold_real_data_is_left_alone(tmp_path: Path) -> None:
 def test_the_source_alone_is_drawn_beside_a_real_target(name: str, root: Path, tmp_path: Path) -> None:
     target = layouts.market1501(tmp_path / name)
     before = contents(target)
-    with pytest.raises(NasdaError, match="not drawn by nasda") as error:
+    with pytest.raises(NasdaError, match="not made by nasda") as error:
         make(tmp_path, "person", TINY)
     assert str(error.value).startswith(f"{target}: ")
     assert f"nasda data make --task person --only source --data-root {tmp_path}" in str(error.value)
@@ -355,5 +355,5 @@ def test_images_too_small_to_show_anything(tmp_path: Path) -> None:
 def test_render_says_which_gaps_and_cameras_there_are() -> None:
     with pytest.raises(NasdaError, match="gap is 2"):
         toy.render("person", 1, 1, gap=2)
-    with pytest.raises(NasdaError, match=re.escape("no camera 7 there: expected one of (1, 2, 3, 4, 5, 6)")):
+    with pytest.raises(NasdaError, match=re.escape("no camera 7: expected one of (1, 2, 3, 4, 5, 6)")):
         toy.render("person", 1, 7)
