@@ -242,12 +242,12 @@ for name, scores in floors(query, gallery, query_images, gallery_images, seed=SE
 
 # %% [markdown]
 # Without the rule a colour counter looks like a triumph. In VeRi-776 it is worse: every query file lies in the
-# gallery too, so each query finds itself.
+# gallery, so each query finds itself.
 #
 # The last two lines are **floors** (`nasda.evaluation.floors`): what guessing gives, and what the histogram gives. A
 # network below the second has learnt nothing about people beyond the colour of their shirts. That happens. On the
 # real Market-1501 this histogram reaches mAP 7.8 % and rank-1 22.5 % (at 64×32), which is level with the paper's
-# network searched on the source alone (row D of its Table 1, below). With a `DATA_ROOT` you can check that.
+# network searched on the source alone (row D of its Table 1, below). A `DATA_ROOT` lets you check.
 
 # %% [markdown]
 # ### Exercise 00.2 ●●○ (10 minutes)
