@@ -4,6 +4,7 @@ course. Notebooks and the `nasda` command share the built-in data and the runs o
 import hashlib
 import json
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,5 +94,13 @@ def shipped(name: str) -> Shipped:
 
 def this_machine() -> str:
     """A label for results and times: processor, cores, and the GPU if there is one."""
-    cores = f"{platform.processor() or platform.machine()}, {available_cores()} cores"
+    cores = f"{_processor()}, {available_cores()} cores"
     return f"{torch.cuda.get_device_name()}, {cores}" if torch.cuda.is_available() else cores
+
+
+def _processor() -> str:
+    """The processor's name. Python does not know it on Linux, but a file does."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(": ", 1)[1] for line in lines if line.startswith("model name"))
+    return platform.processor() or platform.machine()
