@@ -224,7 +224,7 @@ def test_a_broken_dot_gives_way_to_the_bundled_one(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     graph = cell_graph(RESNET_LIKE, "normal")
     assert b"<svg" in render(graph, "svg")
-    with pytest.raises(NasdaError, match='PDF takes the program dot \\(Format: "svg" not recognized\\)'):
+    with pytest.raises(NasdaError, match='PDF needs the program dot \\(Format: "svg" not recognized\\)'):
         render(graph, "pdf")
 
 
