@@ -202,7 +202,6 @@ def floors(
     return {name: rank(*both, *ids, memory=memory, device=device) for name, both in features.items()}
 
 
-def random_features(count: int, seed: int, dimension: int = 128) -> Tensor:
-    """Uniformly random directions: float32 (count, dimension), of unit length."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.nn.functional.normalize(torch.randn(count, dimension, generator=generator))
+def random_features(count: int, seed: int) -> Tensor:
+    """Uniformly random directions: float32 (count, 128), of unit length."""
+    return torch.nn.functional.normalize(torch.randn(count, 128, generator=torch.Generator().manual_seed(seed)))

@@ -61,11 +61,11 @@ class Recorded:
         key = loss.function, shapes, tuple(map(id, parameters))
         if key not in self.recordings:
             self.recordings[key] = self._recording(loss, parameters)
-        recording = self.recordings[key]
-        for place, values in zip(recording.batch, loss.batch, strict=True):
+        batch, replay = self.recordings[key]
+        for place, values in zip(batch, loss.batch, strict=True):
             place.copy_(values)
         with seeded(*loss.seed):  # a replay reads the generator's state, as the recorded run did
-            value, gradients = recording.replay()
+            value, gradients = replay()
         # Copied, because the next replay of any recording may write over them.
         return value.clone(), tuple(copies(gradients))
 

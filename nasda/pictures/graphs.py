@@ -100,11 +100,11 @@ def supercell_graph(alphas: ArrayLike | int, primitives: Sequence[str]) -> graph
     return graph
 
 
-def macro_graph(space: SpaceSettings, height: int, width: int, classes: int | None = None) -> graphviz.Digraph:
-    """The whole network, top to bottom: stem, blocks of cells, pooling, embedding head.
+def macro_graph(space: SpaceSettings, height: int, width: int) -> graphviz.Digraph:
+    """The whole network, top to bottom: stem, blocks of cells, pooling, embedding.
 
     Each box says its output's shape, channels × height × width; a cell concatenates its nodes, each with C channels.
-    `height` and `width` are the image's, in pixels. Without `classes` there are no logits.
+    `height` and `width` are the image's, in pixels.
     """
     graph = _digraph("network", rankdir="TB", ranksep="0.2", nodesep="0.3")
     shape = (space.channels, _strided(height, space.stem_stride), _strided(width, space.stem_stride))
@@ -126,22 +126,15 @@ def macro_graph(space: SpaceSettings, height: int, width: int, classes: int | No
                 if before != last:
                     graph.edge(f"{before}:e", f"cell_{cell}:e", style="dashed", color=GREY, constraint="false")
                 before, last = last, f"cell_{cell}"
-    _draw_head(graph, last, shape[0], space.embedding, classes)
-    return graph
-
-
-def _draw_head(graph: graphviz.Digraph, last: str, features: int, embedding: int, classes: int | None) -> None:
-    """f → dropout → g → dropout → h."""
-    chain = [("f", "f (global average pooling)", features), ("g", "embedding g (dropout, linear)", embedding)]
-    if classes is not None:
-        chain.append(("h", "logits h (dropout, linear)", classes))
-    for name, title, size in chain:
+    head = [("f", "f (global average pooling)", shape[0]), ("g", "embedding g (dropout, linear)", space.embedding)]
+    for name, title, size in head:
         _box(graph, name, title, str(size), tint(GREEN, 0.2))
         graph.edge(last, name, weight="10")
         last = name
     note = "→ output: channels × height × width\ndashed: a cell's other input, from the cell before the last"
     _node(graph, "note", note, fontsize=11, shape="plaintext", style="")
     graph.edge(last, "note", style="invis")
+    return graph
 
 
 def _digraph(name: str, **layout: str) -> graphviz.Digraph:

@@ -403,10 +403,10 @@ def _bar(panel: Axes, height: int, values: NDArray[np.float64], largest: float) 
 _ROW_STYLES = [(VERMILLION, "o", "-"), (BLUE, "s", "-"), (GREY, "^", "--"), (GREEN, "D", "-."), (ORANGE, "v", ":")]
 
 
-def score_over_gap(rows: Mapping[str, Mapping[float, Sequence[float]]], score: str = "mAP") -> Figure:
-    """A score over the gap between source and target: a line through each row's means, a point for each seed.
+def score_over_gap(rows: Mapping[str, Mapping[float, Sequence[float]]]) -> Figure:
+    """mAP over the gap between source and target: a line through each row's means, a point for each seed.
 
-    `rows` maps a row of the table to its scores by gap, each a list over seeds of fractions 0…1; floors have thin
+    `rows` maps a row of the table to its mAP by gap, each a list over seeds of fractions 0…1; floors have thin
     lines. Raises `NasdaError` when there is nothing to show.
     """
     if not any(rows.values()):
@@ -431,5 +431,5 @@ def score_over_gap(rows: Mapping[str, Mapping[float, Sequence[float]]], score: s
     axes.set_ylim(bottom=0)
     axes.set_xticks(sorted({gap for of_row in rows.values() for gap in of_row}))
     gap_axis = "gap between source and target (0: alike, 1: a street)"
-    dress(axes, gap_axis, f"{score} on the target's query and gallery (%)", legend="beside")
+    dress(axes, gap_axis, "mAP on the target's query and gallery (%)", legend="beside")
     return figure

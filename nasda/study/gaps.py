@@ -57,15 +57,15 @@ def tables_of(study: Mapping[str, Mapping[str, Any]]) -> dict[float, Table]:
     return {float(gap): Table.from_dict(study[gap]) for gap in sorted(study, key=float)}
 
 
-def markdown(tables: Mapping[float, Table], score: str = "mAP") -> str:
-    """A study as a table of one score: a column for each gap, in percent, mean ± standard deviation over seeds (and
-    random cells). The worst row at the largest gap comes first. The paired tests and the failures follow."""
+def markdown(tables: Mapping[float, Table]) -> str:
+    """A study as a table of mAP: a column for each gap, in percent, mean ± standard deviation over seeds (and random
+    cells). The worst row at the largest gap comes first. The paired tests and the failures follow."""
     gaps = sorted(tables)
-    rows = curves(tables, score)
+    rows = curves(tables)
     names = sorted(rows, key=lambda name: float(np.mean(rows[name].get(gaps[-1], [0]))))
     lines = [[name, *(mean_sd(rows[name][gap]) if gap in rows[name] else "" for gap in gaps)] for name in names]
     said = [f"- gap {gap:g}: {sentence}" for gap in gaps for sentence in tables[gap].sentences()]
-    return "\n".join([table_text([f"{score} (%)", *(f"gap {gap:g}" for gap in gaps)], lines), "", *said]).strip()
+    return "\n".join([table_text(["mAP (%)", *(f"gap {gap:g}" for gap in gaps)], lines), "", *said]).strip()
 
 
 def root_of(data_root: Path, gap: float) -> Path:
@@ -78,10 +78,10 @@ def root_of(data_root: Path, gap: float) -> Path:
     return data_root.with_name(f"{data_root.name}-gap-{gap:g}")
 
 
-def curves(tables: Mapping[float, Table], score: str = "mAP") -> dict[str, dict[float, list[float]]]:
-    """A score of each row by gap, each a list over seeds (and random cells)."""
+def curves(tables: Mapping[float, Table]) -> dict[str, dict[float, list[float]]]:
+    """The mAP of each row by gap, each a list over seeds (and random cells)."""
     found: dict[str, dict[float, list[float]]] = {}
     for gap, table in sorted(tables.items()):
         for name, scores in table.scores.items():
-            found.setdefault(name, {})[gap] = [entry[score] for entry in scores]
+            found.setdefault(name, {})[gap] = [entry["mAP"] for entry in scores]
     return found

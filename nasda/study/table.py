@@ -380,8 +380,7 @@ def write(table: Table, out: Path) -> None:
     write_json(out / "table.json", table.to_dict())
     write_text(out / "table.md", markdown(table) + "\n")
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "seed", *COLUMNS])
-    for name, found in table.scores.items():
-        writer.writerows([name, scores["seed"], *(scores.get(key, "") for key in COLUMNS)] for scores in found)
+    writer = csv.DictWriter(text, ["row", "seed", *COLUMNS], extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"row": name, **scores} for name, found in table.scores.items() for scores in found)
     write_text(out / "table.csv", text.getvalue())
