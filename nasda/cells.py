@@ -35,14 +35,14 @@ class MixedOp(nn.Module):
 
 
 class PartialMixedOp(MixedOp):
-    """Partial channels (PC-DARTS: Xu et al., ICLR 2020): the first C/K channels are mixed, the others go past.
+    """Partial channels (PC-DARTS: Xu et al., ICLR 2020): only the first C/K channels are mixed.
 
     s · shuffle(cat(Σ_o softmax(α)_o · o(x_first), x_rest)), where x_rest is max-pooled on an edge of stride 2, and s,
     the edge's share of its node, is the sum of its weights.
     """
 
     def __init__(self, primitives: Sequence[str], channels: int, stride: int, parts: int, partial: int) -> None:
-        """`partial` is K. Raises `NasdaError` where it does not divide `channels`."""
+        """`partial` is K. Raises `NasdaError` if it does not divide `channels`."""
         check_partial(channels, partial)
         super().__init__(primitives, channels // partial, stride, parts)
         self.partial, self.first = partial, channels // partial
@@ -53,16 +53,16 @@ class PartialMixedOp(MixedOp):
         return self.shuffle(mixed, weights.sum() * self.past(x))
 
     def past(self, x: Tensor) -> Tensor:
-        """What goes past the operations: (B, C, H, W) → (B, C - C/K, H', W')."""
+        """The channels that bypass the operations: (B, C, H, W) → (B, C - C/K, H', W')."""
         return self.pool(x[:, self.first :])
 
     def shuffle(self, mixed: Tensor, past: Tensor) -> Tensor:
-        """Deal the channels like cards into K piles, so that the next edge mixes others: (B, C, H', W')."""
+        """Concatenate and shuffle the channels, so that the next edge mixes others: (B, C, H', W')."""
         return functional.channel_shuffle(torch.cat([mixed, past], dim=1), self.partial)
 
 
 def edge_shares(betas: Tensor, nodes: int) -> Tensor:
-    """Edge normalisation (PC-DARTS): a softmax of β over the edges that compete for a node, (edges,) → (edges,)."""
+    """Edge normalisation (PC-DARTS): a softmax of β over the edges into each node, (edges,) → (edges,)."""
     return torch.cat([torch.softmax(betas[rows], dim=0) for rows in node_slices(nodes)])
 
 
@@ -71,8 +71,8 @@ class CellInputs(nn.Module):
 
     def __init__(self, before_last: int, last: int, channels: int, after_reduction: bool, affine: bool) -> None:
         super().__init__()
-        halve = FactorizedReduce if after_reduction else ReLUConvBN  # the last cell halved what the one before had
-        self.before_last = halve(before_last, channels, affine)
+        # After a reduction cell, the output of the cell before it is twice as high and wide.
+        self.before_last = (FactorizedReduce if after_reduction else ReLUConvBN)(before_last, channels, affine)
         self.last = ReLUConvBN(last, channels, affine)
 
     def forward(self, before_last: Tensor, last: Tensor) -> list[Tensor]:
@@ -80,7 +80,7 @@ class CellInputs(nn.Module):
 
 
 class SearchCell(nn.Module):
-    """The relaxed cell: every node is fed by every earlier state through a `MixedOp`; eq. 6 edge by edge."""
+    """The relaxed cell (eq. 6, edge by edge): a `MixedOp` leads from every earlier state to every node."""
 
     def __init__(
         self,
@@ -94,8 +94,8 @@ class SearchCell(nn.Module):
         parts: int = 4,
         partial: int = 1,
     ) -> None:
-        """`inputs` are the channels of the cell before the last and of the last; the output has nodes × channels.
-        With `partial` above 1 every edge is a `PartialMixedOp`."""
+        """`inputs` are the channels of the cell before the last and of the last. The output has nodes × channels. With
+        `partial` above 1 every edge is a `PartialMixedOp`."""
         super().__init__()
         self.inputs = CellInputs(*inputs, channels, after_reduction, affine=False)
         self.primitives, self.reduction = check_primitives(primitives), reduction

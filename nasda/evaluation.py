@@ -1,8 +1,7 @@
-"""How good features are at re-identification: ranks, CMC and both average precisions, without sorting the gallery.
+"""How good features are at re-identification: ranks, CMC and two average precisions.
 
-The protocol is Market-1501's. For each query, gallery images of the same identity taken by the same camera are dropped,
-and so are junk boxes (id −1); distractors (id 0) stay and are always wrong. A query left without a positive is skipped
-and reported.
+The protocol is Market-1501's. For each query, gallery images of the same identity from the same camera are dropped, and
+so are junk boxes (id −1); distractors (id 0) stay and are always wrong. A query without a positive is skipped.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,24 +23,18 @@ from nasda.fast.ranking import MEMORY, Features, Ids, positive_ranks
 
 @dataclass(frozen=True)
 class Metrics:
-    """Re-identification scores, as fractions in [0, 1].
+    """Re-identification scores, as fractions in [0, 1]."""
 
-    mAP: mean over queries of the mean precision at the positives (torchreid, fast-reid, scikit-learn).
-    mAP_trapezoid: mean area under the precision–recall curve by the trapezoid rule (the Market-1501 and VeRi-776 code).
-    rank1, rank5, rank10: share of queries with a positive among the first 1, 5, 10 (CMC).
-    queries: how many queries were scored. skipped: indices of those that have no positive in the gallery.
-    """
-
-    mAP: float
-    mAP_trapezoid: float
-    rank1: float
-    rank5: float
-    rank10: float
-    queries: int
-    skipped: tuple[int, ...] = ()
+    mAP: float  # mean over queries of the mean precision at the positives (torchreid, fast-reid, scikit-learn)
+    mAP_trapezoid: float  # mean area under the precision–recall curve (code of Market-1501 and VeRi-776)
+    rank1: float  # share of queries whose nearest gallery image is a positive (CMC)
+    rank5: float  # the same for a positive among the nearest 5
+    rank10: float  # and among the nearest 10
+    queries: int  # how many queries were scored
+    skipped: tuple[int, ...] = ()  # indices of the queries without a positive in the gallery
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain values, fit for JSON."""
+        """The same as plain values for JSON."""
         return asdict(self) | {"skipped": list(self.skipped)}
 
     def __str__(self) -> str:
@@ -50,9 +43,6 @@ class Metrics:
             f"rank-1 {self.rank1:.2%}, rank-5 {self.rank5:.2%}, rank-10 {self.rank10:.2%}, "
             f"{self.queries} queries" + (f" ({len(self.skipped)} skipped: no positive)" if self.skipped else "")
         )
-
-
-# ----------------------------------------------------------------------------------------------- from ranks to scores
 
 
 def average_precision(ranks: np.ndarray) -> float:
@@ -67,7 +57,7 @@ def average_precision(ranks: np.ndarray) -> float:
 def average_precision_trapezoid(ranks: np.ndarray) -> float:
     """Mean of ½ (p_j + q_j), where q_j = (j − 1) / (r_j − 1) is the precision just before the j-th positive.
 
-    At rank 1 there is no before, and q_j is 1. `ranks` as in `average_precision`, which is never smaller.
+    At rank 1, q_j is 1. `ranks` as in `average_precision`, which is never smaller.
     """
     found = np.arange(1, len(ranks) + 1)
     before = np.where(ranks == 1, 1.0, (found - 1) / np.maximum(ranks - 1, 1))
@@ -75,7 +65,7 @@ def average_precision_trapezoid(ranks: np.ndarray) -> float:
 
 
 def metrics(ranks: Sequence[np.ndarray]) -> Metrics:
-    """Average over queries; `ranks` holds, for each, its positives' ranks in ascending order (empty: skipped).
+    """Average over queries; `ranks` holds for each query its positives' ranks, ascending; without any it is skipped.
 
     Raises `NasdaError` when no query has a positive.
     """
@@ -94,9 +84,6 @@ def metrics(ranks: Sequence[np.ndarray]) -> Metrics:
     )
 
 
-# --------------------------------------------------------------------------------------------- from features to ranks
-
-
 def rank(
     query_features: Features,
     gallery_features: Features,
@@ -110,35 +97,29 @@ def rank(
 ) -> Metrics:
     """Rank the gallery for each query by Euclidean distance, and score the ranking.
 
-    query_features (Q, D), gallery_features (G, D): compared as they are; `extract` and the floors give unit length, for
-        which cosine similarity has the same order. What memory has no room for may be a `FeatureFile`.
+    query_features (Q, D), gallery_features (G, D): compared as they are. Those of `extract` and the floors have unit
+        length, so that cosine similarity has the same order. Features on disk may be a `FeatureFile`.
     query_pids, query_camids (Q,), gallery_pids, gallery_camids (G,): identities and cameras.
-    memory: bytes to use at most (beside features, ids and the positives' ranks). It changes the time needed, never
-        the result, not even by a bit.
-    device: where to compare. The result is the same to the bit on all of them; Apple's MPS has no float64 and leaves
-        the comparison to the CPU, on as many threads as torch is set to use.
+    memory: bytes to use at most, beside features, ids and the positives' ranks. It does not change the result.
+    device: where to compare. The result is equal to the bit on all devices. Apple's MPS has no float64, so the CPU
+        compares in its place.
 
     Raises `NasdaError` for features that are not finite, shapes that do not fit, a query without an identity (id 0 or
-    −1), and when no query has a positive; the line names the cause.
+    −1), and when no query has a positive.
     """
     ids = query_pids, query_camids, gallery_pids, gallery_camids
     return metrics(positive_ranks(query_features, gallery_features, *ids, memory=memory, device=device))
 
 
-# -------------------------------------------------------------------------------------------- from images to features
-
-
 def extract(
     network: torch.nn.Module, images: Tensor, *, batch_size: int = 256, device: torch.device | str | None = None
 ) -> Tensor:
-    """The features f of `images`, scaled to unit length: what test images are compared by (§2.2).
+    """The features f of `images`, which testing compares (§2.2): float32 (N, D) of unit length, on the CPU.
 
     network: has a method `features`, from normalised images (B, 3, H, W) to (B, D). It is called in evaluation mode;
-        afterwards each of its modules is in the mode it was in.
+        afterwards each module is in its earlier mode.
     images: uint8 (N, 3, H, W).
     device: where the network is; None asks its parameters.
-
-    Returns float32 (N, D) on the CPU.
     """
     return torch.cat(list(_features_of(network, images, batch_size, device)))
 
@@ -157,7 +138,7 @@ def _features_of(
             yield torch.nn.functional.normalize(found)
     finally:
         for module, training in modes.items():
-            module.training = training  # not train(): that would wake what the caller froze inside a training network
+            module.training = training  # train() would change parts that the caller had set to evaluation mode
 
 
 def _device_of(network: torch.nn.Module) -> torch.device:
@@ -176,11 +157,11 @@ def evaluate(
     memory: int = MEMORY,
     features_in: Path | None = None,
 ) -> Metrics:
-    """Extract the features of a test's `query` and `gallery` and score them; see `extract` and `rank`.
+    """Extract the features of `query` and `gallery` and score them; see `extract` and `rank`.
 
     query_images, gallery_images: uint8 (Q, 3, H, W) and (G, 3, H, W), `store.stored` of the samples.
     device: where the network is, and where its features are compared; None asks its parameters.
-    features_in: a folder for query.npy and gallery.npy, where memory has no room for features. The scores are the same.
+    features_in: a folder for the features (query.npy, gallery.npy) if memory is too small. The scores are the same.
     """
     device = device or _device_of(network)
 
@@ -198,9 +179,6 @@ def _ids_of(samples: Sequence[Sample]) -> tuple[list[int], list[int]]:
     return [sample.pid for sample in samples], [sample.camid for sample in samples]
 
 
-# --------------------------------------------------------------------------------- floors: what a network has to beat
-
-
 def floors(
     query: Sequence[Sample],
     gallery: Sequence[Sample],
@@ -211,9 +189,9 @@ def floors(
     memory: int = MEMORY,
     device: torch.device | str = "cpu",
 ) -> dict[str, Metrics]:
-    """The scores of features that have learned nothing: "random" and "colour histogram".
+    """The scores of two features without learning, "random" and "colour histogram": a network must be better.
 
-    Arguments as for `evaluate`; `seed` is that of the random features.
+    Arguments as for `evaluate`; `seed` is for the random features.
     """
     ids = (*_ids_of(query), *_ids_of(gallery))
     noise = random_features(len(query) + len(gallery), seed)
@@ -224,7 +202,6 @@ def floors(
     return {name: rank(*both, *ids, memory=memory, device=device) for name, both in features.items()}
 
 
-def random_features(count: int, seed: int, dimension: int = 128) -> Tensor:
-    """Directions drawn uniformly at random: float32 (count, dimension), of unit length."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.nn.functional.normalize(torch.randn(count, dimension, generator=generator))
+def random_features(count: int, seed: int) -> Tensor:
+    """Uniformly random directions: float32 (count, 128), of unit length."""
+    return torch.nn.functional.normalize(torch.randn(count, 128, generator=torch.Generator().manual_seed(seed)))

@@ -1,6 +1,6 @@
-"""Genotypes: which operation feeds which node, in the paper's two spaces; derived from α, or drawn at random.
+"""Genotypes: which operation feeds which node, in the paper's two spaces. They are derived from α, or chosen at random.
 
-No torch here: a genotype is a small piece of text, and reading one should cost nothing.
+This module does not import torch, so that a genotype is read quickly.
 """
 
 import json
@@ -34,17 +34,15 @@ PRIMITIVES: dict[Space, tuple[str, ...]] = {
 # Every operation that a genotype or a space may name; `nasda.operations.register_operation` adds to it.
 known_operations: list[str] = list(PRIMITIVES["reid"])
 
-_ELSEWHERE = {"partial_aware_1x1": PART_AWARE}  # the name in Auto-ReID's code
+_ELSEWHERE = {"partial_aware_1x1": PART_AWARE}  # names in other projects: this one is Auto-ReID's
 
 EDGES_PER_NODE = 2  # eq. 5: a node is the sum of two operations
 CELL_INPUTS = 2  # the outputs of the last two cells
 
 
 class Edge(NamedTuple):
-    """One operation of a derived cell and the state that feeds it.
-
-    `input` counts 0 = the cell before the last (I^{c-2}), 1 = the last cell (I^{c-1}), 2… = this cell's nodes.
-    """
+    """One operation of a derived cell and the state that feeds it: `input` is 0 for the cell before the last (I^{c-2}),
+    1 for the last cell (I^{c-1}), and 2 or more for this cell's nodes."""
 
     operation: str
     input: int
@@ -57,8 +55,8 @@ Node = tuple[Edge, ...]
 class Genotype:
     """A derived architecture: for each kind of cell its nodes, each the sum of two edges (eq. 5).
 
-    The cell's output is the concatenation of all its nodes. Raises `NasdaError` when an operation is
-    unknown or an edge points at a state that does not exist yet.
+    The cell's output is the concatenation of all its nodes. Raises `NasdaError` when an operation is unknown, or when
+    an edge comes from a state that does not exist yet.
     """
 
     normal: tuple[Node, ...]
@@ -107,8 +105,8 @@ class Genotype:
 
     @classmethod
     def from_darts(cls, normal: Sequence[Any], reduce: Sequence[Any]) -> "Genotype":
-        """From (operation, input) pairs, as DARTS' genotypes.py has them in one list, two a node, and Auto-ReID's in a
-        list for each node. Raises `NasdaError` on other numbers of pairs and on unknown operations, and names them."""
+        """From (operation, input) pairs: DARTS' genotypes.py has them in one list, two a node; Auto-ReID has a list for
+        each node. Raises `NasdaError` when a node has not two pairs, or an operation is unknown."""
         return cls(_nodes_of_pairs("normal", normal), _nodes_of_pairs("reduce", reduce))
 
     def to_json(self) -> str:
@@ -160,8 +158,8 @@ def _check_node(kind: CellKind, index: int, node: Node) -> None:
 
 
 def check_primitives(primitives: Sequence[str]) -> tuple[str, ...]:
-    """`primitives`, a space's operations in the order of α's columns. Raises `NasdaError` where one is unknown or
-    stands twice, and where there is nothing to choose from."""
+    """`primitives`, a space's operations in the order of α's columns. Raises `NasdaError` when one is unknown or stands
+    twice, or when there is none besides `none`."""
     known = ", ".join(known_operations)
     for name in primitives:
         if name not in known_operations:
@@ -179,7 +177,7 @@ def edge_count(nodes: int) -> int:
 
 
 def node_count(alphas: NDArray[Any]) -> int:
-    """Nodes of the cell that `alphas` (edges, operations) belongs to; raises `NasdaError` where no cell has as many."""
+    """Nodes of the cell that `alphas` (edges, operations) belongs to; raises `NasdaError` if there is no such cell."""
     edges = len(alphas) if alphas.ndim == 2 else 0
     nodes = next((n for n in range(1, edges + 1) if edge_count(n) == edges), None)
     if nodes is None:
@@ -188,7 +186,7 @@ def node_count(alphas: NDArray[Any]) -> int:
 
 
 def node_slices(nodes: int) -> list[slice]:
-    """For each node the rows of α that feed it; the rows of a node are ordered by their input state."""
+    """For each node the rows of α that feed it, in the order of their input states."""
     starts = [edge_count(node) for node in range(nodes + 1)]
     return [slice(start, stop) for start, stop in pairwise(starts)]
 
@@ -199,8 +197,8 @@ def softmax(alphas: ArrayLike) -> NDArray[np.float64]:
 
 
 def log_softmax(alphas: ArrayLike) -> NDArray[np.float64]:
-    """The logarithm of `softmax`, which keeps its order where the softmax itself is too small for a number."""
-    from scipy import special  # here: importing it takes longer than all of `nasda --help`
+    """The logarithm of `softmax`. It keeps the order of weights that are too small for a floating-point number."""
+    from scipy import special  # imported here: it takes longer than all of `nasda --help`
 
     return special.log_softmax(np.asarray(alphas, dtype=np.float64), axis=-1)
 
@@ -223,12 +221,12 @@ def _log_strengths(alphas: ArrayLike, primitives: Sequence[str]) -> tuple[NDArra
 def derive(
     alphas: Mapping[str, ArrayLike], primitives: Sequence[str], betas: Mapping[str, ArrayLike] | None = None
 ) -> Genotype:
-    """The discrete architecture behind `alphas` (§2.1; DARTS §2.4): per edge the strongest operation other
-    than `none`, per node the two strongest edges. Equal strengths go to the earlier input.
+    """The discrete architecture of `alphas` (§2.1; DARTS §2.4): per edge the strongest operation other than `none`, per
+    node the two strongest edges. Of equally strong edges the one with the earlier input wins.
 
     `alphas` maps "normal" and "reduce" to (edges, operations), edges ordered node by node, input by input. `betas`
-    maps them to (edges,) where edges have shares of their own (PC-DARTS): then strengths are multiplied by these.
-    Raises `NasdaError` when the shape belongs to no number of nodes or to other primitives.
+    (PC-DARTS) maps them to (edges,), whose softmax multiplies the strengths.
+    Raises `NasdaError` when the shape fits no number of nodes or other primitives, or when α is not finite.
     """
     shares = {kind: 0.0 if betas is None else np.asarray(betas[kind]) for kind in CELL_KINDS}
     return Genotype(**{kind: _derive_cell(np.asarray(alphas[kind]), primitives, shares[kind]) for kind in CELL_KINDS})
@@ -250,7 +248,7 @@ def _derive_cell(alphas: NDArray[Any], primitives: Sequence[str], betas: NDArray
 
 
 def random_genotype(nodes: int, primitives: Sequence[str], seed: int) -> Genotype:
-    """A uniformly drawn genotype, the control that every search has to beat: two different inputs a node,
+    """A genotype chosen uniformly at random, the control that every search has to beat: two different inputs a node,
     and for each one operation other than `none`."""
     rng = np.random.default_rng(seed)
     real = [name for name in primitives if name != NONE]
@@ -269,12 +267,12 @@ def entropy(alphas: ArrayLike) -> NDArray[np.float64]:
 
 
 def skip_count(genotype: Genotype) -> int:
-    """Identity mappings in the normal cell: DARTS' collapse shows as this number rising to 2 × nodes."""
+    """Skip connections in the normal cell: where DARTS collapses, this number rises to 2 × nodes."""
     return sum(edge.operation == "skip_connect" for node in genotype.normal for edge in node)
 
 
 RESNET_LIKE = Genotype.from_darts(
-    # What a person would have drawn: convolutions with a skip beside them.
+    # Designed by hand: convolutions with a skip connection beside them.
     normal=[
         [("skip_connect", 0), ("sep_conv_3x3", 1)],
         [("sep_conv_3x3", 1), ("sep_conv_3x3", 2)],

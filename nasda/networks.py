@@ -1,12 +1,12 @@
-"""Whole networks: the supernet that is searched, the network derived from a genotype, the ResNet-50 baseline.
+"""Whole networks: the supernet, the network of a genotype, the ResNet-50 baseline.
 
-All of them map images (B, 3, H, W) to the feature f and the logits h of §2.2, and are called the same way.
+All of them map images (B, 3, H, W) to the feature f and the logits h of §2.2.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ RESNET50 = "resnet50"
 
 
 class Output(NamedTuple):
-    """What a network says of a batch: the feature f (B, D) and the logits h (B, classes)."""
+    """A network's output for a batch: the feature f (B, D) and the logits h (B, classes)."""
 
     features: Tensor
     logits: Tensor
@@ -44,7 +44,7 @@ class EmbeddingHead(nn.Module):
 
 
 class ReIDNetwork(nn.Module):
-    """What every network here has: `features` for testing, `forward` for training."""
+    """The base of all networks here: `features` for testing, `forward` for training."""
 
     head: EmbeddingHead
 
@@ -58,20 +58,16 @@ class ReIDNetwork(nn.Module):
 
 
 class Stem(nn.Sequential):
-    """The 3×3 convolutional head, and a second one where height and width are to shrink by 4."""
+    """A 3×3 convolution and batch norm; with stride 4 two of them, each with stride 2."""
 
     def __init__(self, channels: int, stride: int) -> None:
         strides = {1: [1], 2: [2], 4: [2, 2]}.get(stride)
         if strides is None:
             raise NasdaError(f"--stem-stride is {stride}: expected 1, 2 or 4")
         layers: list[nn.Module] = []
-        for index, step in enumerate(strides):
-            layers += [] if index == 0 else [nn.ReLU()]  # the cells begin with a ReLU of their own
-            layers += [
-                nn.Conv2d(3 if index == 0 else channels, channels, 3, step, 1, bias=False),
-                nn.BatchNorm2d(channels),
-            ]
-        super().__init__(*layers)
+        for inputs, step in zip((3, channels), strides, strict=False):
+            layers += [nn.Conv2d(inputs, channels, 3, step, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()]
+        super().__init__(*layers[:-1])  # the cells begin with a ReLU
 
 
 class Place(NamedTuple):
@@ -82,10 +78,16 @@ class Place(NamedTuple):
     inputs: tuple[int, int]  # channels of the cell before the last, and of the last
     after_reduction: bool
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The same as arguments of `SearchCell` and `Cell`."""
+        found = self._asdict()
+        return found | {"reduction": found.pop("kind") == "reduce"}
+
 
 def macro_structure(channels: int, nodes: int, cells_per_block: int, blocks: int = 4) -> list[Place]:
-    """The cells of ResNet's macro structure: four blocks, channels doubling, each block after the first opened by a
-    reduction cell (§3.3)."""
+    """The cells of ResNet's macro structure (§3.3): each block after the first begins with a reduction cell and has
+    twice the channels of the block before it."""
     places: list[Place] = []
     inputs, after_reduction = (channels, channels), False
     for block in range(blocks):
@@ -97,7 +99,7 @@ def macro_structure(channels: int, nodes: int, cells_per_block: int, blocks: int
 
 
 class CellNetwork(ReIDNetwork):
-    """Stem, stacked cells, global average pooling, head: what `Supernet` and `DerivedNetwork` share."""
+    """Stem, stacked cells, global average pooling, head."""
 
     def __init__(self, settings: SpaceSettings, nodes: int, classes: int) -> None:
         super().__init__()
@@ -119,33 +121,22 @@ class CellNetwork(ReIDNetwork):
 class Supernet(CellNetwork):
     """The relaxed network of eq. 6: every candidate operation on every edge, mixed by the softmax of α.
 
-    α are parameters like any other (`alphas["normal"]` and `alphas["reduce"]`, each edges × operations, shared by all
-    cells of that kind), so that `state_dict` and checkpoints hold them. With partial channels so are β (`betas`, each
-    (edges,)): every edge has a share of its node.
+    α are parameters (`alphas["normal"]` and `alphas["reduce"]`, each edges × operations, shared by all cells of that
+    kind), so that `state_dict` and checkpoints hold them. With partial channels so are β (`betas`, each (edges,)),
+    which decide each edge's share of its node.
     """
 
-    replaced: Mapping[CellKind, Tensor] | None = None  # what `mixed_by` puts in the place of α's softmax
+    replaced: Mapping[CellKind, Tensor] | None = None  # see `mixed_by`
 
     def __init__(self, settings: SpaceSettings, classes: int, *, seed: int, form: Form = "fast") -> None:
         """`form` chooses how the cells compute: `SearchCell` (clear) or `FastSearchCell`, with the same parameters."""
         cell = FastSearchCell if form == "fast" else SearchCell
+        common: dict[str, Any] = {"parts": settings.parts, "partial": settings.partial}
         with seeded(seed):
             super().__init__(settings, settings.nodes, classes)
             self.primitives, self.nodes = settings.primitives, settings.nodes
-            for place in self.places:
-                self.cells.append(
-                    cell(
-                        settings.nodes,
-                        self.primitives,
-                        place.inputs,
-                        place.channels,
-                        reduction=place.kind == "reduce",
-                        after_reduction=place.after_reduction,
-                        parts=settings.parts,
-                        partial=settings.partial,
-                    )
-                )
-            # Nearly undecided, but not quite: equal α would leave ties for `derive` to break (DARTS does the same).
+            self.cells.extend(cell(self.nodes, self.primitives, **place.options, **common) for place in self.places)
+            # Small random numbers, as in DARTS: with equal α, `derive` would have ties to break.
             shape = (edge_count(settings.nodes), len(self.primitives))
             self.alphas = nn.ParameterDict({kind: nn.Parameter(1e-3 * torch.randn(shape)) for kind in CELL_KINDS})
             kinds = CELL_KINDS if settings.partial > 1 else ()
@@ -161,7 +152,7 @@ class Supernet(CellNetwork):
 
     @contextmanager
     def mixed_by(self, weights: Mapping[CellKind, Tensor]) -> Iterator[None]:
-        """Within the block the cells are mixed by `weights`, each (edges, operations), not by `mixture`."""
+        """Within the block, `weights` (each (edges, operations)) replace `mixture`."""
         self.replaced = weights
         try:
             yield
@@ -169,7 +160,7 @@ class Supernet(CellNetwork):
             self.replaced = None
 
     def architecture_parameters(self) -> list[nn.Parameter]:
-        """α, and β where there is one."""
+        """α, and β if there is one."""
         return [*self.alphas.parameters(), *self.betas.parameters()]
 
     def weight_parameters(self) -> list[nn.Parameter]:
@@ -181,43 +172,34 @@ class Supernet(CellNetwork):
         return {kind: self.alphas[kind].detach().cpu().tolist() for kind in CELL_KINDS}
 
     def beta_values(self) -> dict[str, list[float]] | None:
-        """β as plain numbers; None where there is none."""
+        """β as plain numbers; None if there is none."""
         return {kind: self.betas[kind].detach().cpu().tolist() for kind in CELL_KINDS} if self.betas else None
 
     def genotype(self) -> Genotype:
-        """The architecture that α, and β where there is one, stand for now (§2.1)."""
+        """The architecture that is derived from α, and from β if there is one (§2.1)."""
         return derive(self.alpha_values(), self.primitives, self.beta_values())
 
 
 class DerivedNetwork(CellNetwork):
-    """The network of a genotype, eq. 5, with weights of its own: it is trained from scratch."""
+    """The network of a genotype (eq. 5), which is trained from scratch."""
 
     def __init__(self, genotype: Genotype, settings: SpaceSettings, classes: int, *, seed: int) -> None:
         with seeded(seed):
             super().__init__(settings, genotype.nodes, classes)
             self.genotype = genotype
-            for place in self.places:
-                self.cells.append(
-                    Cell(
-                        genotype.cell(place.kind),
-                        place.inputs,
-                        place.channels,
-                        reduction=place.kind == "reduce",
-                        after_reduction=place.after_reduction,
-                        parts=settings.parts,
-                    )
-                )
+            cells = (Cell(genotype.cell(place.kind), **place.options, parts=settings.parts) for place in self.places)
+            self.cells.extend(cells)
 
 
 class ResNet50(ReIDNetwork):
     """The baseline: torchvision's ResNet-50 with the same head.
 
-    `weights`: None starts from nothing; "imagenet" takes torchvision's own (downloaded by torchvision on first use);
-    anything else is the path of a `state_dict` file in torchvision's names. Raises `NasdaError` when it does not fit.
+    `weights`: None for random ones; "imagenet" for torchvision's (which downloads them on first use); else the path of
+    a `state_dict` file with torchvision's names. Raises `NasdaError` when that does not fit.
     """
 
     def __init__(self, settings: SpaceSettings, classes: int, *, seed: int, weights: str | None = None) -> None:
-        import torchvision  # here: it doubles the time that importing the library takes, and only this network needs it
+        import torchvision  # imported here: it doubles the time that importing the library takes
 
         super().__init__()
         with seeded(seed):
@@ -234,8 +216,7 @@ class ResNet50(ReIDNetwork):
 
 
 def _resnet50_weights(weights: str, expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """ImageNet's weights from torchvision's download or from a file, checked name by name and shape by shape. Its
-    classifier is left behind: it knows ImageNet's classes."""
+    """ImageNet's weights, downloaded or from a file, without the classifier. Every name and shape is checked."""
     if weights == "imagenet":
         import torchvision
 
@@ -259,7 +240,7 @@ def _resnet50_weights(weights: str, expected: Mapping[str, Tensor]) -> Mapping[s
 
 
 class Cost(NamedTuple):
-    """The size of a network: its parameters, and the multiply-adds of one image's feature f."""
+    """The size of a network: its parameters, and the multiply-adds for one image's feature f."""
 
     parameters: int
     multiply_adds: int
@@ -269,7 +250,7 @@ class Cost(NamedTuple):
 
 
 def _counted(number: int) -> str:
-    """Three digits or so: 954, 31.9 k, 16.2 M, 4.09 G."""
+    """A number with three digits: 954, 31.9 k, 16.2 M, 4.09 G."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= size:
             return f"{number / size:.3g} {unit}"
@@ -277,8 +258,8 @@ def _counted(number: int) -> str:
 
 
 def count_cost(network: ReIDNetwork, height: int, width: int) -> Cost:
-    """Parameters of the feature extractor (without the head, which testing does not use), and the multiply-adds of
-    its convolutions and matrix products for one image. Batch norm, pooling and additions are not counted, as usual."""
+    """Parameters without the head, which testing does not use, and the multiply-adds of convolutions and matrix
+    products for one image. Batch norm, pooling and additions are not counted, as is usual."""
     head = set(network.head.parameters())
     parameters = sum(parameter.numel() for parameter in network.parameters() if parameter not in head)
     first = next(network.parameters())
@@ -286,7 +267,7 @@ def count_cost(network: ReIDNetwork, height: int, width: int) -> Cost:
     network.eval()
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network.features(torch.zeros(1, 3, height, width, device=first.device, dtype=first.dtype))
+            network.features(first.new_zeros(1, 3, height, width))
     finally:
         network.train(was_training)
     return Cost(parameters, counter.get_total_flops() // 2)

@@ -1,6 +1,6 @@
 """The candidate operations (§2.1, §2.3), among them the part-aware module of Auto-ReID.
 
-Every operation maps (B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride)), for any H and W, odd ones too.
+Every operation maps (B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride)), also for odd H and W.
 """
 
 import re
@@ -34,17 +34,13 @@ class ReLUConvBN(nn.Sequential):
     """ReLU, 1×1 convolution, batch norm: brings an input of a cell to its C channels."""
 
     def __init__(self, channels_in: int, channels_out: int, affine: bool = True) -> None:
-        super().__init__(
-            nn.ReLU(),
-            nn.Conv2d(channels_in, channels_out, 1, bias=False),
-            nn.BatchNorm2d(channels_out, affine=affine),
-        )
+        conv = nn.Conv2d(channels_in, channels_out, 1, bias=False)
+        super().__init__(nn.ReLU(), conv, nn.BatchNorm2d(channels_out, affine=affine))
 
 
 class FactorizedReduce(nn.Module):
-    """Halve height and width: a 1×1 convolution of stride 2 on the image, and one on the image moved by a pixel down
-    and right, concatenated; so half of the pixels are looked at, not a quarter (DARTS). Odd sizes are padded, so that
-    the two halves agree."""
+    """Halve height and width (DARTS): a 1×1 convolution of stride 2 on the image, and one on the image moved by a
+    pixel, concatenated. Together they read half of the pixels, not a quarter. Odd sizes are padded."""
 
     def __init__(self, channels_in: int, channels_out: int, affine: bool = True) -> None:
         super().__init__()
@@ -79,7 +75,7 @@ class DepthwiseConv(nn.Sequential):
 
 
 class SeparableConv(nn.Sequential):
-    """The depth-wise separable convolution applied twice, as DARTS does; only the first one strides."""
+    """The depth-wise separable convolution applied twice, as in DARTS; only the first one has the stride."""
 
     def __init__(self, channels: int, stride: int, affine: bool) -> None:
         super().__init__(DepthwiseConv(channels, stride, 1, affine), DepthwiseConv(channels, 1, 1, affine))
@@ -88,8 +84,7 @@ class SeparableConv(nn.Sequential):
 def rows_to_parts(height: int, parts: int, device: torch.device | None = None) -> Tensor:
     """Which of `parts` horizontal stripes each of `height` rows belongs to: (height,) ints, ascending.
 
-    The stripes do not overlap and differ by one row at most, also when `height` does not divide evenly. Raises
-    `NasdaError` when there are fewer rows than parts.
+    The stripes differ by one row at most. Raises `NasdaError` when there are fewer rows than parts.
     """
     if height < parts:
         raise NasdaError(
@@ -108,9 +103,8 @@ class PartAware(nn.Module):
 
     def __init__(self, channels: int, stride: int, parts: int = 4, affine: bool = True) -> None:
         super().__init__()
-        self.parts = parts
-        self.hidden = max(1, channels // 3)
-        # One projection a part: a grouped 1×1 convolution is `parts` of them side by side.
+        self.parts, self.hidden = parts, max(1, channels // 3)
+        # Each part has its own projection: a grouped 1×1 convolution computes all of them at once.
         self.project = nn.Sequential(
             nn.ReLU(),
             nn.Conv1d(parts * channels, parts * self.hidden, 1, groups=parts, bias=False),
@@ -133,7 +127,7 @@ class PartAware(nn.Module):
     def attend(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Self-attention among parts: (B, parts, hidden) → the same shape, and the weights (B, parts, parts).
 
-        Each row of the weights sums to 1 over the parts. Unscaled, and without a value projection, as Auto-ReID has it.
+        Each row of the weights sums to 1. As in Auto-ReID, there is no scaling and no value projection.
         """
         weights = torch.softmax(self.query(vectors) @ self.key(vectors).transpose(1, 2), dim=2)
         return weights @ vectors, weights
@@ -160,7 +154,7 @@ class Operation(NamedTuple):
     fast: Fast | None  # None: edge by edge, as the clear cell does
 
 
-# c channels, s stride, p parts, a affine. The fast cell adds up an edge's operations in this order.
+# c: channels, s: stride, p: parts, a: affine. The fast cell adds up an edge's operations in this order.
 OPERATIONS: dict[str, Operation] = {
     NONE: Operation(lambda c, s, p, a: Zero(s), "none", GREY, "dotted", fast.nothing),
     "sep_conv_3x3": Operation(
@@ -187,7 +181,7 @@ OPERATIONS: dict[str, Operation] = {
 def make_operation(name: str, channels: int, stride: int = 1, *, parts: int = 4, affine: bool = True) -> nn.Module:
     """The operation `name` of `OPERATIONS` on `channels` channels; `affine` gives its batch norms learnable scales.
 
-    In a search they have none, so that an operation cannot hide its strength in a scale instead of showing it in α.
+    In a search they have none: a scale could take over what α is to express.
     """
     return OPERATIONS[name].build(channels, stride, parts, affine)
 
@@ -204,9 +198,9 @@ def register_operation(
     """Add an operation to the table: spaces and genotypes may then name it, and it is searched, derived and drawn.
 
     `build` makes its module from channels, stride, parts and affine. Without `fast` the fast cell computes it edge by
-    edge. What is not given is chosen: a readable label, and a colour that no operation has yet (grey after the last).
-    The answer takes the operation out again: as the context manager of a `with`, or with its `close()`. Raises
-    `NasdaError` where the name is taken.
+    edge. Without `label` it has a readable form of its name; without `colour` a colour that no other operation has, or
+    grey. The result removes the operation again, by a `with` block or by its `close()`. Raises `NasdaError` when the
+    name is taken.
     """
     if name in OPERATIONS:
         raise NasdaError(f"the operation {name} exists already: choose another name, or close() what registered it")
@@ -222,7 +216,7 @@ def register_operation(
 
 
 def operation_label(name: str) -> str:
-    """The operation `name` as one reads it: "sep conv 3×3"."""
+    """A readable name of the operation: "sep conv 3×3"."""
     readable = re.sub(r"(?<=\d)x(?=\d)", "×", name.replace("_", " "))
     return OPERATIONS[name].label if name in OPERATIONS else readable
 

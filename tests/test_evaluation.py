@@ -430,7 +430,7 @@ class TestFloors:
         state = torch.get_rng_state()
         assert torch.equal(random_features(5, seed=1), random_features(5, seed=1))
         assert not torch.equal(random_features(5, seed=1), random_features(5, seed=2))
-        torch.testing.assert_close(random_features(5, seed=1, dimension=7).norm(dim=1), torch.ones(5))
+        torch.testing.assert_close(random_features(5, seed=1).norm(dim=1), torch.ones(5))
         assert torch.equal(torch.get_rng_state(), state)
 
     def test_colours_beat_chance_where_colour_tells_identity(self) -> None:

@@ -1,21 +1,21 @@
 """The relaxed cell, fast: `SearchCell`'s parameters and numbers in about a third of the time.
 
-Eq. 6, taken edge by edge, does the same work again and again. What is saved here, and why the numbers stay the same:
+Eq. 6, edge by edge, repeats work. What is saved here, and why the numbers stay the same:
 
 - All edges that leave a state read the same x. Its ReLU, its poolings with their batch norms, and the part-aware
   module's stripe means are computed once, not once an edge.
-- The convolutions of those edges stand side by side as one grouped convolution, their batch norms as one batch norm:
-  a third of the kernels to start, which is what small maps and GPUs wait for.
-- `none` contributes zeros, so it is left out; its share of the softmax stays.
+- The convolutions of those edges are one grouped convolution, their batch norms one batch norm. This starts a third of
+  the kernels, and small images on a GPU take as long as starting kernels does.
+- `none` adds zeros, so it is left out; its share of the softmax stays.
 - w · BN(y) is BN(y) with scale w, so most weights of eq. 6 cost nothing.
 - A depth-wise convolution of dilation 2 never mixes even and odd pixels: it is one of dilation 1 on each of the four
-  phases (even or odd row, even or odd column), and that one PyTorch's CPU code can differentiate seven times faster.
+  phases (even or odd row, even or odd column). PyTorch differentiates that seven times faster on a CPU.
 - Part-aware: W · cat(x, p) = W_x · x + W_p · p, and W_p · p is needed once a part, not once a pixel.
-- With partial channels all edges are shuffled alike, so their sum is shuffled once; what goes past is pooled once.
-- Images lie channels-last in memory, which is how convolutions and poolings like them best.
+- With partial channels all edges shuffle alike, so only their sum is shuffled; the other channels are pooled once.
+- Images are channels-last in memory, with which convolutions and poolings are fastest.
 
-What each operation contributes is in `nasda.fast.operations`; one that is not there is computed edge by edge.
-Cells that are evaluated, not trained, take the clear way: every edge then has running statistics of its own.
+`nasda.fast.operations` computes each operation; one that is not there is computed edge by edge. In evaluation mode
+every edge has its own running statistics, so the cell computes as `SearchCell` does.
 """
 
 from collections.abc import Sequence
@@ -32,16 +32,11 @@ from nasda.operations import OPERATIONS, FactorizedReduce
 
 
 class Sent(NamedTuple):
-    """What a state sends along one edge: the edge's operations, weighted, are the sum of the three.
+    """What a state sends along one edge: the edge's mixture is the weighted sum of `shared`, `own` and `phases`."""
 
-    shared: terms (B, C, H', W') by column of α, the same for all edges of the state, and not yet weighted.
-    own: the weighted sum of the edge's other operations, (B, C, H', W').
-    phases: what is still to be added to that, laid out by `split_phases`.
-    """
-
-    shared: dict[int, Tensor]
-    own: Tensor | None
-    phases: Tensor | None
+    shared: dict[int, Tensor]  # terms (B, C, H', W') by column of α, the same for all edges of the state
+    own: Tensor | None  # a weighted sum of other operations, (B, C, H', W')
+    phases: Tensor | None  # a further weighted sum, in the layout of `split_phases`
 
 
 class FastSearchCell(SearchCell):
@@ -49,7 +44,7 @@ class FastSearchCell(SearchCell):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # In the table's order, not that of α's columns: rounding then depends on the set of operations alone.
+        # The table's order, not that of α's columns: so rounding depends on the set of operations alone.
         rows = [(name, row.fast or edge_by_edge) for name, row in OPERATIONS.items() if name in self.primitives]
         self.fast = [(self.primitives.index(name), fast) for name, fast in rows]
 
@@ -58,7 +53,7 @@ class FastSearchCell(SearchCell):
         if not self.training:
             return super().forward(before_last, last, weights)
         of_edge = weights.unbind()
-        past: list[Tensor] = []  # with partial channels: of each state, what goes past the operations
+        past: list[Tensor] = []  # with partial channels: of each state, the channels that bypass the operations
         nodes = [range(rows.start, rows.stop) for rows in self.rows]  # the edges into each, by the state they leave
         sent: dict[int, Sent] = {}
 
@@ -88,7 +83,7 @@ class FastSearchCell(SearchCell):
         return torch.cat(outputs, dim=1)
 
     def _bring(self, before_last: Tensor, last: Tensor) -> list[Tensor]:
-        """What `CellInputs` does, for images that are to lie channels-last from here on."""
+        """What `CellInputs` does, with channels-last images as the result."""
         before_last, last = (x.contiguous(memory_format=torch.channels_last) for x in (before_last, last))
         bring = self.inputs.before_last
         if isinstance(bring, FactorizedReduce):
@@ -110,7 +105,7 @@ class FastSearchCell(SearchCell):
 
 
 def _added(total: Tensor | None, term: Tensor | None) -> Tensor | None:
-    """Their sum, in place: no gradient asks for the value of either."""
+    """Their sum, in place: no gradient needs the value of either."""
     return term if total is None else total if term is None else total.add_(term)
 
 

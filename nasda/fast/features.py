@@ -1,4 +1,4 @@
-"""Features on disk, for galleries that memory has no room for: written batch by batch, read row by row."""
+"""Features on disk, for galleries larger than memory: written batch by batch, read row by row."""
 
 from collections.abc import Iterable
 from itertools import chain
@@ -12,20 +12,17 @@ from nasda.files import written_whole
 
 
 class FeatureFile:
-    """Features (N, D) in a .npy file, of which only the rows that are asked for are read.
+    """Features (N, D) in a .npy file; only the rows that are asked for are read.
 
-    They are read into memory of their own and not mapped: mapped pages count as the process's memory until the system
-    takes them back.
-
-    path: a file that `write`, `numpy.save` or anyone else made. Raises `NasdaError` when there is no such file, when
-        it is shorter than its header says, or when it holds anything but rows of floating-point numbers.
+    The file is not memory-mapped, because mapped pages count as the process's memory. Raises `NasdaError` when there is
+    no file at `path`, when it is shorter than its header says, or when it holds anything but rows of floats.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         expected = f"{self.path}: features expected here, as a .npy file of floating-point numbers (N, D), but"
         try:
-            found = np.lib.format.open_memmap(self.path, mode="r")  # for the header and a look at the file's size
+            found = np.lib.format.open_memmap(self.path, mode="r")  # checks the header and the file's size
         except FileNotFoundError:
             raise NasdaError(f"{expected} there is no such file: extract them first") from None
         except (OSError, ValueError) as error:
@@ -44,7 +41,7 @@ class FeatureFile:
             rows = np.arange(len(self))[rows]
         features = np.empty((len(rows), self.shape[1]), self.dtype)
         row_bytes = self.shape[1] * self.dtype.itemsize
-        starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # rows that follow one another are read at one go
+        starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # consecutive rows are read together
         with open(self.path, "rb") as file:
             for start, stop in zip(starts, [*starts[1:], len(rows)], strict=False):
                 part = features[start:stop]
@@ -55,10 +52,9 @@ class FeatureFile:
 
     @classmethod
     def write(cls, path: Path, count: int, batches: Iterable[Tensor | np.ndarray]) -> "FeatureFile":
-        """Write `batches` (B, D), at least one and `count` rows in all, one below the other as float32.
+        """Write `batches` (B, D), at least one and `count` rows in all, as float32; the file is whole or not there.
 
-        The file is written whole or not at all. Raises `NasdaError` when that is impossible, or when the batches do
-        not make up `count` rows of one length.
+        Raises `NasdaError` when the file cannot be written, or when the batches are not `count` rows of one length.
         """
         batches = iter(batches)
         first = next(batches)
@@ -66,12 +62,8 @@ class FeatureFile:
         with written_whole(path, "wb") as file:
             layout = {"descr": "<f4", "fortran_order": False, "shape": (count, dimension)}
             np.lib.format.write_array_header_1_0(file, layout)
-            written = 0
-            for batch in chain([first], batches):
-                written += file.write(np.ascontiguousarray(batch, dtype="<f4"))
+            written = sum(file.write(np.ascontiguousarray(batch, dtype="<f4")) for batch in chain([first], batches))
             if written != 4 * count * dimension:
-                raise NasdaError(
-                    f"{path}: {count} features of {dimension} numbers were to be written here, but {written // 4} "
-                    "numbers came"
-                )
+                found = f"found {written // 4} numbers in all"
+                raise NasdaError(f"{path}: expected {count} features of {dimension} numbers to write here, {found}")
         return cls(path)

@@ -1,8 +1,8 @@
-"""Losses and gradients as CUDA graphs: recorded once, replayed ever after.
+"""Losses and gradients as CUDA graphs: recorded once, then replayed.
 
 A supernet's step launches thousands of small kernels, and a GPU waits for Python between them. A graph is launched as
-one. It always reads and writes the same memory: so batches are copied to where it reads, and what it wrote is copied
-away. (Compiling the cells is no way out: `torch.compile` took minutes for one of them.)
+one. It always reads and writes the same memory, so batches are copied in and results are copied out. (`torch.compile`
+is no alternative: it took minutes for one cell.)
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -19,12 +19,12 @@ Outputs = tuple[Tensor, Gradients]
 Compute = Callable[[], Outputs]
 Record = Callable[[Compute], Compute]
 
-WARM_UPS = 3  # before recording: cuDNN, cuBLAS and autograd set themselves up, which a graph must not contain
+WARM_UPS = 3  # runs before recording: cuDNN, cuBLAS and autograd set themselves up, which a graph must not contain
 
 
 @dataclass(frozen=True)
 class BatchLoss:
-    """A loss of one batch: `function(*batch)`, with dropout drawn from the numbers `seed`."""
+    """A loss of one batch: `function(*batch)`, with dropout seeded by the numbers `seed`."""
 
     function: Callable[..., Tensor]
     batch: Sequence[Tensor]
@@ -36,18 +36,18 @@ class BatchLoss:
 
 
 class Recording(NamedTuple):
-    """The memory that a recorded computation reads its batch from, and what runs it once more."""
+    """The memory that a recorded computation reads its batch from, and a function that repeats it."""
 
     batch: list[Tensor]
     replay: Compute
 
 
 class Recorded:
-    """`bilevel.differentiate` for a `BatchLoss` on `network`, recorded the first time it is asked for.
+    """`bilevel.differentiate` for a `BatchLoss` on `network`, recorded on first use.
 
-    A recording holds for one function, one shape of its batch and one choice of parameters; others are recorded beside
-    it. Parameters, buffers and gradients' memory must stay where they are: change them in place only. `record` takes a
-    computation and returns what repeats it on the same memory, as `CudaGraphs` does.
+    There is one recording for each function, shapes of its batch and choice of parameters. Change parameters, buffers
+    and gradients in place only: their memory must stay where it is. `record` takes a computation and returns a function
+    that repeats it on the same memory, such as `CudaGraphs`.
     """
 
     def __init__(self, network: nn.Module, record: Record) -> None:
@@ -56,17 +56,17 @@ class Recorded:
 
     def __call__(self, loss: Loss, parameters: Sequence[Tensor]) -> Outputs:
         if not isinstance(loss, BatchLoss):
-            raise TypeError("only a BatchLoss can be recorded: of any other function the batch is not known")
+            raise TypeError("only a BatchLoss can be recorded: any other function does not say what its batch is")
         shapes = tuple(values.shape for values in loss.batch)
         key = loss.function, shapes, tuple(map(id, parameters))
         if key not in self.recordings:
             self.recordings[key] = self._recording(loss, parameters)
-        recording = self.recordings[key]
-        for place, values in zip(recording.batch, loss.batch, strict=True):
+        batch, replay = self.recordings[key]
+        for place, values in zip(batch, loss.batch, strict=True):
             place.copy_(values)
-        with seeded(*loss.seed):  # a replay reads seed and offset from the generator, as the recorded run did
-            value, gradients = recording.replay()
-        # Recordings share memory, and the next replay, of this one or of another, may write over these.
+        with seeded(*loss.seed):  # a replay reads the generator's state, as the recorded run did
+            value, gradients = replay()
+        # Copied, because the next replay of any recording may write over them.
         return value.clone(), tuple(copies(gradients))
 
     def _recording(self, loss: BatchLoss, parameters: Sequence[Tensor]) -> Recording:
@@ -75,13 +75,13 @@ class Recorded:
         def compute() -> Outputs:
             return differentiate(lambda: loss.function(*batch), parameters)
 
-        with frozen_statistics(self.network), seeded(*loss.seed):  # warming up leaves no trace
+        with frozen_statistics(self.network), seeded(*loss.seed):  # so that warming up changes no state
             return Recording(batch, self.record(compute))
 
 
 class CudaGraphs:
-    """Records computations on `device` as CUDA graphs. One pool of memory, and one stream to record on, serve all: so
-    a graph reuses what another needs only while it runs."""
+    """Records computations on `device` as CUDA graphs. All graphs share one pool of memory and are recorded on one
+    stream, so that they reuse each other's temporary memory."""
 
     def __init__(self, device: torch.device) -> None:
         self.stream, self.pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()

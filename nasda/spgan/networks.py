@@ -1,8 +1,7 @@
 """The networks of SPGAN (Deng et al. 2018): two generators, two discriminators and the Siamese net.
 
-All of them see images (B, 3, H, W) in [−1, 1]; `to_range` and `to_bytes` lead from uint8 images there and back. Height
-and width are multiples of 4 and at least 8: what the generator halves twice it has to double twice, and reflection
-padding needs something to reflect.
+Their images are (B, 3, H, W) in [−1, 1]; `to_range` and `to_bytes` convert from and to uint8. Height and width must be
+multiples of 4, because the generator halves and doubles them twice, and at least 8, because of reflection padding.
 """
 
 import torch
@@ -14,21 +13,21 @@ from nasda.errors import NasdaError
 
 SMALLEST = 8  # pixels of a side
 _LEAK = 0.2  # slope of LeakyReLU below 0
-_STAGES = 3  # strided layers of the discriminator, and of the Siamese net, where the image is large enough
+_STAGES = 3  # strided layers of the discriminator, and of the Siamese net, if the image is large enough
 
 
 def to_range(images: Tensor) -> Tensor:
-    """uint8 `images` as float32 in [−1, 1]: mean and standard deviation 0.5 of the range from 0 to 1."""
+    """uint8 `images` as float32 in [−1, 1]."""
     return images.float().div(127.5).sub(1)
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Images in [−1, 1] as uint8, to the nearest of its values."""
+    """Images in [−1, 1] as uint8, rounded."""
     return images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def check_size(height: int, width: int) -> None:
-    """Raise `NasdaError` where images of `height` × `width` pixels are none that a generator can halve twice."""
+    """Raise `NasdaError` if a generator cannot halve images of `height` × `width` pixels twice."""
     for option, side in (("--height", height), ("--width", width)):
         if side < SMALLEST or side % 4:
             raise NasdaError(
@@ -37,31 +36,30 @@ def check_size(height: int, width: int) -> None:
 
 
 class Residual(nn.Module):
-    """x + h(x), h two 3×3 convolutions that keep the shape (B, C, H, W)."""
+    """x + h(x), where h is two 3×3 convolutions that keep the shape (B, C, H, W)."""
 
     def __init__(self, channels: int) -> None:
+        def reflected() -> list[nn.Module]:
+            return [nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=False), nn.InstanceNorm2d(channels)]
+
         super().__init__()
-        self.layers = nn.Sequential(*_reflected(channels), nn.ReLU(), *_reflected(channels))
+        self.layers = nn.Sequential(*reflected(), nn.ReLU(), *reflected())
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x)
-
-
-def _reflected(channels: int) -> list[nn.Module]:
-    return [nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=False), nn.InstanceNorm2d(channels)]
 
 
 class Generator(nn.Sequential):
     """Images of one domain in the style of the other: (B, 3, H, W) → (B, 3, H, W), both in [−1, 1].
 
     CycleGAN's (Zhu et al. 2017, §7.2; Johnson et al. 2016): 7×7 with `channels`, two convolutions of stride 2 that
-    double them, residual `blocks`, two transposed convolutions back, 7×7, tanh. Instance normalisation sees one image
-    at a time, so that an image's translation does not depend on its batch.
+    double them, residual `blocks`, two transposed convolutions back, 7×7, tanh. Instance normalisation takes each image
+    alone, so that an image's translation does not depend on its batch.
     """
 
     def __init__(self, channels: int, blocks: int) -> None:
         def normalised(layer: nn.Module, width: int) -> list[nn.Module]:
-            return [layer, nn.InstanceNorm2d(width), nn.ReLU()]  # the norm takes a bias away, so layers have none
+            return [layer, nn.InstanceNorm2d(width), nn.ReLU()]  # the norm removes any bias, so layers have none
 
         c = channels
         super().__init__(
@@ -83,8 +81,7 @@ class Discriminator(nn.Sequential):
     """How real each patch of an image looks: (B, 3, H, W) → (B, 1, h, w), near 1 for real, near 0 for translated ones.
 
     PatchGAN (Isola et al. 2017, §3.2.2): 4×4 convolutions with 1, 2, 4 and 8 times `channels`, the first three with
-    stride 2. That asks for a shorter side of 24 pixels; smaller images (`shorter_side`) meet as many of the three as
-    leave a score.
+    stride 2. If `shorter_side` is below 24 pixels there are only so many of the three that a score is left.
     """
 
     def __init__(self, channels: int, shorter_side: int) -> None:
@@ -92,18 +89,18 @@ class Discriminator(nn.Sequential):
         layers: list[nn.Module] = [nn.Conv2d(3, channels, 4, 2, 1), nn.LeakyReLU(_LEAK)]
         for stage in range(1, stages + 1):
             width, stride = channels * 2**stage, 2 if stage < stages else 1
-            layers += [nn.Conv2d(width // 2, width, 4, stride, 1, bias=False), nn.InstanceNorm2d(width)]
-            layers += [nn.LeakyReLU(_LEAK)]
+            conv = nn.Conv2d(width // 2, width, 4, stride, 1, bias=False)
+            layers += [conv, nn.InstanceNorm2d(width), nn.LeakyReLU(_LEAK)]
         super().__init__(*layers, nn.Conv2d(width, 1, 4, 1, 1))
         self.apply(_initialise)
 
 
 class SiameseNet(nn.Module):
-    """What an image shows, as a unit vector: (B, 3, H, W) → (B, channels), compared by Euclidean distance.
+    """Embeddings of images, as unit vectors to compare by Euclidean distance: (B, 3, H, W) → (B, channels).
 
     Three stages of 4×4 convolution with stride 2, LeakyReLU and max-pooling, with 1, 2 and 4 times `channels`, then two
-    linear layers with dropout between them. A stage divides both sides by 4, so three of them ask for a shorter side of
-    64 pixels; smaller images meet as many stages as leave a pixel, and the first linear layer takes in what is left.
+    linear layers with dropout between them. A stage divides both sides by 4: if one is below 64 pixels there are only
+    so many stages that a pixel is left.
     """
 
     def __init__(self, channels: int, height: int, width: int) -> None:
@@ -129,7 +126,7 @@ class SiameseNet(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Weights from a normal distribution of standard deviation 0.02, as CycleGAN begins."""
+    """Weights from a normal distribution of standard deviation 0.02, as in CycleGAN."""
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         nn.init.normal_(module.weight, 0, 0.02)
         if module.bias is not None:
@@ -137,11 +134,10 @@ def _initialise(module: nn.Module) -> None:
 
 
 class Translators(nn.Module):
-    """The five networks together, in the paper's letters: `to_target` is G, `to_source` F, `is_target` D_T,
-    `is_source` D_S.
+    """All five networks. In the paper `to_target` is G, `to_source` F, `is_target` D_T, `is_source` D_S.
 
     channels: of the first layer of each; 64 in the paper. blocks: residual blocks of a generator; 9 in the paper.
-    height, width: of the images, in pixels. Raises `NasdaError` as `check_size` does.
+    height, width: of the images, in pixels. Raises `NasdaError` like `check_size`.
     """
 
     def __init__(self, channels: int, blocks: int, height: int, width: int, *, seed: int) -> None:

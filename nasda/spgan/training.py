@@ -1,10 +1,11 @@
-"""SPGAN (Deng et al. 2018): the source's images in the target's style, learnt without a label and without a pair.
+"""SPGAN (Deng et al. 2018): the source's images in the target's style, learnt without labels and without pairs.
 
-CycleGAN (Zhu et al. 2017) with one term more. G translates source to target, F target to source; a discriminator for
-each domain tells translations from real images. The similarity term keeps the person: to a Siamese net an image and its
-translation are to look alike, a translation and an image of the other domain are not, since nobody is in both.
+CycleGAN (Zhu et al. 2017) with one more term. G translates source to target, F target to source; a discriminator for
+each domain tells translations from real images. The similarity term keeps the identity: a Siamese net compares images,
+and an image and its translation should be near, a translation and an image of the other domain far, because no identity
+is in both domains.
 
-Images are (B, 3, H, W) in [−1, 1]. Everything here learns on the source's and the target's training splits.
+Images are (B, 3, H, W) in [−1, 1]. Only the training splits of source and target are used.
 """
 
 import math
@@ -27,19 +28,15 @@ from nasda.spgan.networks import Discriminator, Generator, SiameseNet, Translato
 
 AfterEpoch = Callable[[int, Translators], None]
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Losses
-
 
 def adversarial_loss(scores: Tensor, real: bool) -> Tensor:
-    """Least squares (Mao et al. 2017): how far a discriminator's `scores`, of any shape, are from 1, or from 0 where
-    they are not to be `real`."""
+    """Least squares (Mao et al. 2017): how far a discriminator's `scores`, of any shape, are from 1 (`real`) or 0."""
     return (scores - float(real)).square().mean()
 
 
 def contrastive_loss(first: Tensor, second: Tensor, same: bool, margin: float) -> Tensor:
-    """The mean over pairs of embeddings (B, D) of d² where a pair is the `same`, else of max(0, margin − d)² (Hadsell
-    et al. 2006, as Deng et al. 2018 write it); d is their Euclidean distance."""
+    """The mean over pairs of embeddings (B, D) of d² for the `same` identity, else of max(0, margin − d)² (Hadsell et
+    al. 2006, as in Deng et al. 2018); d is their Euclidean distance."""
     squared = (first - second).square().sum(dim=1)
     if same:
         return squared.mean()
@@ -57,8 +54,8 @@ class Batch(NamedTuple):
 
 
 def similarity_loss(siamese: SiameseNet, batch: Batch, margin: float) -> Tensor:
-    """The mean contrastive loss of four kinds of pairs (Deng et al. 2018): x with G(x) and y with F(y) are alike, G(x)
-    with y and F(y) with x are not. Between x and y themselves there is nothing that a generator could learn."""
+    """The mean contrastive loss of four kinds of pairs (Deng et al. 2018): x with G(x) and y with F(y) are the same,
+    G(x) with y and F(y) with x are not. Pairs of x and y would teach a generator nothing."""
     x, y, fake_y, fake_x = siamese(torch.cat(batch)).chunk(4)
     alike = contrastive_loss(x, fake_y, True, margin) + contrastive_loss(y, fake_x, True, margin)
     unlike = contrastive_loss(fake_y, y, False, margin) + contrastive_loss(fake_x, x, False, margin)
@@ -66,12 +63,12 @@ def similarity_loss(siamese: SiameseNet, batch: Batch, margin: float) -> Tensor:
 
 
 def discriminator_loss(discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
-    """Least squares on real and on translated images; halved, as CycleGAN does, to slow discriminators down."""
+    """Least squares on real and on translated images, halved as in CycleGAN: the discriminator learns more slowly."""
     return (adversarial_loss(discriminator(real), True) + adversarial_loss(discriminator(fake), False)) / 2
 
 
 class GeneratorLosses(NamedTuple):
-    """What generators are to make small, unweighted, each a scalar summed over both directions."""
+    """The generators' losses, unweighted, each a scalar summed over both directions."""
 
     adversarial: Tensor  # translations pass for real
     cycle: Tensor  # |F(G(x)) − x| and |G(F(y)) − y|, mean over pixels
@@ -80,23 +77,19 @@ class GeneratorLosses(NamedTuple):
 
     def total(self, settings: SPGANSettings) -> Tensor:
         """The weighted sum, SPGAN's whole objective."""
-        return (
-            self.adversarial
-            + settings.cycle * self.cycle
-            + settings.identity * self.identity
-            + settings.similarity * self.similarity
-        )
+        weighted = settings.cycle * self.cycle, settings.identity * self.identity, settings.similarity * self.similarity
+        return sum(weighted, start=self.adversarial)
 
 
-LOGGED = (*GeneratorLosses._fields, "discriminators")  # the log's columns, in the order of what `SPGAN.step` returns
+LOGGED = (*GeneratorLosses._fields, "discriminators")  # the log's columns, in the order that `SPGAN.step` returns
 
 
 def generator_losses(
     networks: Translators, source: Tensor, target: Tensor, margin: float, similar: bool
 ) -> tuple[GeneratorLosses, Batch]:
-    """Translate a batch of each domain; returns the generators' losses and the translations. `similar` asks for the
-    similarity term."""
-    # Instance normalisation sees each image alone, so what a generator has to do is done in one go.
+    """Translate a batch of each domain; returns the generators' losses and the translations. Without `similar` the
+    similarity term is 0."""
+    # Instance normalisation takes each image alone, so each generator translates both batches at once.
     fake_target, same_target = networks.to_target(torch.cat([source, target])).split([len(source), len(target)])
     fake_source, same_source = networks.to_source(torch.cat([target, source])).split([len(target), len(source)])
     batch = Batch(source, target, fake_target, fake_source)
@@ -110,19 +103,15 @@ def generator_losses(
     return losses, batch
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Images
-
-
 def enlarged(side: int) -> int:
-    """What a `side` in pixels is resized to before a crop takes it back: 286 for 256, 144 for 128, always even."""
+    """The size, always even, to which a `side` in pixels is enlarged before cropping: 286 for 256, 144 for 128."""
     return 2 * math.ceil(side * 143 / 256)
 
 
 class Crops:
-    """An endless row of batches of one domain, resized slightly larger, cropped and flipped at random.
+    """Endless batches of one domain, enlarged slightly, cropped and flipped at random.
 
-    The images come in a shuffled order, each once before any comes twice. Raises `NasdaError` where there are fewer of
+    The images come in a shuffled order, each once before any comes twice. Raises `NasdaError` if there are fewer of
     them than a batch takes.
     """
 
@@ -137,7 +126,7 @@ class Crops:
         self.batch_size, self.device = batch_size, device
         self.pixels = stored(samples, enlarged(data.height), enlarged(data.width))
         self.generator = torch.Generator().manual_seed(seed)
-        self.waiting = torch.empty(0, dtype=torch.long)  # images of the shuffled list that are still to come
+        self.waiting = torch.empty(0, dtype=torch.long)  # the rest of the shuffled order
 
     def __len__(self) -> int:
         """Batches in one pass over the images."""
@@ -146,20 +135,17 @@ class Crops:
     def next(self) -> Tensor:
         """The next batch: float32 (batch size, 3, height, width) in [−1, 1], on the device."""
         if len(self.waiting) < self.batch_size:
-            again = torch.randperm(len(self.pixels), generator=self.generator)
-            self.waiting = torch.cat([self.waiting, again])
+            self.waiting = torch.cat([self.waiting, torch.randperm(len(self.pixels), generator=self.generator)])
         chosen, self.waiting = self.waiting[: self.batch_size], self.waiting[self.batch_size :]
         crops = torch.stack([self._crop(self.pixels[index]) for index in chosen.tolist()])
         return to_range(crops.to(self.device))
 
     def _crop(self, image: Tensor) -> Tensor:
         _, high, wide = image.shape
-        top, left = (self._draw(room + 1) for room in (high - self.height, wide - self.width))
+        room = high - self.height, wide - self.width
+        top, left = (int(torch.randint(most + 1, (), generator=self.generator)) for most in room)
         crop = image[:, top : top + self.height, left : left + self.width]
         return crop.flip(2) if torch.rand((), generator=self.generator) < self.flip else crop
-
-    def _draw(self, below: int) -> int:
-        return int(torch.randint(below, (), generator=self.generator))
 
     def state_dict(self) -> dict[str, Any]:
         return {"generator": self.generator.get_state(), "waiting": self.waiting.clone()}
@@ -170,18 +156,17 @@ class Crops:
 
 
 class ImagePool:
-    """The last translations (Shrivastava et al. 2017, §2.3): a discriminator that sees some of them again does not
-    forget what it has learnt to tell."""
+    """Earlier translations (Shrivastava et al. 2017, §2.3), which the discriminator sees again to remember them."""
 
     def __init__(self, size: int, *, seed: int) -> None:
-        """`size`: how many images it holds; with 0 it hands back what it is given."""
+        """`size`: how many images it holds; with 0 `exchange` returns its argument."""
         self.size = size
         self.images: list[Tensor] = []
         self.generator = torch.Generator().manual_seed(seed)
 
     def exchange(self, images: Tensor) -> Tensor:
-        """As many images (B, C, H, W) as are given. While the pool fills, these; then each is, with probability ½, kept
-        in the place of one from the pool, which is handed out instead."""
+        """As many images (B, C, H, W) as are given. While the pool fills, these; then each with probability ½ takes the
+        place of one in the pool, which is returned instead."""
         return torch.stack([self._exchange_one(image) for image in images.detach()])
 
     def _exchange_one(self, image: Tensor) -> Tensor:
@@ -195,7 +180,7 @@ class ImagePool:
         return old.to(image.device)  # one from a checkpoint lies on the CPU
 
     def state_dict(self) -> dict[str, Any]:
-        # Cloned one by one: an image of a batch is a view, and would take the whole batch into the checkpoint.
+        # Cloned, because an image is a view of its batch, and torch.save would write the whole batch.
         return {"generator": self.generator.get_state(), "images": [image.clone() for image in self.images]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -203,25 +188,18 @@ class ImagePool:
         self.images = list(state["images"])
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The run
-
-
 @contextmanager
 def frozen(*networks: nn.Module) -> Iterator[None]:
-    """Let gradients pass through `networks` within the block, but leave none in them."""
-    parameters = [parameter for network in networks for parameter in network.parameters()]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
+    """Within the block gradients pass through `networks`, but their parameters get none."""
+    together = nn.ModuleList(networks).requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
+        together.requires_grad_(True)
 
 
 class SPGAN(Run):
-    """The state of a running translation: networks, optimizers, images, pools. `run_epochs` drives it."""
+    """A run that learns to translate: networks, optimizers, images, pools."""
 
     def __init__(
         self,
@@ -244,21 +222,18 @@ class SPGAN(Run):
         self.steps = min(len(self.source), settings.steps or len(self.source))
         self.generators = nn.ModuleList([self.networks.to_target, self.networks.to_source])
         self.discriminators = nn.ModuleList([self.networks.is_target, self.networks.is_source])
-        trained = {
-            "generators": self.generators,
-            "discriminators": self.discriminators,
-            "siamese": self.networks.siamese,
-        }
+        trained = (self.generators, self.discriminators, self.networks.siamese)
         self.optimizers = {
-            name: torch.optim.Adam(part.parameters(), settings.lr, betas=(0.5, 0.999)) for name, part in trained.items()
+            name: torch.optim.Adam(part.parameters(), settings.lr, betas=(0.5, 0.999))
+            for name, part in zip(("generators", "discriminators", "siamese"), trained, strict=True)
         }
 
     def step(self, epoch: int, index: int) -> Tensor:
-        """Update generators, discriminators and Siamese net in turn, each with the others fixed. Returns the
-        generators' four losses and the discriminators', before that, as one tensor (5,)."""
+        """Update generators, discriminators and Siamese net in turn, each with the others fixed. Returns the losses of
+        the generators (four) and of the discriminators before their updates: (5,)."""
         source, target = self.source.next(), self.target.next()
         similar = epoch + 1 >= self.settings.similarity_epoch
-        with seeded(self.seed, epoch, index):  # of the Siamese net's dropout
+        with seeded(self.seed, epoch, index):  # for the Siamese net's dropout
             losses, batch = self.step_generators(source, target, similar)
             batch = Batch(*(images.detach() for images in batch))
             of_discriminators = self.step_discriminators(batch)
@@ -274,12 +249,11 @@ class SPGAN(Run):
         return losses, batch
 
     def step_discriminators(self, batch: Batch) -> Tensor:
-        """One update of D_T and D_S alone; some of the translations they see are the pools'."""
-        networks = self.networks
-        loss = discriminator_loss(networks.is_target, batch.target, self.fake_targets.exchange(batch.fake_target))
-        loss = loss + discriminator_loss(
-            networks.is_source, batch.source, self.fake_sources.exchange(batch.fake_source)
-        )
+        """One update of D_T and D_S alone; some of the translations come from the pools."""
+        fake_target = self.fake_targets.exchange(batch.fake_target)
+        fake_source = self.fake_sources.exchange(batch.fake_source)
+        loss = discriminator_loss(self.networks.is_target, batch.target, fake_target)
+        loss = loss + discriminator_loss(self.networks.is_source, batch.source, fake_source)
         self._update("discriminators", loss)
         return loss
 
@@ -302,10 +276,8 @@ class SPGAN(Run):
             device=self.source.device,
             name=f"translate, epoch {index + 1}/{self.settings.epochs}",
         )
-        means = {
-            name: finite(loss, f"the loss called {name}", "lower --lr")
-            for name, loss in zip(LOGGED, losses, strict=True)
-        }
+        named = zip(LOGGED, losses, strict=True)
+        means = {name: finite(loss, f"the loss called {name}", "lower --lr") for name, loss in named}
         if self.after_epoch is not None:
             self.after_epoch(index + 1, self.networks)
         return {"epoch": index + 1, **means, **times}
@@ -322,7 +294,7 @@ class SPGAN(Run):
 
 
 def make_translators(settings: SPGANSettings, data: DataSettings, *, seed: int) -> Translators:
-    """The networks that `settings` ask for, for images of `data`'s size, with their first weights."""
+    """The untrained networks that `settings` describe, for images of `data`'s size."""
     return Translators(settings.channels, settings.blocks, data.height, data.width, seed=seed)
 
 
@@ -341,10 +313,10 @@ def run_spgan(
     device: torch.device,
     after_epoch: AfterEpoch | None = None,
 ) -> Generator:
-    """Learn to translate `task`'s source in `folder`, from the start or from where an earlier call was cut off.
+    """Learn to translate `task`'s source in `folder`, from the start or from where an earlier call was interrupted.
 
-    Leaves config.json, log.jsonl and checkpoint.pt there; returns G, the generator from source to target, on `device`.
-    Raises `NasdaError` as `run_search` does, and as `check_size` does.
+    Writes config.json, log.jsonl and checkpoint.pt; returns G, the generator from source to target, on `device`. Raises
+    `NasdaError` like `run_search` and `check_size`.
     """
     check_settings(profile.spgan, profile.data)
     parts = {"spgan": profile.spgan, "data": profile.data, "seen": seen(task, "source", "target")}

@@ -1,13 +1,7 @@
-"""Where the runs of an experiment lie, and how its networks are tested.
-
-An experiment is the folder given as `--out`: `search/` and one `train…/` for every network trained from it are runs,
-`spgan/` is the run that learns to translate the source, `translated/` what comes of it; `pictures/` is what there is to
-see.
-"""
+"""The folders of an experiment, and how its networks are tested."""
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,33 +24,18 @@ from nasda.training import Architecture, load_trained
 SEARCHED, RANDOM = "searched", "random"
 
 
-@dataclass(frozen=True)
 class Experiment:
-    """The folders of one experiment."""
+    """The folders below `path`, which is `--out` on the command line."""
 
-    path: Path
-
-    @property
-    def search(self) -> RunFolder:
-        return RunFolder(self.path / "search")
-
-    @property
-    def pictures(self) -> Path:
-        return self.path / "pictures"
-
-    @property
-    def spgan(self) -> RunFolder:
-        return RunFolder(self.path / "spgan")
-
-    @property
-    def translated(self) -> Path:
-        """Where the source's data set lies, translated: a data root."""
-        return self.path / "translated"
+    def __init__(self, path: Path) -> None:
+        self.path, self.pictures = path, path / "pictures"
+        self.search, self.spgan = RunFolder(path / "search"), RunFolder(path / "spgan")
+        self.translated = path / "translated"  # a data root, with the source as `spgan` translates it
 
     def training(
         self, architecture: str = SEARCHED, train_on: TrainOn = "source", *, translated: bool = False
     ) -> RunFolder:
-        """Each architecture and each choice of training images has a folder of its own."""
+        """The run of one architecture with one choice of training images."""
         words = ["train"]
         if architecture != SEARCHED:
             words.append(Path(architecture).stem)
@@ -67,7 +46,7 @@ class Experiment:
         return RunFolder(self.path / "-".join(words))
 
     def trainings(self) -> list[RunFolder]:
-        """The trainings that have left a checkpoint."""
+        """The trainings that have a checkpoint."""
         folders = [RunFolder(path) for path in sorted(self.path.glob("train*"))]
         return [folder for folder in folders if folder.checkpoint.exists()]
 
@@ -77,8 +56,8 @@ def choose_architecture(name: str, experiment: Experiment, space: SpaceSettings,
     if name == SEARCHED:
         if not experiment.search.genotype.exists():
             raise NasdaError(
-                f"{experiment.search.genotype}: the searched cells are expected here: run nasda search with the same "
-                "--out first, or choose another --architecture"
+                f"{experiment.search.genotype}: expected the searched cells here: run nasda search with the same --out "
+                "first, or choose another --architecture"
             )
         return Genotype.load(experiment.search.genotype)
     if name == RANDOM:
@@ -89,22 +68,23 @@ def choose_architecture(name: str, experiment: Experiment, space: SpaceSettings,
         return NAMED[name]
     if not Path(name).exists():
         known = ", ".join([SEARCHED, RANDOM, RESNET50, *NAMED])
-        raise NasdaError(
-            f"--architecture {name}: expected one of {known}, or a genotype's file, and there is no such file"
-        )
+        raise NasdaError(f"--architecture {name}: expected one of {known}, or a genotype's file; there is no such file")
     return Genotype.load(Path(name))
 
 
 def test_set(task: Task) -> str:
-    """The fingerprint of what scores are measured on: the target's query and gallery."""
+    """The fingerprint of the images that scores are measured on: the target's query and gallery."""
     return fingerprint(task.target, "query", "gallery")
 
 
 def score_runs(
     folders: Sequence[RunFolder], task: Task, settings: EvaluateSettings, *, seed: int, device: torch.device
 ) -> dict[str, dict[str, Any]]:
-    """Test each trained network on the target's query and gallery. Returns by run its scores, its network's size, the
-    test set's fingerprint as `data`, and the scores of the `floors`. Images are resized as that run was trained."""
+    """Test each trained network on the target's query and gallery, with images of the size that it was trained on.
+
+    Returns for each run's name its scores, the network's size, the test set's fingerprint as `data`, and the scores of
+    the `floors`.
+    """
     check_settings(settings)
     memory = settings.memory * 2**20
     found: dict[str, dict[str, Any]] = {}
@@ -137,9 +117,9 @@ def score_runs(
 def evaluate_runs(
     folders: Sequence[RunFolder], task: Task, settings: EvaluateSettings, *, seed: int, device: torch.device
 ) -> dict[str, dict[str, Any]]:
-    """`score_runs`, its scores written to metrics.json in each run. Returns them by run and by floor, worst mAP first.
+    """`score_runs`, and write each run's metrics.json. Returns the scores by run and by floor, worst mAP first.
 
-    Raises `NasdaError` before anything is computed where a run holds scores on another test set.
+    Raises `NasdaError` before anything is computed if a run already has scores on another test set.
     """
     asked = test_set(task)
     for folder in folders:
@@ -150,10 +130,9 @@ def evaluate_runs(
                     f"{folder.metrics}: these scores are of another test set ({kept}) than {task.target.root} holds "
                     f"({asked}): give the --data-root or --profile of that one, or remove the file to test on this one"
                 )
+    found = score_runs(folders, task, settings, seed=seed, device=device)
     rows: dict[str, dict[str, Any]] = {}
-    for folder, (name, scores) in zip(
-        folders, score_runs(folders, task, settings, seed=seed, device=device).items(), strict=True
-    ):
+    for folder, (name, scores) in zip(folders, found.items(), strict=True):
         write_json(folder.metrics, scores)
         rows |= {f"floor: {floor}": metrics for floor, metrics in scores.pop("floors").items()}
         rows[name] = scores
@@ -170,14 +149,12 @@ def results_table(rows: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def table_text(header: Sequence[str], lines: Sequence[Sequence[str]], form: str = "pipe") -> str:
-    """A table of names, in the first column, and numbers: as Markdown, or in another of tabulate's forms."""
+    """A table with names in the first column and numbers in the others: as Markdown, or in another form of tabulate."""
     columns = ["left"] + ["right"] * (len(header) - 1)
     return tabulate(lines, header, tablefmt=form, disable_numparse=True, colalign=columns)
 
 
 def results_columns(rows: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, list[float]]]:
-    """The two scores that a plot has room for, for each row a list over seeds."""
-    return {
-        name: {SCORES[key]: [score[key] for score in scores] for key in ("mAP", "rank1")}
-        for name, scores in rows.items()
-    }
+    """mAP and rank-1 for a plot, for each row a list over seeds."""
+    shown = ("mAP", "rank1")
+    return {name: {SCORES[key]: [found[key] for found in scores] for key in shown} for name, scores in rows.items()}

@@ -1,6 +1,6 @@
 """When does searching on the target help? Table 1's rows on the built-in data, at several gaps between its domains.
 
-What learns on the source alone, the search of S and every training, is one run for all gaps: only its test differs.
+The search of S and every training on the source are the same runs at all gaps; only their tests differ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,11 +34,11 @@ def gap_study(
     jobs: int = 1,
     **options: Any,
 ) -> dict[float, Table]:
-    """A table for each gap. The data of each is drawn beside `data_root` where it is missing; `jobs` and `options` are
-    as for `make_table`.
+    """A table for each gap. The data of each gap is rendered beside `data_root` if it is missing; `jobs` and `options`
+    are as for `make_table`.
 
-    Tables lie in `out`/gap-…, the runs that they share in `out`/runs; study.json holds them all, study.md says it. A
-    call that was cut off is gone on with.
+    Writes each table to `out`/gap-…, the runs that they share to `out`/runs, and all tables to study.json and study.md.
+    The same call continues an interrupted study.
     """
     tables: dict[float, Table] = {}
     for gap in gaps:
@@ -53,35 +53,35 @@ def gap_study(
 
 
 def tables_of(study: Mapping[str, Mapping[str, Any]]) -> dict[float, Table]:
-    """What study.json holds: a table for each gap, the smallest gap first."""
+    """The tables in study.json by gap, the smallest gap first."""
     return {float(gap): Table.from_dict(study[gap]) for gap in sorted(study, key=float)}
 
 
-def markdown(tables: Mapping[float, Table], score: str = "mAP") -> str:
-    """A study as a table of one score: rows by gaps, in percent, mean ± standard deviation over seeds (and random
-    cells), worst at the widest gap first; then what the paired tests say, and what failed."""
+def markdown(tables: Mapping[float, Table]) -> str:
+    """A study as a table of mAP: a column for each gap, in percent, mean ± standard deviation over seeds (and random
+    cells). The worst row at the largest gap comes first. The paired tests and the failures follow."""
     gaps = sorted(tables)
-    rows = curves(tables, score)
+    rows = curves(tables)
     names = sorted(rows, key=lambda name: float(np.mean(rows[name].get(gaps[-1], [0]))))
     lines = [[name, *(mean_sd(rows[name][gap]) if gap in rows[name] else "" for gap in gaps)] for name in names]
     said = [f"- gap {gap:g}: {sentence}" for gap in gaps for sentence in tables[gap].sentences()]
-    return "\n".join([table_text([f"{score} (%)", *(f"gap {gap:g}" for gap in gaps)], lines), "", *said]).strip()
+    return "\n".join([table_text(["mAP (%)", *(f"gap {gap:g}" for gap in gaps)], lines), "", *said]).strip()
 
 
 def root_of(data_root: Path, gap: float) -> Path:
-    """Where the data of one gap is drawn: beside `data_root`. Raises `NasdaError` where that has no name."""
+    """The data root of one gap, beside `data_root`. Raises `NasdaError` if that has no name."""
     if data_root.name in ("", ".."):
         raise NasdaError(
-            f"--data-root {data_root}: the data of each gap is drawn beside this folder and named after it, but it has "
-            "no name: give another, such as --data-root data/toy/tiny"
+            f"--data-root {data_root}: the data of each gap is written beside this folder and named after it, but it "
+            "has no name: give another, such as --data-root data/toy/tiny"
         )
     return data_root.with_name(f"{data_root.name}-gap-{gap:g}")
 
 
-def curves(tables: Mapping[float, Table], score: str = "mAP") -> dict[str, dict[float, list[float]]]:
-    """A score of every row, for each gap that has the row a list over seeds (and random cells)."""
+def curves(tables: Mapping[float, Table]) -> dict[str, dict[float, list[float]]]:
+    """The mAP of each row by gap, each a list over seeds (and random cells)."""
     found: dict[str, dict[float, list[float]]] = {}
     for gap, table in sorted(tables.items()):
         for name, scores in table.scores.items():
-            found.setdefault(name, {})[gap] = [entry[score] for entry in scores]
+            found.setdefault(name, {})[gap] = [entry["mAP"] for entry in scores]
     return found

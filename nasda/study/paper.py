@@ -1,4 +1,4 @@
-"""Table 1 of the paper as printed, and which of its rows can be compared with which.
+"""Table 1 of the paper as printed, and notes on which of its rows can be compared.
 
 Percent; the paper's mAP is the area under the precision–recall curve (§3.2), this project's `mAP_trapezoid`.
 """
@@ -41,5 +41,5 @@ TABLE_1 = (
 
 
 def paper_row(task: TaskName, method: str, data: str) -> PaperRow | None:
-    """The printed row, or None where the paper has none."""
+    """The printed row, or None if the paper has none."""
     return next((row for row in TABLE_1 if (row.task, row.method, row.data) == (task, method, data)), None)

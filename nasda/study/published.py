@@ -1,4 +1,4 @@
-"""Cells as others publish them: DARTS, Auto-ReID, and what descends from them."""
+"""Read genotypes in the form that DARTS, Auto-ReID and projects based on them publish."""
 
 import ast
 import json
@@ -13,21 +13,21 @@ _FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")  # DARTS' named
 
 def read_published(path: Path, name: str | None = None) -> Genotype:
     """The genotype in `path`: Python such as `Genotype(normal=[…], normal_concat=range(2, 6), reduce=[…], …)`, which is
-    read and never executed, or the same fields as JSON. `name` chooses one of several, as in DARTS' genotypes.py.
+    parsed and never executed, or the same fields as JSON. `name` chooses one of several, as in DARTS' genotypes.py.
 
     Raises `NasdaError` naming `path` and what is wrong with it.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise NasdaError(f"{path}: a genotype expected here, but it cannot be read: {error}") from error
+        raise NasdaError(f"{path}: expected a genotype here, but it cannot be read: {error}") from error
     try:
         fields = _fields(text, name)
         genotype = Genotype.from_darts(fields["normal"], fields["reduce"])
         for kind in CELL_KINDS:
             nodes, output = [*range(CELL_INPUTS, CELL_INPUTS + genotype.nodes)], fields.get(f"{kind}_concat")
             if output is not None and (len(output) != len(nodes) or [*output] != nodes):
-                raise NasdaError(f"{kind}_concat is {output}: a cell's output is all its nodes here, {nodes}")
+                raise NasdaError(f"{kind}_concat is {output}: expected all nodes of the cell, {nodes}")
     except NasdaError as error:
         raise NasdaError(f"{path}: {error}") from error
     except (KeyError, TypeError) as error:
@@ -50,7 +50,7 @@ def _fields(text: str, name: str | None) -> dict[str, Any]:
 
 
 def _calls(text: str) -> dict[str, dict[str, ast.expr]]:
-    """The fields of every `Genotype(…)` in Python code, by the name that it is given."""
+    """The fields of every `Genotype(…)` in Python code, by the name that it is assigned to."""
     try:
         body = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

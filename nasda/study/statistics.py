@@ -1,12 +1,11 @@
-"""What scores over seeds say: mean ± standard deviation, and of two rows the difference, its interval and a test.
+"""Scores over seeds: mean ± standard deviation, and for two rows their difference, its interval and a test.
 
 One rule for tables, notebooks and README: a difference **is shown** when the sign-flip test gives p ≤ 0.05. The test
-(R. A. Fisher, *The Design of Experiments*, 1935, chapter III) assumes nothing of how scores are distributed, and with n
-seeds its p is 2^(1−n) at least: fewer than six seeds can show nothing, and the sentence says so.
+(R. A. Fisher, *The Design of Experiments*, 1935, chapter III) makes no assumption about the distribution of scores.
+With n seeds p is at least 2^(1−n), so fewer than six seeds can show nothing.
 
-The interval says how large the difference may be, and decides nothing. It is Student's t, which takes the differences
-for normal. Turning the test itself into an interval would assume less, but gives no bounds below six seeds, which is
-what a laptop can afford.
+The interval says how large the difference may be, and decides nothing. It is Student's t, which assumes that
+differences are normal. An interval from the test itself would assume less, but it has no bounds below six seeds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,18 +17,18 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 LEVEL = 0.05  # of the rule, and of the interval, which holds the mean difference in 95 of 100 studies
-EXACT = 12  # up to so many pairs all flips are gone through; beyond, so many are drawn:
-RESAMPLES = 9_999
+EXACT = 12  # the largest number of pairs for which all sign flips are computed
+RESAMPLES = 9_999  # random sign flips for more pairs
 
 
 def mean_sd(values: Sequence[float] | NDArray[np.float64], scale: float = 100.0, form: str = ".1f") -> str:
-    """Mean ± sample standard deviation times `scale` (percent, if not given); a single value has no spread."""
+    """Mean ± sample standard deviation, times `scale` (by default percent); the mean alone for a single value."""
     mean = f"{scale * np.mean(values):{form}}"
     return mean if np.size(values) == 1 else f"{mean} ± {scale * np.std(values, ddof=1):{form}}"
 
 
 def by_seed(entries: Sequence[Mapping[str, Any]], score: str = "mAP") -> dict[int, float]:
-    """A row's score for each seed: the mean where one seed has several entries, such as random cells."""
+    """A row's score for each seed: the mean if a seed has several entries, such as random cells."""
     seeds = sorted({entry["seed"] for entry in entries})
     return {seed: float(np.mean([entry[score] for entry in entries if entry["seed"] == seed])) for seed in seeds}
 
@@ -40,20 +39,20 @@ def differences(first: Mapping[int, float], second: Mapping[int, float]) -> dict
 
 
 def flipped_means(differences: ArrayLike) -> NDArray[np.float64]:
-    """The means of `differences` (…, n) under each of the 2ⁿ choices of signs: (…, 2ⁿ), first the measured one."""
+    """The means of `differences` (…, n) with each of the 2ⁿ choices of signs: (…, 2ⁿ), first the measured one."""
     measured = np.asarray(differences, dtype=np.float64)
     signs = np.array(list(product((1.0, -1.0), repeat=measured.shape[-1])))
     return measured @ signs.T / measured.shape[-1]
 
 
 def sign_flip_p(differences: ArrayLike) -> NDArray[np.float64]:
-    """The share of all sign flips of `differences` (…, n) whose mean lies as far from 0 as the measured one: (…).
+    """The share of all sign flips of `differences` (…, n) with a mean at least as far from 0 as the measured one: (…).
 
-    Beyond `EXACT` pairs an estimate: SciPy's permutation test with a fixed seed.
+    For more than `EXACT` pairs it is estimated by SciPy's permutation test with a fixed seed.
     """
     measured = np.asarray(differences, dtype=np.float64)
     if measured.shape[-1] > EXACT:
-        pairs = measured, np.zeros_like(measured)  # to swap a pair is to flip the sign of its difference
+        pairs = measured, np.zeros_like(measured)  # swapping a pair flips the sign of its difference
         found = stats.permutation_test(
             pairs,
             lambda x, y, axis: np.mean(x - y, axis=axis),
@@ -65,46 +64,45 @@ def sign_flip_p(differences: ArrayLike) -> NDArray[np.float64]:
         )
         return np.asarray(found.pvalue)
     means = np.abs(flipped_means(measured))
-    rounding = 1e-12 * np.abs(measured).mean(axis=-1, keepdims=True)  # means that are equal on paper count as equal
+    rounding = 1e-12 * np.abs(measured).mean(axis=-1, keepdims=True)  # means that differ by rounding alone are equal
     return (means >= means[..., :1] - rounding).mean(axis=-1)
 
 
 def smallest_p(seeds: int) -> float:
-    """The smallest p that the exact test can give: the measured signs count, and all of them turned."""
+    """The smallest p of the exact test: the measured signs and their opposites always count, of 2ⁿ choices."""
     return 2.0 ** (1 - seeds)
 
 
 def seeds_needed(level: float = LEVEL, tests: int = 1) -> int:
-    """The fewest seeds with which p can be `level` at most, shared between `tests` questions (Bonferroni)."""
+    """The fewest seeds for which p can be at most `level`, divided among `tests` questions (Bonferroni)."""
     return next(seeds for seeds in count(1) if smallest_p(seeds) <= level / tests)
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the mean difference (Student's t), of two differences or more."""
+    """The 95 % interval (Student's t) of the mean of two differences or more."""
     mean, error = np.mean(differences), stats.sem(differences)
     margin = stats.t.ppf(1 - LEVEL / 2, len(differences) - 1) * error
     return float(mean - margin), float(mean + margin)
 
 
 class Comparison(NamedTuple):
-    """One row against another, paired by seed: `mean` is that of first − second, `low` to `high` its 95 % interval,
-    `above` in how many seeds the first is larger."""
+    """One row against another, paired by seed."""
 
     seeds: int
-    mean: float
-    low: float
+    mean: float  # of first − second
+    low: float  # the lower end of its 95 % interval
     high: float
-    above: int
+    above: int  # in how many seeds the first is larger
     p: float
 
     @property
     def shown(self) -> bool:
-        """The rule."""
+        """Whether a difference is shown, by the rule above."""
         return self.p <= LEVEL
 
 
 def compare(first: Mapping[int, float], second: Mapping[int, float]) -> Comparison | None:
-    """Compare two rows, each a score by seed, over the seeds that both have. None where those are fewer than two."""
+    """Compare two rows, each a score by seed, over the seeds that both have. None if these are fewer than two."""
     found = list(differences(first, second).values())
     if len(found) < 2:
         return None
@@ -113,7 +111,7 @@ def compare(first: Mapping[int, float], second: Mapping[int, float]) -> Comparis
 
 
 def sentence(first: str, second: str, found: Comparison | None, score: str = "mAP") -> str:
-    """What `compare` found of two rows with these names, in words; scores are fractions, the words say points."""
+    """The result of `compare` for two rows with these names, in words and in points of 0.01."""
     if found is None:
         return f"{first} against {second}: fewer than two seeds in common, so nothing can be said"
     verdict = "a difference is shown" if found.shown else "nothing is shown"

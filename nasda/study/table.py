@@ -1,9 +1,9 @@
 """Table 1, and the controls that the paper lacks, over seeds: every row under one recipe.
 
-A row chooses an architecture (searched, drawn at random, ResNet-50) and the images to train on (the source's, as they
-are or as SPGAN translates them, or the target's own); budget and initialisation are the same for all. Runs are kept by
-their configuration and the data that they saw, so that an interrupted table goes on, rows and tables share what is the
-same, and a row that fails leaves the others alone.
+A row chooses an architecture (searched, random, ResNet-50) and the training images (the source's, original or
+translated by SPGAN, or the target's); budget and initialisation are the same for all. A run's folder is named after its
+configuration and data: so an interrupted table continues, and rows and tables share equal runs. If a row fails, the
+others still run.
 """
 
 import csv
@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partialmethod
 from pathlib import Path
@@ -54,20 +53,25 @@ COLUMNS = {
     "search_seconds": "search or translation (min)",
     "train_seconds": "training (min)",
 }
-_SCALE = {"parameters": 1e-6, "multiply_adds": 1e-9, "search_seconds": 1 / 60, "train_seconds": 1 / 60}  # else percent
+_SCALE = {
+    "parameters": 1e-6,
+    "multiply_adds": 1e-9,
+    "search_seconds": 1 / 60,
+    "train_seconds": 1 / 60,
+}  # else percent
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row: how its architecture is chosen, and what the paper calls it (method, data), if it has it."""
+    """One row: how its architecture is chosen, and on what it is trained."""
 
     name: str
     architecture: str  # "searched", "random" or "resnet50"
-    mode: Mode | None = None
+    mode: Mode | None = None  # of the search
     translated: bool = False  # trained on the source as SPGAN translates it
-    pretrained: bool = False  # begins with ImageNet's weights, as the paper's ResNet-50 does; all others with nothing
-    train_on: TrainOn | None = None  # "target" is in-domain; None is what the settings say: the source, by default
-    paper: tuple[str, str] | None = None
+    pretrained: bool = False  # starts from ImageNet's weights, like the paper's ResNet-50; others from random ones
+    train_on: TrainOn | None = None  # "target" is in-domain; None: as the settings say, by default the source
+    paper: tuple[str, str] | None = None  # method and data of the paper's row, if there is one
 
 
 ROWS = (
@@ -98,8 +102,8 @@ PAIRS = (  # the comparisons of interest, named before there is a number
 
 
 def rows_named(names: Sequence[str], usual: Sequence[Row], more: Sequence[Row] = ()) -> tuple[Row, ...]:
-    """The rows of these names, among the `usual` ones and `more`; without a name the usual ones. Raises `NasdaError`
-    where none has the name."""
+    """The rows of these names, among the `usual` ones and `more`; without names the usual ones. Raises `NasdaError` for
+    an unknown name."""
     known = {row.name: row for row in (*usual, *more)}
     unknown = sorted(set(names) - known.keys())
     if unknown:
@@ -109,7 +113,7 @@ def rows_named(names: Sequence[str], usual: Sequence[Row], more: Sequence[Row] =
 
 @dataclass
 class Table:
-    """Scores by row, one list entry a seed (and a random cell); for rows that failed, why."""
+    """Scores by row, one list entry a seed (and a random cell), and the reasons of failed rows."""
 
     task: str
     seeds: list[int]
@@ -117,46 +121,41 @@ class Table:
     failures: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """As table.json holds it."""
+        """The content of table.json."""
         comparisons = [{"first": a, "second": b, **found._asdict()} for a, b, found in self.comparisons()]
-        return {
-            "task": self.task,
-            "seeds": self.seeds,
-            "rows": self.scores,
-            "failures": self.failures,
-            "comparisons": comparisons,
-        }
+        of_rows = {"rows": self.scores, "failures": self.failures, "comparisons": comparisons}
+        return {"task": self.task, "seeds": self.seeds, **of_rows}
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> "Table":
-        """What `to_dict` gave, or table.json holds."""
+        """The inverse of `to_dict`."""
         return cls(found["task"], found["seeds"], found["rows"], found["failures"])
 
     def by_seed(self, row: str, score: str = "mAP") -> dict[int, float]:
-        """A row's score for each seed, the mean over cells drawn with it; empty where there is no such row."""
+        """A row's score for each seed, the mean over the seed's random cells; empty if there is no such row."""
         return by_seed(self.scores.get(row, []), score)
 
     def compare(self, first: str, second: str, score: str = "mAP") -> Comparison | None:
-        """One row against another, paired by seed. None where they share fewer than two seeds."""
+        """One row against another, paired by seed. None if they share fewer than two seeds."""
         return compare(self.by_seed(first, score), self.by_seed(second, score))
 
     def comparisons(self) -> Iterator[tuple[str, str, Comparison]]:
-        """Those of `PAIRS` that the seeds allow."""
+        """The pairs of `PAIRS` that share two seeds or more, and their comparisons."""
         found = ((*pair, self.compare(*pair)) for pair in PAIRS)
         return ((first, second, comparison) for first, second, comparison in found if comparison)
 
     def sentence(self, first: str, second: str, score: str = "mAP") -> str:
-        """What `compare` finds, in words."""
+        """The result of `compare` in words."""
         return sentence(first, second, self.compare(first, second, score), COLUMNS[score])
 
     def sentences(self) -> list[str]:
-        """What the comparisons say, and which rows failed."""
+        """The results of the comparisons, and which rows failed."""
         said = [self.sentence(first, second) for first, second, _ in self.comparisons()]
         return said + [f"{name} failed: {why}" for name, why in self.failures.items()]
 
 
 class _Shared(NamedTuple):
-    """What the rows of a table have in common."""
+    """What all rows of a table have in common."""
 
     runs: Path
     task: Task
@@ -166,18 +165,18 @@ class _Shared(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """What is run at once: a row, with a seed, and of random cells the draw."""
+    """One row with one seed, which one process runs."""
 
     row: Row
     seed: int
-    draw: int
+    cell: int  # the number of the random cell, from 0
 
     @property
     def name(self) -> str:
-        return f"{self.row.name}, seed {self.seed}" + (f", cell {self.draw}" if self.draw else "")
+        return f"{self.row.name}, seed {self.seed}" + (f", cell {self.cell}" if self.cell else "")
 
 
-_Found = tuple[Scores, dict[str, Scores]] | str  # scores of a row and of the floors, or why there are none
+_Found = tuple[Scores, dict[str, Scores]] | str  # scores of a row and of the floors, or why it failed
 
 
 def make_table(
@@ -193,17 +192,17 @@ def make_table(
     jobs: int = 1,
     device: torch.device,
 ) -> Table:
-    """Run whatever is still missing of `rows` over `seeds`, `random_cells` of them a seed, and score it all.
+    """Run and score `rows` over `seeds`, with `random_cells` a seed. Finished runs are not repeated.
 
-    Writes table.json, table.md and table.csv into `out` after every piece; runs lie in `runs`, which several tables may
-    share, or else in `out`/runs. `weights` are what pretrained rows begin with (see `ResNet50`); `jobs` processes work
-    side by side, and their number changes nothing.
+    Writes table.json, table.md and table.csv to `out` after every row and seed, and runs to `runs`, which tables may
+    share (by default `out`/runs). Pretrained rows start from `weights` (see `ResNet50`). `jobs` processes work at the
+    same time; the results do not depend on their number.
     """
     pieces = [
-        _Piece(row, seed, draw)
+        _Piece(row, seed, cell)
         for seed in seeds
         for row in rows
-        for draw in range(random_cells if row.architecture == "random" else 1)
+        for cell in range(random_cells if row.architecture == "random" else 1)
     ]
     table = Table(task.name, list(seeds))
     for piece, found in _results(pieces, _Shared(runs or out / "runs", task, settings, device, weights), jobs):
@@ -223,14 +222,13 @@ def make_table(
 
 
 def _results(pieces: Sequence[_Piece], shared: _Shared, jobs: int) -> Iterator[tuple[_Piece, _Found]]:
-    """What became of each piece, in order."""
+    """The result of each piece, in order."""
     if jobs <= 1:
         for piece in pieces:
             tqdm.write(f"— {piece.name}")
             yield piece, _try_piece(piece, shared)
         return
-    # Not forked: a fork of a process that has computed with several threads may hang.
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     with ProcessPoolExecutor(jobs, context, _begin_worker, (os.getpid(),)) as pool:
         futures: list[Future[_Found]] = [pool.submit(_try_piece, piece, shared) for piece in pieces]
         try:
@@ -238,15 +236,15 @@ def _results(pieces: Sequence[_Piece], shared: _Shared, jobs: int) -> Iterator[t
                 yield piece, future.result()
         except BrokenProcessPool as error:
             raise NasdaError(
-                "a process that worked on the table has died, perhaps for want of memory: the same command goes on; "
-                "pass --jobs 1"
+                "a worker process died, perhaps because memory was full: run the same command again with --jobs 1; it "
+                "continues where it stopped"
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _begin_worker(parent: int) -> None:
-    """A worker shows no bars, which would write over each other, and does not outlive the process that asked for it."""
+    """Hide a worker's progress bars, which would overwrite each other, and end the worker when its parent ends."""
     tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)
 
     def follow() -> None:
@@ -257,33 +255,24 @@ def _begin_worker(parent: int) -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Another number of threads adds up in another order, and after some epochs that is another network: so a piece has
-    one thread, however many work side by side."""
+def _try_piece(piece: _Piece, shared: _Shared) -> _Found:
+    """`_run_piece` on one thread: with more threads sums have another order, and after some epochs other results."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        return _run_piece(piece, shared)
+    except (NasdaError, RuntimeError) as error:  # RuntimeError: torch is out of memory
+        return str(error).split("\n", 1)[0]
     finally:
         torch.set_num_threads(before)
 
 
-def _try_piece(piece: _Piece, shared: _Shared) -> _Found:
-    try:
-        with _one_thread():
-            return _run_piece(piece, shared)
-    except (NasdaError, RuntimeError) as error:  # torch says out of memory with a RuntimeError
-        return str(error).split("\n", 1)[0]
-
-
 def _run_piece(piece: _Piece, shared: _Shared) -> tuple[Scores, dict[str, Scores]]:
-    """Search where the row searches, train, test: the scores of this row and of the floors, from what is kept of
-    earlier runs where that is finished."""
-    (row, seed, draw), (runs, task, settings, device, weights) = piece, shared
+    """Search if the row does, train and test, unless that is done. Returns the scores of the row and of the floors."""
+    (row, seed, cell), (runs, task, settings, device, weights) = piece, shared
     space, data = settings.space, settings.data
     settings = changed(settings, train={"train_on": row.train_on or settings.train.train_on})
-    begin_with = weights if row.pretrained else None
+    initial = weights if row.pretrained else None
     architecture: Architecture = None
     search_seconds = 0.0
     if row.mode is not None:
@@ -293,7 +282,7 @@ def _run_piece(piece: _Piece, shared: _Shared) -> tuple[Scores, dict[str, Scores
             architecture = run_search(folder, task, searching, seed=seed, device=device)
         search_seconds = _seconds(folder)
     elif row.architecture == "random":
-        architecture = random_genotype(space.nodes, space.primitives, seed=seed + 1000 * draw)
+        architecture = random_genotype(space.nodes, space.primitives, seed=seed + 1000 * cell)
     if row.translated:
         both = seen(task, "source", "target")
         folder = _folder(runs, "spgan", seed=seed, spgan=settings.spgan, data=data, seen=both)
@@ -302,7 +291,7 @@ def _run_piece(piece: _Piece, shared: _Shared) -> tuple[Scores, dict[str, Scores
             write_translation(folder.path / "translated", task.source, generator, data, device=device)
         task = with_translated_source(task, folder.path / "translated")
         search_seconds = _seconds(folder)
-    cell = RESNET50 if architecture is None else architecture.to_dict()
+    chosen = RESNET50 if architecture is None else architecture.to_dict()
     folder = _folder(
         runs,
         "train",
@@ -310,38 +299,38 @@ def _run_piece(piece: _Piece, shared: _Shared) -> tuple[Scores, dict[str, Scores
         space=space,
         train=settings.train,
         data=data,
-        architecture=cell,
+        architecture=chosen,
         precision=settings.compute.precision,
-        weights=begin_with,
+        weights=initial,
         seen=seen(task, *SIDES[settings.train.train_on]),
     )
     tested = _folder(runs, "test", training=folder.path.name, data=test_set(task))
     with folder.held(wait=True):
         if not tested.metrics.exists():
-            run_training(folder, task, architecture, settings, seed=seed, device=device, weights=begin_with)
+            run_training(folder, task, architecture, settings, seed=seed, device=device, weights=initial)
             scores = score_runs([folder], task, settings.evaluate, seed=seed, device=device)
             write_json(tested.metrics, scores[folder.path.name])
     metrics = read_json(tested.metrics, "a run's scores")
     floors = metrics.pop("floors")
     times = {"search_seconds": search_seconds, "train_seconds": _seconds(folder)}
-    return {**metrics, **times, "cell": cell}, floors
+    return {**metrics, **times, "cell": chosen}, floors
 
 
 def search_folder(runs: Path, task: Task, settings: Profile, seed: int) -> RunFolder:
-    """Where a table keeps a search. S has seen nothing of the target, and is one run for all targets."""
+    """The folder of a table's search. A search of S does not see the target, so it is one run for all targets."""
     config = search_config(task, settings, seed=seed)
     return _folder(runs, config.pop("kind"), **config)
 
 
 def _folder(runs: Path, kind: str, **parts: Any) -> RunFolder:
-    """The folder of the run with this configuration, which says the data that it sees: the same for the same, whichever
-    row asks. Two rows may ask at once, so whoever runs it holds it, and who comes second finds it finished."""
+    """The folder of the run with this configuration, its data included. Two rows may need the same run at once: the
+    first holds the folder (`RunFolder.held`), the second waits and then finds it finished."""
     configuration = json.dumps(as_config(**parts), sort_keys=True)
     return RunFolder(runs / f"{kind}-{hashlib.sha256(configuration.encode()).hexdigest()[:16]}")
 
 
 def _seconds(folder: RunFolder) -> float:
-    """What a run took, by its log."""
+    """How long a run took, by its log."""
     return sum(entry["seconds"] for entry in folder.read_log("seconds"))
 
 
@@ -351,7 +340,7 @@ def ranked(table: Table) -> dict[str, list[Scores]]:
 
 
 def lines_of(table: Table) -> tuple[list[str], list[list[str]]]:
-    """Header and cells, a row of the table each; scores in percent, mean ± standard deviation."""
+    """The table's header and its lines: mean ± standard deviation, scores in percent."""
     header = ["", *COLUMNS.values(), "paper: mAP", "rank-1", "rank-5"]
     lines = []
     for name, scores in ranked(table).items():
@@ -363,8 +352,8 @@ def lines_of(table: Table) -> tuple[list[str], list[list[str]]]:
 def _cell(values: Sequence[float], key: str) -> str:
     if not values:
         return ""
-    if key in _SCALE and len(set(values)) == 1:  # of sizes and times, a spread of nothing says nothing
-        values = values[:1]
+    if key in _SCALE and len(set(values)) == 1:
+        values = values[:1]  # no "± 0" for sizes and times
     return mean_sd(values, _SCALE.get(key, 100.0), ".3g" if key in ("parameters", "multiply_adds") else ".1f")
 
 
@@ -378,7 +367,7 @@ def _of_paper(task: str, name: str) -> list[str]:
 
 
 def markdown(table: Table, form: str = "pipe") -> str:
-    """The table with its comparisons, failures and notes, as Markdown; `form` "simple" draws it for a terminal."""
+    """The table with its comparisons, failures and notes, as Markdown; `form` "simple" suits a terminal."""
     header, lines = lines_of(table)
     used = [note for note in NOTES if any(f"{note}," in line[-3] or f"{note}]" in line[-3] for line in lines)]
     said = [table.sentences(), [f"[{note}] {NOTES[note]}" for note in used]]
@@ -387,12 +376,11 @@ def markdown(table: Table, form: str = "pipe") -> str:
 
 
 def write(table: Table, out: Path) -> None:
-    """table.json, table.md and table.csv in `out`, each whole or not at all."""
+    """Write table.json, table.md and table.csv to `out`, each whole or not at all."""
     write_json(out / "table.json", table.to_dict())
     write_text(out / "table.md", markdown(table) + "\n")
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "seed", *COLUMNS])
-    for name, found in table.scores.items():
-        writer.writerows([name, scores["seed"], *(scores.get(key, "") for key in COLUMNS)] for scores in found)
+    writer = csv.DictWriter(text, ["row", "seed", *COLUMNS], extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"row": name, **scores} for name, found in table.scores.items() for scores in found)
     write_text(out / "table.csv", text.getvalue())

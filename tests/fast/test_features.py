@@ -1,4 +1,4 @@
-"""Features on disk: what is read is what was written, row by row; a file that will not do is told in one line."""
+"""Features on disk: what is read is what was written, row by row; a bad file is refused with one line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_other_peoples_files_of_any_precision(kind: type, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("count", [49, 51])
 def test_as_many_features_as_were_promised_or_no_file(count: int, tmp_path: Path) -> None:
-    with pytest.raises(NasdaError, match=rf"{count} features of 6 numbers were to be written here, but 300 numbers"):
+    with pytest.raises(NasdaError, match=rf"expected {count} features of 6 numbers to write here, found 300"):
         FeatureFile.write(tmp_path / "features.npy", count, FEATURES.split(8))
     assert not list(tmp_path.iterdir())
 

@@ -28,8 +28,8 @@ def random_alphas(nodes=4, primitives=REID, seed=0):
     return {kind: rng.normal(size=(edge_count(nodes), len(primitives))) for kind in CELL_KINDS}
 
 
-def a_network(height=256, width=128, classes=702, **changed):
-    return macro_graph(SpaceSettings(**changed), height, width, classes)
+def a_network(height=256, width=128, **changed):
+    return macro_graph(SpaceSettings(**changed), height, width)
 
 
 def arrows(graph):
@@ -158,17 +158,15 @@ def test_the_network_has_the_papers_cells_and_shapes():
         "normal cell (C = 256) → 1024 × 8 × 4",
         "f (global average pooling) → 1024",
         "embedding g (dropout, linear) → 512",
-        "logits h (dropout, linear) → 702",
     } <= set(text)
     assert ("stem", "cell_0") in arrows(graph)
     assert ("cell_5", "cell_7") in arrows(graph)  # a cell's other input
     assert ("cell_7", "f") in arrows(graph)
 
 
-def test_odd_sizes_round_up_and_logits_can_be_left_out():
-    text = labels(a_network(height=65, width=33, stem_stride=2, nodes=2, channels=4, cells_per_block=1, classes=None))
+def test_odd_sizes_round_up():
+    text = labels(a_network(height=65, width=33, stem_stride=2, nodes=2, channels=4, cells_per_block=1))
     assert {"4 × 33 × 17", "8 × 33 × 17", "16 × 17 × 9", "64 × 5 × 3"} <= {label.split(" → ")[-1] for label in text}
-    assert not any("logits" in label for label in text)
 
 
 @pytest.mark.parametrize("name", ALL_GRAPHS)
@@ -190,7 +188,7 @@ def test_text_stays_in_its_box_and_in_the_picture(name, no_dot):
 
 def test_a_node_is_as_large_as_its_text_whatever_draws(no_dot):
     nodes = re.findall(r"\n\t+(?!node)\w+ \[label=.*?\]", a_network().source, flags=re.DOTALL)
-    assert len(nodes) == len(re.findall("fontsize=1[12] height=", a_network().source)) == 14
+    assert len(nodes) == len(re.findall("fontsize=1[12] height=", a_network().source)) == 13
     assert all("width=" in node and "height=" in node for node in nodes)
     assert "fixedsize=true" in a_network().source
 
@@ -224,7 +222,7 @@ def test_a_broken_dot_gives_way_to_the_bundled_one(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     graph = cell_graph(RESNET_LIKE, "normal")
     assert b"<svg" in render(graph, "svg")
-    with pytest.raises(NasdaError, match='PDF takes the program dot \\(Format: "svg" not recognized\\)'):
+    with pytest.raises(NasdaError, match='PDF needs the program dot \\(Format: "svg" not recognized\\)'):
         render(graph, "pdf")
 
 

@@ -150,7 +150,7 @@ def test_save_writes_the_same_bytes_each_time(suffix, tmp_path):
 
 
 def test_save_refuses_other_suffixes(tmp_path):
-    with pytest.raises(NasdaError, match=r"saved as \.png, \.svg or \.pdf; found 'no suffix'"):
+    with pytest.raises(NasdaError, match=r"saved as \.svg, \.png or \.pdf; found 'no suffix'"):
         save(metrics_bars(a_table()), tmp_path / "results")
 
 

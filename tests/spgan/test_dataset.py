@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from nasda.data.datasets import DATASETS
 from nasda.data.domain import Domain, Sample
@@ -115,16 +114,15 @@ def test_a_second_call_does_nothing(task: Task, tmp_path: Path, monkeypatch: pyt
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, call: int, error: BaseException) -> None:
-    """Let the `call`-th group of images end after its first image."""
-    write_images, calls = translation._write_images, iter(range(1, 1000))
+    """Raise `error` after the `call`-th image has been written."""
+    save, calls = Image.Image.save, iter(range(1, 1000))
 
-    def stopping(paths: list[Path], images: Tensor) -> None:
+    def stopping(self: Image.Image, path: Path, **options: int) -> None:
+        save(self, path, **options)
         if next(calls) == call:
-            write_images(paths[:1], images[:1])
             raise error
-        write_images(paths, images)
 
-    monkeypatch.setattr(translation, "_write_images", stopping)
+    monkeypatch.setattr(Image.Image, "save", stopping)
 
 
 def test_what_was_interrupted_is_no_data_set_and_is_written_anew(
@@ -133,7 +131,7 @@ def test_what_was_interrupted_is_no_data_set_and_is_written_anew(
     monkeypatch.setattr(translation, "_AT_ONCE", 8)
     whole = contents(write(tmp_path / "whole", task.source))
     with monkeypatch.context() as patch:
-        stop_at(patch, 3, KeyboardInterrupt())
+        stop_at(patch, 17, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             write(tmp_path / "stopped", task.source)
     assert not (tmp_path / "stopped").exists()

@@ -326,8 +326,8 @@ def test_other_data_is_refused_before_an_image_is_decoded(
     run(tmp_path / "run", task)
     monkeypatch.setattr("nasda.spgan.training.stored", lambda *_: pytest.fail("an image was decoded"))
     domain = getattr(task, side)
-    fewer = dataclasses.replace(domain, train=domain.train[:-1])
-    other = Task(task.name, **{"source": task.source, "target": task.target, side: fewer})
+    sides = {"source": task.source, "target": task.target}
+    other = Task(task.name, **sides | {side: dataclasses.replace(domain, train=domain.train[:-1])})
     with pytest.raises(NasdaError, match=rf"begun on other data: seen\.{side} = {domain.name}"):
         run(tmp_path / "run", other)
 

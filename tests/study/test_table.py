@@ -109,7 +109,7 @@ def test_a_row_that_fails_leaves_the_others(
 
     def fails_once(folder: Any, task: Task, settings: Profile, **options: Any) -> Any:
         if settings.search.mode == "S":
-            raise RuntimeError("the disk is full\nand more")
+            raise RuntimeError("the disk is full\nand more")  # torch says more than a line
         return search(folder, task, settings, **options)
 
     monkeypatch.setattr(tables, "run_search", fails_once)
