@@ -287,7 +287,7 @@ def table_command(task: Task, out: Path) -> "subprocess.Popen[bytes]":
     options = []
     for group, settings in sizes.items():
         for name, value in (dataclasses.asdict(settings) | changed.get(group, {})).items():
-            if value is not None and not isinstance(value, bool):
+            if value not in (None, ()) and not isinstance(value, bool):
                 options += [f"--{group}.{name.replace('_', '-')}", str(value)]
     root = task.source.root.parent
     command = [sys.executable, "-m", "nasda.cli", "table", "--data-root", str(root), "--out", str(out), "--seeds", "1"]
