@@ -719,7 +719,9 @@ def second_epoch_without(left_out):
         inner[last] = new[last]
     search.load_state_dict(given)
     search.epoch(1)
-    return [flat(p.detach().cpu() for p in group) for group in (search.bilevel.alphas, search.bilevel.weights)]
+    net = search.network
+    groups = net.architecture_parameters(), net.weight_parameters()
+    return [flat(p.detach().cpu() for p in group) for group in groups]
 
 
 ended = {name: second_epoch_without(left_out) for name, left_out in parts.items()}
