@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nasda.errors import NasdaError
+from nasda.files import reading
 from nasda.genotypes import CELL_INPUTS, CELL_KINDS, Genotype
 
 _FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")  # DARTS' named tuple
@@ -17,10 +18,8 @@ def read_published(path: Path, name: str | None = None) -> Genotype:
 
     Raises `NasdaError` naming `path` and what is wrong with it.
     """
-    try:
+    with reading(path, "a published genotype"):
         text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise NasdaError(f"{path}: expected a genotype here, but it cannot be read: {error}") from error
     try:
         fields = _fields(text, name)
         genotype = Genotype.from_darts(fields["normal"], fields["reduce"])
