@@ -72,7 +72,7 @@ print(course.task.counts())
 # %% [markdown]
 # The table shows two worlds. The **source** is the synthetic one. The **target** is the real one, where the machine
 # has to work. Nobody is in both, and nobody who is tested on has been trained on. The built-in data is drawn. It lies
-# on disk exactly as the real data sets of these names do, so that every line of code here also runs on those. The
+# on disk exactly as the real data sets of these names do, so that every line of code here also runs on those. Its
 # scores are those of drawings.
 #
 # ## One person, two worlds
@@ -230,8 +230,8 @@ figure = retrieval_gallery(
 light(figure)
 
 # %% [markdown]
-# Two queries, each ranked twice. What the rule drops stands first where it is not applied: the same person before the
-# same background. Above it, with the rule, is what the machine really knows. Over all queries this amounts to:
+# Two queries, each ranked twice. What the rule drops stands first where it is not applied: a near copy from its own
+# camera. Above it, with the rule, is what the machine really knows. Over all queries this amounts to:
 
 # %%
 for rule, of_rule in ids.items():
@@ -245,9 +245,9 @@ for name, scores in floors(query, gallery, query_images, gallery_images, seed=SE
 # gallery, so each query finds itself.
 #
 # The last two lines are **floors** (`nasda.evaluation.floors`): what guessing gives, and what the histogram gives. A
-# network below the second has learnt nothing about people beyond the colour of their shirts. That happens. On the
-# real Market-1501 this histogram reaches mAP 7.8 % and rank-1 22.5 % (at 64×32), which is level with the paper's
-# network searched on the source alone (row D of its Table 1, below). A `DATA_ROOT` lets you check.
+# network below the second does worse than counting the colours of shirts. That happens. On the real Market-1501 this
+# histogram reaches mAP 7.8 % and rank-1 22.5 % (at 64×32). In rank-1 that is level with the paper's network searched
+# on the source alone (row D of Table 1, below). A `DATA_ROOT` lets you check.
 
 # %% [markdown]
 # ### Exercise 00.2 ●●○ (10 minutes)
@@ -447,8 +447,9 @@ for words, (first, second) in lines.items():
 print(f"largest standard deviation of a learner over its three seeds: {100 * spread:.1f} points")
 
 # %% [markdown]
-# The third line is the gap. Hold it against the last line before you believe it. And look at the fourth: a gap has a
-# direction. A learner from the mess of a street may have less trouble in a tidy world than the reverse.
+# The third line is the gap. The last line says how far a seed moves a learner; notebook 06 says how many a claim
+# needs. And the fourth: a gap has a direction. A learner from the mess of a street may have less trouble in
+# a tidy world than the reverse.
 #
 # ## Why?
 #
@@ -493,8 +494,8 @@ for learner in lessons:
     print(f"    ratio {moved / other:.2f}; {common:.0%} of the squared shift is common to all pictures")
 
 # %% [markdown]
-# This is the answer to the question at the top. **To a network that never saw a street, a street's style is as real a
-# difference as a large part of a person.** To the one that grew up there it is a smaller matter.
+# This is the answer to the question at the top. **For a network that never saw a street, street style moves a picture
+# a good part of the way to somebody else.** The one that grew up there is moved less.
 #
 # The share at the end is for the sceptic. A shift that is *common* to all pictures would do no harm: query and
 # gallery would move together, and every distance would stay. Harm can only come from the rest, which differs from

@@ -651,10 +651,10 @@ for name, values in mAP.items():
     print(f"{name:24}{100 * score.mean():5.1f} ± {100 * score.std():4.1f} % mAP{wins}")
 
 # %% [markdown]
-# Is both ahead of either alone in every seed? Then you have some evidence, from few seeds and few strangers, and
-# `PROFILE = "laptop"` gives more. And the printed form? It need not fall to the floors: while a positive is farther
-# than a negative by more than the margin, its slope is the right one. It only stops complaining too early. A program
-# with this bug trains, and looks healthy; only a comparison gives it away.
+# Is both ahead of either alone in every seed? Three seeds cannot show a difference (notebook 06 says how many it
+# takes); `PROFILE = "laptop"` trains for longer, on more identities. And the printed form? It need not fall to the
+# floors: while a positive is farther than a negative by more than the margin, its slope is the right one. It only
+# stops complaining too early. A program with this bug trains, and looks healthy; only a comparison gives it away.
 
 # %% [markdown]
 # ## What did we learn?

@@ -218,9 +218,9 @@ assert same > 0.99 * len(ours)
 # %% [markdown]
 # ## Break it: a network that sees nothing
 #
-# Why so much care about ties? Take the worst network there is. It has collapsed: every image gets the same feature,
-# so all distances are 0. A triplet loss can end there. An evaluator that counts "nearer" and forgets the ties finds
-# nobody nearer than a right image, so each has rank 1.
+# Why so much care about ties? Take the worst network there is. It has collapsed: every image gets the same feature, so
+# all distances are 0. Training with a triplet loss can end like this. An evaluator that counts "nearer" and forgets
+# the ties finds nobody nearer than a right image, so each has rank 1.
 
 
 # %%
@@ -689,10 +689,10 @@ plots.metrics_bars(results_columns(rows), chance)
 
 # %% [markdown]
 # Read such a picture from the top down, the floors first. Does training lift the network over its *untrained* self?
-# Over the histogram? Do the dots of two bars mix? If they do, the order of the bars may turn over with the next three
-# seeds. The next cell says it in words, for the numbers that came out here. One rule gives the verdict, in every
-# notebook and table of this course: a difference *is shown* when a test over seeds gives p ≤ 0.05. Three seeds cannot
-# get there, and notebook 06 shows why.
+# Over the histogram? How far apart do the dots of one bar lie? Three other seeds may turn the order of two bars over,
+# whether their dots mix or not. So a picture is no verdict. The next cell says in words what came out here. One rule
+# gives the verdict, in every notebook and table of this course: a difference *is shown* when a test over seeds gives
+# p ≤ 0.05. Three seeds cannot get there; notebook 06 builds the test and shows why.
 
 # %%
 of = {name: [score["mAP"] for score in scores] for name, scores in rows.items()}
@@ -703,9 +703,10 @@ for pair in PAIRS:
     print(sentence(*pair, compare(*by_seed)))
 
 # %% [markdown]
-# At `tiny` a colour histogram may well beat networks that were trained abroad, and an honest table shows that. The
-# README has a larger comparison: 150 identities, searched cells, full trainings, three seeds. There the order
-# is the same for each seed: random features, histogram, cross-domain, in-domain.
+# At `tiny` a colour histogram may well beat every network, also one that was trained at home, and an honest table
+# shows that. The README has a larger comparison: 150 identities, searched cells, full trainings, three seeds. There
+# the order is the same in each of the three: random features, histogram, cross-domain, in-domain. By the rule that
+# shows nothing either.
 
 # %% [markdown]
 # ### Exercise 05.5 ●●○ (10 minutes)

@@ -16,10 +16,10 @@
 # **What would you do next?**
 #
 # The paper ends with two wishes. Its search crosses a gap between domains for one task only, re-identification: what
-# about *classification*? And its cells lose against ResNet-50: can the search itself be made *better*? This notebook
-# takes both up, on a task small enough to repeat: a network learns from printed digits and is tested on real
-# handwriting. On the way you get what a research project needs more than ideas: controls, seeds, and an honest sentence
-# at the end, whatever the sign of the result.
+# about *classification*? And its cells lie below a ResNet-50 in its table: can the search itself be made *better*?
+# This notebook takes both up, on a task small enough to repeat: a network learns from printed digits and is tested on
+# real handwriting. On the way you get what a research project needs more than ideas: controls, seeds, and an honest
+# sentence at the end, whatever the sign of the result.
 #
 # **You will be able to**
 #
@@ -172,11 +172,11 @@ for name, parameter in library.named_parameters():
 print("the same step:", sum(p.numel() for p in library.parameters()), "numbers agree")
 
 # %% [markdown]
-# The supernet is the library's own, as small as a supernet can be and still hold both kinds of cells: two blocks of one
-# cell each. So there is a 3×3 convolution, one normal cell, one reduction cell, global average pooling, and a head with
-# ten logits. Its networks take colour images, so a grey digit comes three times. Every edge has the mixture
-# of equation 6 on every edge. The paper prints one of a node's operands on its left side, with mixed indices. Read it
-# as the whole node $i$: a sum over all earlier states $H$, with a softmax for each edge.
+# The supernet is the library's own, as small as a supernet can be and still hold both kinds of cells: two blocks of
+# one cell each. So there is a 3×3 convolution, one normal cell, one reduction cell, global average pooling, and a head
+# with ten logits. Its networks take colour images, so a grey digit comes three times. Every edge computes the mixture
+# of equation 6. The paper prints one of a node's operands on its left side, with mixed indices. Read it as the whole
+# node $i$: a sum over all earlier states $H$, with a softmax for each edge.
 #
 # $$I_i = \sum_{H} \sum_{o \in \mathcal{O}}
 # \frac{\exp(\alpha_o^{(H,i)})}{\sum_{o'} \exp(\alpha_{o'}^{(H,i)})}\, o(H) \tag{6}$$
@@ -257,8 +257,8 @@ with register_operation("conv_1x1", one_by_one, colour=YELLOW):
 graphs.show(drawn)
 
 # %% [markdown]
-# The bars are the mean softmax weight of each operation over all edges of both cells. The dotted line is where all
-# of them began.
+# The bars below are the mean softmax weight of each operation over all edges of both cells. The dotted line is where
+# all of them began.
 
 # %%
 print(f"the cell of the larger space reads {accuracy(reader, digits.target_test):.1%} of handwriting")
@@ -280,9 +280,9 @@ def bars_of_shares():
 bars_of_shares()
 
 # %% [markdown]
-# A share is not a verdict: two epochs move α by little, and what moves first is what is *useful* first. Operations
-# without weights can be used from the first step on, while a convolution's weights have to be found. That is one of
-# the reasons why DARTS is known to drift towards skips and pools. It leads to the question of the next section.
+# A share is not a verdict: two epochs are few, and what gains first need not be worth most in the end. A pool or a
+# skip has no weights and can be used from the first step on, while a convolution's weights have to be found. That is
+# one reason given for the drift of DARTS towards such operations. It leads to the question of the next section.
 #
 # ## 3 · Is the strongest the one that is needed?
 #
@@ -423,14 +423,15 @@ print(f"rank correlation of weight and worth: {stats.spearmanr(weight.ravel(), w
 print(f"changes of the loss that exceed twice their standard error: {certain} of {len(cuts)}")
 
 # %% [markdown]
-# Both measurements have their own noise. Where a change is smaller than twice its standard error, another sample might
-# turn its sign around. And an operation that shares its work with another one is missed little, though the two together
-# are needed.
+# Where the first two numbers are high, α is a fair guide in this small supernet; Wang and others found it a poor one
+# in the space of DARTS. Both measurements have their own noise: where a change is smaller than twice its standard
+# error, another sample might well turn its sign around. (That is a rule of thumb for images, and not the test over
+# seeds.) And an operation that shares its work with another one is missed little, though the two together are needed.
 #
-# The whole of DARTS-PT is the library's `select_by_perturbation`. It takes the edges in random order, keeps on each the
-# operation that is missed most, gives it the whole edge, and tunes ω for a few steps before the next edge. Then, node
-# by node, it keeps the two edges without which the loss is largest. For re-identification the command is
-# `nasda derive --by perturbation`.
+# The whole of DARTS-PT is the library's `select_by_perturbation`. It takes the edges in random order, keeps on each
+# the operation that is missed most, gives it the weight of the whole edge, and tunes ω for a few steps before the next
+# edge. Then, node by node, it keeps the two edges without which the loss is largest. For re-identification the command
+# is `nasda derive --by perturbation`.
 #
 # ## 4 · Search with a part of the channels
 #
@@ -479,8 +480,8 @@ check("07.3", partial_channels)
 
 # %% [markdown]
 # In the library this is `PartialMixedOp`, which replaces `MixedOp` on each edge of a `SearchCell`; cell, network and
-# step stay as they are. For re-identification the command is `nasda search --partial 4`. Held against the equation,
-# with every term written out:
+# step stay as they are. For re-identification the command is `nasda search --partial 4`. Below it is held against the
+# equation, with every term written out. The sizes printed at the end leave out the head.
 
 # %%
 edge = PartialMixedOp(PLAIN, channels=8, stride=1, parts=4, partial=4).eval()
@@ -535,9 +536,9 @@ check("07.4", my_controls)
 
 # %% [markdown]
 # All of these controls are run. For each seed, `lesson.results` draws a labelled sample and a random cell of its own,
-# runs three searches, and reads four more cells off them. Each cell is then trained from scratch *on the source alone*,
-# by the same recipe, from the same seed. Only the last row also trains its weights on the sample: it is control 4. The
-# results of a seed lie in a file under `runs/`; what is there is not made again.
+# runs three searches, and reads four more cells off them. Each cell is then trained from scratch *on the source
+# alone*, by the same recipe, from the same seed. Only the last method, *weights*, also trains ω on the sample: it is
+# control 4. The results of a seed lie in a file under `runs/`; what is there is not made again.
 
 # %%
 runs = []
@@ -548,18 +549,17 @@ for seed in range(SEED, SEED + size.seeds):
 labels = lesson.METHODS
 
 # %% [markdown]
-# First the cells themselves. Each row is one found cell, each field one of its operations. If a method knew which
-# cell is best, its rows would look alike from seed to seed. Random cells, at the top, show what no agreement looks
-# like.
+# First the cells themselves. Each row is one genotype, each field one of its operations. If a method knew which cells
+# are best, its rows would look alike from seed to seed. Random cells, at the top, show what no agreement looks like.
 
 # %%
 searched = [method for method in lesson.METHODS if method != "weights"]
 lesson.barcode({labels[method]: [run[method].genotype for run in runs] for method in searched})
 
 # %% [markdown]
-# Then what they read. A line joins the results of one seed: the same sample, the same training seed. Where lines cross
-# often, the order of the methods is a matter of luck. The dotted line is the cell drawn by hand in section 1; the
-# dashed one is that cell when all of its training data are handwriting.
+# Then what they read. A line joins the results of one seed: the same sample, the same training seed. Where lines
+# cross, two methods change their order from one seed to another. The dotted line is the cell drawn by hand in section
+# 1; the dashed one is that cell when all of its training data are handwriting.
 
 # %%
 scores = 100 * np.array([[run[method].target for method in labels] for run in runs])
@@ -615,9 +615,9 @@ explore(
 # ## 6 · What may be said
 #
 # A mean that is higher is not yet a result. For each claim of exercise 07.4 take the differences seed by seed. If the
-# two methods were equally good, each difference could as well have the other sign. The sign-flip test of notebooks 05
-# and 06 goes through all flips, and $p$ is the share of them whose mean lies as far from zero as the measured one.
-# This course has one rule: a difference **is shown** when $p \le 0.05$. The interval beside it says how large the
+# two methods were equally good, each difference could as well have the other sign. The sign-flip test of notebook 06
+# goes through all flips, and $p$ is the share of them whose mean lies as far from zero as the measured one. This
+# course has one rule: a difference **is shown** when $p \le 0.05$. The interval beside it says how large the
 # difference may be; it decides nothing.
 
 
@@ -649,12 +649,13 @@ print(f"Labels in ω close {closed:.0%} of the way to a network that learns from
 # Read the lines as they stand, also those that disappoint. "Nothing is shown" does not mean "no difference": it means
 # that this experiment is too small to see one. With $n$ seeds $p$ is at least $2^{1-n}$, so fewer than six seeds can
 # show nothing, whatever they measure. At the size `tiny` there are three: it teaches the steps and settles nothing. A
-# difference that is shown is not the end either. Each line has one chance in twenty to be shown without a reason, and
-# there are five of them. It would be easy to pick the seed that tells a story.
+# difference that is shown is not the end either. From six seeds on, each line has up to one chance in twenty to be
+# shown without a reason, and there are five of them. And it would be easy to pick the seed that tells a story.
 #
-# Look at the size of claim D, and at the last line. They compare a hundred labels that choose among cells with the same
-# labels that also train the *weights*. A search for domain adaptation should be measured against this control. The
-# paper does not do so: its S+R rows have seen target labels, and the rows that they are compared with have not.
+# Look at the size of the difference in D, and at the last line. They compare a hundred labels that choose among cells
+# with the same labels that also train the *weights*. A search for domain adaptation should be measured against this
+# control. The paper does not do so: its S+R rows have seen target labels, and the rows that they are compared with
+# have not.
 #
 # ### Exercise 07.5 ●●○ (10 minutes)
 #
@@ -687,8 +688,8 @@ check("07.5", seeds_for)
 # </details>
 
 # %% [markdown]
-# For the comparisons above: how many seeds until an effect of one point, or of five, would show? The spread is measured
-# on few seeds, so take these numbers for an order of magnitude.
+# For the comparisons above: how many seeds does the exercise's rule ask for, if the effect is one point, or five? The
+# spread is measured on few seeds, so take these numbers for an order of magnitude.
 
 # %%
 assert seeds_needed() == 6
