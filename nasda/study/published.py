@@ -40,10 +40,12 @@ def _fields(text: str, name: str | None) -> dict[str, Any]:
         value = json.loads(text)
     except (ValueError, RecursionError):
         found = _calls(text)
-        name = next(iter(found), None) if name is None and len(found) == 1 else name
+        if name is None and len({id(fields) for fields in found.values()}) == 1:
+            name = next(iter(found))
         if name not in found:
+            asked = "one Genotype(…)" if name is None else f"a Genotype(…) named {name}"
             there = ", ".join(found) or "nothing"
-            raise NasdaError(f"expected one Genotype(…), found {there}: choose one with --name NAME") from None
+            raise NasdaError(f"expected {asked}, found {there}: choose one with --name NAME") from None
         return {field: _literal(node) for field, node in found[name].items()}
     return dict(zip(_FIELDS, value, strict=False)) if isinstance(value, list) else value
 
@@ -54,13 +56,15 @@ def _calls(text: str) -> dict[str, dict[str, ast.expr]]:
         body = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise NasdaError(f"neither JSON nor Python ({error})") from error
-    found = {}
+    found: dict[str, dict[str, ast.expr]] = {}
     for statement in body:
         call = getattr(statement, "value", None)
+        names = [target.id for target in getattr(statement, "targets", []) if isinstance(target, ast.Name)]
         if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "Genotype":
-            names = [target.id for target in getattr(statement, "targets", []) if isinstance(target, ast.Name)]
             given = {str(word.arg): word.value for word in call.keywords}
             found[names[0] if names else "Genotype"] = dict(zip(_FIELDS, call.args, strict=False)) | given
+        elif isinstance(call, ast.Name) and call.id in found and names:  # DARTS = DARTS_V2
+            found[names[0]] = found[call.id]
     return found
 
 

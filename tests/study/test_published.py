@@ -73,6 +73,16 @@ def test_the_first_order_cell_of_darts_from_python_from_json_and_by_command(tmp_
         assert Genotype.load(tmp_path / "new" / "genotype.json") == expected
 
 
+def test_another_name_of_the_same_genotype_is_followed(tmp_path: Path) -> None:
+    """As in DARTS' own file, which ends with DARTS = DARTS_V2."""
+    path = written(tmp_path, DARTS)
+    assert read_published(path, "DARTS") == read_published(path, "DARTS_V2") != read_published(path, "DARTS_V1")
+    assert "expected a Genotype(…) named DARTS_V3, found" in message_of(lambda: read_published(path, "DARTS_V3"))
+    alone = f"A = Genotype(normal={PAIRS}, reduce={PAIRS})\nB = A\n"
+    path = written(tmp_path, alone)
+    assert read_published(path) == read_published(path, "B")
+
+
 def test_a_cell_of_auto_reid(tmp_path: Path) -> None:
     found = read_published(written(tmp_path, AUTO_REID))
     assert found.normal[0] == (Edge("sep_conv_3x3", 0), Edge("part_aware", 1))
@@ -85,7 +95,7 @@ PAIRS = "[('sep_conv_3x3', 0), ('skip_connect', 1)]"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (DARTS, "expected one Genotype(…), found DARTS_V1, DARTS_V2: choose one with --name NAME"),
+        (DARTS, "expected one Genotype(…), found DARTS_V1, DARTS_V2, DARTS: choose one with --name NAME"),
         ("", "expected one Genotype(…), found nothing"),
         ("x = = 3", "neither JSON nor Python"),
         ("(" * 10_000, "neither JSON nor Python"),
