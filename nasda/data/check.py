@@ -37,7 +37,13 @@ _error, _warning = partial(Problem, "error"), partial(Problem, "warning")
 
 def load_sound_task(name: TaskName, data_root: Path) -> Task:
     """`load_task`; each side, when it is read, is checked by `require_sound`."""
-    return load_task(name, data_root, lambda dataset, root: require_sound(dataset.read(root)))
+    return load_task(name, data_root, _read_sound)
+
+
+def _read_sound(
+    dataset: DataSet, data_root: Path
+) -> Domain:  # a named function, so that a task can go to other processes
+    return require_sound(dataset.read(data_root))
 
 
 def require_sound(domain: Domain) -> Domain:

@@ -1,6 +1,7 @@
 """nasda.data.check: good data sets pass, oddities and all, and every single damage is named."""
 
 import hashlib
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -355,7 +356,7 @@ def test_only_what_is_asked_for_is_read_and_checked(tmp_path: Path) -> None:
     assert load_sound_task("person", tmp_path).target.train
     leak = tree("personx", tmp_path) / "query" / "0001_c3s1_2.jpg"
     leak.write_bytes(layouts.jpeg())
-    task = load_sound_task("person", tmp_path)
+    task = pickle.loads(pickle.dumps(load_sound_task("person", tmp_path)))  # as it goes to a worker
     assert task.target.train
     assert "both training and test of PersonX" in message_of(lambda: task.source)
 
