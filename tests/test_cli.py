@@ -180,7 +180,7 @@ def test_a_translation_that_was_interrupted_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("nasda.spgan.dataset.translate", interrupted)
+        patch.setattr("nasda.spgan.dataset.make_folder", interrupted)
         with pytest.raises(SystemExit) as exit:
             run(*words, root=data, out=tmp_path)
     assert exit.value.code == 130
