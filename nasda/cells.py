@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from nasda.genotypes import CELL_INPUTS, Node, check_primitives, node_slices
 from nasda.operations import FactorizedReduce, ReLUConvBN, make_operation
-from nasda.settings import check_partial
+from nasda.settings import Norm, check_partial
 
 
 def edge_stride(reduction: bool, state: int) -> int:
@@ -129,13 +129,15 @@ class Cell(nn.Module):
         reduction: bool = False,
         after_reduction: bool = False,
         parts: int = 4,
+        norm: Norm = "own",
     ) -> None:
-        """`nodes` is one kind's half of a `Genotype`; the rest is as in `SearchCell`."""
+        """`nodes` is one kind's half of a `Genotype`, `norm` as for `make_operation`; the rest is as in
+        `SearchCell`."""
         super().__init__()
         self.inputs = CellInputs(*inputs, channels, after_reduction, affine=True)
         self.sources = [[edge.input for edge in node] for node in nodes]
         self.operations = nn.ModuleList(
-            make_operation(edge.operation, channels, edge_stride(reduction, edge.input), parts=parts)
+            make_operation(edge.operation, channels, edge_stride(reduction, edge.input), parts=parts, norm=norm)
             for node in nodes
             for edge in node
         )

@@ -4,7 +4,7 @@ The protocol is Market-1501's. For each query, gallery images of the same identi
 so are junk boxes (id −1); distractors (id 0) stay and are always wrong. A query without a positive is skipped.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -139,6 +139,39 @@ def _features_of(
     finally:
         for module, training in modes.items():
             module.training = training  # train() would change parts that the caller had set to evaluation mode
+
+
+@torch.no_grad()
+def reestimate_statistics(network: torch.nn.Module, batches: Iterable[Tensor]) -> None:
+    """Let every batch norm of `network` forget its running statistics and take the plain average over `batches`, images
+    (B, 3, H, W) as `features` takes them. Nothing is learnt: weights, and the modes of all modules, stay.
+
+    With unlabelled training images of the target this is AdaBN (Li et al. 2016). Never give it a query or a gallery.
+    """
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    features = cast(Callable[[Tensor], Tensor], network.features)
+    modes = {module: module.training for module in network.modules()}
+    network.train()
+    try:
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain average over all batches
+        for images in batches:
+            features(images)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, training in modes.items():
+            module.training = training
+
+
+def for_statistics(images: Tensor, device: torch.device | str, batch_size: int = 256) -> Iterator[Tensor]:
+    """uint8 `images` (N, 3, H, W) in a fixed random order, normalised, as batches of nearly equal size of at most
+    `batch_size`: so that each counts the same in an average over batches, and none holds a few identities only."""
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    count = max(1, -(-len(images) // batch_size))
+    return (normalize(images[batch].to(device)) for batch in order.tensor_split(count))
 
 
 def _device_of(network: torch.nn.Module) -> torch.device:

@@ -1,4 +1,4 @@
-"""Genotypes: which operation feeds which node, in the paper's two spaces. They are derived from α, or chosen at random.
+"""Genotypes: which operation feeds which node, in the paper's two spaces and one more. From α, or chosen at random.
 
 This module does not import torch, so that a genotype is read quickly.
 """
@@ -18,21 +18,23 @@ from numpy.typing import ArrayLike, NDArray
 from nasda.errors import NasdaError
 from nasda.files import read_json, write_json
 
-Space = Literal["plain", "reid"]
+Space = Literal["plain", "reid", "style"]
 CellKind = Literal["normal", "reduce"]
 CELL_KINDS: tuple[CellKind, ...] = get_args(CellKind)
 
 NONE = "none"  # the zero operation: it takes part in the search, never in a derived cell
 PART_AWARE = "part_aware"
 _PLAIN = (NONE, "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_3x3")
+_REID = (*_PLAIN, PART_AWARE)
 
 PRIMITIVES: dict[Space, tuple[str, ...]] = {
     "plain": _PLAIN,  # §2.1: the six operations of DARTS-like search
-    "reid": (*_PLAIN, PART_AWARE),  # §2.3: O_reid, with Auto-ReID's part-aware module
+    "reid": _REID,  # §2.3: O_reid, with Auto-ReID's part-aware module
+    "style": (*_REID, "sep_conv_3x3_ibn", "dil_conv_3x3_ibn"),  # not the paper's: each convolution in two norms
 }
 
 # Every operation that a genotype or a space may name; `nasda.operations.register_operation` adds to it.
-known_operations: list[str] = list(PRIMITIVES["reid"])
+known_operations: list[str] = list(PRIMITIVES["style"])
 
 _ELSEWHERE = {"partial_aware_1x1": PART_AWARE}  # names in other projects: this one is Auto-ReID's
 

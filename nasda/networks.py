@@ -187,8 +187,8 @@ class DerivedNetwork(CellNetwork):
         with seeded(seed):
             super().__init__(settings, genotype.nodes, classes)
             self.genotype = genotype
-            cells = (Cell(genotype.cell(place.kind), **place.options, parts=settings.parts) for place in self.places)
-            self.cells.extend(cells)
+            common: dict[str, Any] = {"parts": settings.parts, "norm": settings.norm}
+            self.cells.extend(Cell(genotype.cell(place.kind), **place.options, **common) for place in self.places)
 
 
 class ResNet50(ReIDNetwork):

@@ -1,7 +1,8 @@
 """The search as a whole run (Algorithm 1): ω learns on the source while α learns on a little of the target."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -32,7 +33,7 @@ def split_for_search(task: Task, settings: SearchSettings, seed: int) -> tuple[l
     """The images that ω learns on, and those that α learns on, neither with a query or a gallery.
 
     S+R: ω has the source's training split, α `sample_images` an identity of the target's *training* split. S: α has as
-    many images an identity of the source's training split, ω has the rest of it.
+    many images an identity of the source's training split, ω has the rest of it; with `hold_out` it has no more in S+R.
     """
     if settings.sample_images < 2 and not settings.literal:
         raise NasdaError(
@@ -41,7 +42,10 @@ def split_for_search(task: Task, settings: SearchSettings, seed: int) -> tuple[l
         )
     if settings.mode == "S":
         return hold_out(task.source.train, settings.sample_images, seed)
-    return task.source.train, target_sample(task.target, settings.sample_images, seed)
+    for_weights = task.source.train
+    if settings.hold_out:
+        for_weights, _ = hold_out(for_weights, settings.sample_images, seed)
+    return for_weights, target_sample(task.target, settings.sample_images, seed)
 
 
 def differentiation(network: Supernet, settings: ComputeSettings, device: torch.device) -> Differentiate:
@@ -129,12 +133,23 @@ class Search(Run):
     def alpha_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """L_val of eq. 3. α's images show other identities than the source, so the source's logits are of no use: the
         loss is the triplet loss alone, on f or on f/‖f‖, or the retrieval loss with a separate head."""
-        features = self.features(images)
+        with self._alpha_statistics():
+            features = self.features(images)
         if self.alpha_head is not None:
             return self._retrieval_loss(features, labels, self.alpha_head)
         if self.settings.alpha_loss == "unit-triplet":
             features = functional.normalize(features)
         return triplet_loss(features, labels, self.settings.margin, literal=self.settings.literal)
+
+    @contextmanager
+    def _alpha_statistics(self) -> Iterator[None]:
+        """Let batch norm take the source's running statistics in the block, as the test will, if that is chosen."""
+        if self.settings.alpha_statistics == "source":
+            self.network.eval()
+        try:
+            yield
+        finally:
+            self.network.train()
 
     def step(self, epoch: int, index: int) -> Losses:
         """One bilevel step; all calls of a loss in it see the same batch and the same dropout."""

@@ -16,7 +16,11 @@ TaskName = Literal["person", "vehicle"]
 ProfileName = Literal["tiny", "laptop", "gpu", "paper"]
 Mode = Literal["S", "S+R"]
 Order = Literal["first", "second"]
-AlphaLoss = Literal["triplet", "retrieval", "unit-triplet"]
+AlphaLoss = Literal["triplet", "retrieval", "unit-triplet", "memory", "mmd"]
+AlphaStatistics = Literal["batch", "source"]
+Statistics = Literal["source", "target"]
+Norm = Literal["own", "ibn"]
+Style = Literal["street", "campus"]
 Form = Literal["fast", "clear"]
 Precision = Literal["float32", "bfloat16"]
 TrainOn = Literal["source", "target", "source+sample"]
@@ -31,13 +35,16 @@ class SpaceSettings:
     """The search space (§2.1, §2.3) and the macro network that the cells are stacked into (§3.3)."""
 
     space: Space = "reid"
-    """Operations to choose from: plain (the six of §2.1) or reid (seven, with the part-aware module of §2.3)."""
+    """Operations to choose from: plain (the six of §2.1), reid (seven, with the part-aware module of §2.3) or style
+    (nine: each convolution of reid with batch norm and with IBN, half of whose channels have instance norm)."""
     operations: tuple[str, ...] = ()
     """Instead of --space, the operations to choose from, such as none,skip_connect,sep_conv_3x3."""
     channels: int = 32
     """Channels C of the first block's nodes; each block doubles them."""
     nodes: int = 4
     """Intermediate nodes a cell."""
+    norm: Norm = "own"
+    """The norm in a derived cell's operations: each one's own, or IBN (half instance, half batch norm) in all."""
     partial: int = 1
     """In a search, K of PC-DARTS: 1/K of the channels goes through the operations, and β weights a node's edges."""
     blocks: int = 4
@@ -74,7 +81,18 @@ class SearchSettings:
     order: Order = "first"
     """α's gradient: first order, or second order through one virtual step of ω (DARTS eq. 7 and 8)."""
     alpha_loss: AlphaLoss = "triplet"
-    """The α step's loss: triplet on f, unit-triplet on f/‖f‖, or retrieval (eq. 9) with a separate head."""
+    """The α step's loss: triplet on f; unit-triplet on f/‖f‖; retrieval (eq. 9) with a separate head; memory (contrast
+    with the identities' centres); mmd (triplet on held-out source images, and how far f lies from the target's)."""
+    alpha_statistics: AlphaStatistics = "batch"
+    """What batch norm takes in the α step: the batch's statistics, or the source's running ones, as the test does."""
+    hold_out: bool = False
+    """In S+R, too, hold back from ω the source images that α of S learns on: then ω sees as many images in both."""
+    temperature: float = 0.05
+    """Of the memory loss: what cosine similarities are divided by."""
+    mmd_weight: float = 1.0
+    """Of the mmd loss: the weight of the distance between source and target."""
+    beta_decay: float = 0.0
+    """Weight of β-DARTS' regulariser, the mean over edges of log Σ exp α; it grows from 0 over the epochs."""
     sample_images: int = 4
     """Images an identity in α's sample. The triplet term needs at least 2."""
     literal: bool = False
@@ -154,6 +172,8 @@ class ToySettings:
 
     gap: float = 1.0
     """0: the target looks like the source, a game engine; 1: it looks like a street."""
+    style: Style = "street"
+    """The target's: street, in which cameras and single shots differ much, or campus, nearer to real images."""
     source_identities: int = 100
     """Identities of the source's training split."""
     target_identities: int = 100
@@ -202,6 +222,8 @@ class EvaluateSettings:
 
     memory: int = 256
     """Bound on the memory that ranking takes, in MiB."""
+    statistics: Statistics = "source"
+    """Batch norm's, in the test: those that training left, or re-estimated on the target's training images."""
     batch_size: int = 64
     """Images a forward pass."""
     features_on_disk: bool = False
@@ -286,7 +308,7 @@ def profile(name: ProfileName, task: TaskName) -> Profile:
 _AT_MOST = dict.fromkeys(("balance", "dropout", "warmup", "flip", "erasing", "gap", "momentum"), 1)
 _AT_MOST |= {"seed": 2**63 - 1, "world": 2**63 - 1}  # torch's largest seed
 _MAY_BE_ZERO = {*_AT_MOST, "weights_decay", "alphas_decay", "decay", "margin", "padding", "tune_steps"}
-_MAY_BE_ZERO |= {"cycle", "identity", "similarity", "pool"}
+_MAY_BE_ZERO |= {"cycle", "identity", "similarity", "pool", "mmd_weight", "beta_decay"}
 
 
 def check_settings(*parts: Any) -> None:

@@ -7,15 +7,16 @@ from typing import Any
 
 import torch
 from tabulate import tabulate
+from torch import Tensor
 
-from nasda.data.domain import fingerprint
+from nasda.data.domain import Sample, fingerprint
 from nasda.data.store import stored
 from nasda.data.task import Task
 from nasda.errors import NasdaError
-from nasda.evaluation import evaluate, floors
+from nasda.evaluation import Metrics, evaluate, floors, for_statistics, reestimate_statistics
 from nasda.files import read_json, write_json
 from nasda.genotypes import NAMED, Genotype, random_genotype
-from nasda.networks import RESNET50, count_cost
+from nasda.networks import RESNET50, ReIDNetwork, count_cost
 from nasda.runs import RunFolder
 from nasda.settings import DataSettings, EvaluateSettings, SpaceSettings, TrainOn, check_settings
 from nasda.study.statistics import mean_sd
@@ -77,18 +78,33 @@ def test_set(task: Task) -> str:
     return fingerprint(task.target, "query", "gallery")
 
 
+Test = tuple[list[Sample], list[Sample], Tensor, Tensor]  # query, gallery and their images
+
+
+def _score(
+    network: ReIDNetwork, test: Test, settings: EvaluateSettings, device: torch.device, features: Path
+) -> Metrics:
+    """The scores of `network`; its features lie in the folder `features` meanwhile, if they are to lie on disk."""
+    where = features if settings.features_on_disk else None
+    options: dict[str, Any] = {"batch_size": settings.batch_size, "device": device, "memory": settings.memory * 2**20}
+    try:
+        return evaluate(network, *test, features_in=where, **options)
+    finally:
+        shutil.rmtree(features, ignore_errors=True)
+
+
 def score_runs(
     folders: Sequence[RunFolder], task: Task, settings: EvaluateSettings, *, seed: int, device: torch.device
 ) -> dict[str, dict[str, Any]]:
     """Test each trained network on the target's query and gallery, with images of the size that it was trained on.
 
-    Returns for each run's name its scores, the network's size, the test set's fingerprint as `data`, and the scores of
-    the `floors`.
+    Returns for each run's name its scores under the batch-norm statistics that `settings` choose, its mAP under the
+    source's and the target's (re-estimated on the target's training images, without labels), the network's size, the
+    test set's fingerprint as `data`, and the scores of the `floors`.
     """
     check_settings(settings)
-    memory = settings.memory * 2**20
     found: dict[str, dict[str, Any]] = {}
-    tests: dict[tuple[int, int], tuple[Any, dict[str, Any]]] = {}  # images and floors, by the images' size
+    tests: dict[tuple[int, int], tuple[Test, dict[str, Any]]] = {}  # images and floors, by the images' size
     for folder in folders:
         task_name = folder.read_config("task", "data")["task"]
         if task_name != task.name:
@@ -98,17 +114,15 @@ def score_runs(
         if size not in tests:
             query, gallery = task.target.query, task.target.gallery
             split = query, gallery, stored(query, *size), stored(gallery, *size)
-            of_floors = floors(*split, seed=seed, memory=memory, device=device)
+            of_floors = floors(*split, seed=seed, memory=settings.memory * 2**20, device=device)
             tests[size] = split, {name: metrics.to_dict() for name, metrics in of_floors.items()}
         split, below = tests[size]
         network = load_trained(folder, device)
-        features = folder.path / "features" if settings.features_on_disk else None
-        options: dict[str, Any] = {"batch_size": settings.batch_size, "device": device, "memory": memory}
-        try:
-            scores = evaluate(network, *split, features_in=features, **options).to_dict()
-        finally:
-            if features is not None:
-                shutil.rmtree(features, ignore_errors=True)
+        of_source = _score(network, split, settings, device, folder.path / "features")
+        reestimate_statistics(network, for_statistics(stored(task.target.train, *size), device))
+        of_target = _score(network, split, settings, device, folder.path / "features")
+        scores = (of_source if settings.statistics == "source" else of_target).to_dict()
+        scores |= {"statistics": settings.statistics, "mAP_source": of_source.mAP, "mAP_target": of_target.mAP}
         scores |= count_cost(network, *size)._asdict() | {"epochs": len(folder.read_log()), "data": test_set(task)}
         found[folder.path.name] = {**scores, "floors": below}
     return found
