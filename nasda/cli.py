@@ -432,7 +432,8 @@ class Table(WithRows):
     def run(self) -> None:
         from nasda.pictures.plots import metrics_bars, save
         from nasda.study.experiments import results_columns
-        from nasda.study.table import IN_DOMAIN_ROWS, PRETRAINED_ROWS, ROWS, make_table, markdown, ranked, rows_named
+        from nasda.study.rows import CONTROLS, IN_DOMAIN_ROWS, PRETRAINED_ROWS, ROWS, rows_named
+        from nasda.study.table import make_table, markdown, ranked
 
         table = make_table(
             self.out,
@@ -440,7 +441,7 @@ class Table(WithRows):
             self.settings,
             self.all_seeds,
             random_cells=self.random_cells,
-            rows=rows_named(self.only, ROWS + PRETRAINED_ROWS if self.weights else ROWS, IN_DOMAIN_ROWS),
+            rows=rows_named(self.only, ROWS + PRETRAINED_ROWS if self.weights else ROWS, IN_DOMAIN_ROWS + CONTROLS),
             weights=self.weights,
             jobs=self.all_jobs,
             device=self.chosen_device,
@@ -461,11 +462,16 @@ class Study(WithRows):
     toy: ToySettings = ToySettings()
     gaps: tuple[float, ...] = (0.0, 0.5, 1.0)
     """Gaps between source and target, from 0 (alike) to 1 (a street)."""
+    worlds: int = 1
+    """How many drawn worlds, counted from --toy.world. With several, the world is the unit of each comparison."""
+    runs: Path | None = None
+    """Folder of the runs, which studies may share; runs in --out if not given."""
 
     def run(self) -> None:
         from nasda.pictures.plots import save, score_over_gap
         from nasda.study.gaps import STUDY_ROWS, curves, gap_study
-        from nasda.study.table import IN_DOMAIN_ROWS, ROWS, markdown, rows_named
+        from nasda.study.rows import CONTROLS, IN_DOMAIN_ROWS, ROWS, rows_named
+        from nasda.study.table import markdown
 
         tables = gap_study(
             self.out,
@@ -474,8 +480,10 @@ class Study(WithRows):
             self.settings,
             self.gaps,
             self.all_seeds,
+            worlds=range(self.toy.world, self.toy.world + self.worlds),
+            runs=self.runs,
             random_cells=self.random_cells,
-            rows=rows_named(self.only, STUDY_ROWS, ROWS + IN_DOMAIN_ROWS),
+            rows=rows_named(self.only, STUDY_ROWS, ROWS + IN_DOMAIN_ROWS + CONTROLS),
             jobs=self.all_jobs,
             device=self.chosen_device,
         )

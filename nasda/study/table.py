@@ -1,9 +1,7 @@
 """Table 1, and the controls that the paper lacks, over seeds: every row under one recipe.
 
-A row chooses an architecture (searched, random, ResNet-50) and the training images (the source's, original or
-translated by SPGAN, or the target's); budget and initialisation are the same for all. A run's folder is named after its
-configuration and data: so an interrupted table continues, and rows and tables share equal runs. If a row fails, the
-others still run.
+Budget and initialisation are the same for all rows. A run's folder is named after its configuration and data: so an
+interrupted table continues, and rows and tables share equal runs. If a row fails, the others still run.
 """
 
 import csv
@@ -14,13 +12,13 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partialmethod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -29,22 +27,27 @@ from tqdm.auto import tqdm
 from nasda.data.task import Task
 from nasda.errors import NasdaError
 from nasda.files import read_json, write_json, write_text
-from nasda.genotypes import random_genotype
-from nasda.networks import RESNET50
+from nasda.genotypes import NAMED, Genotype, random_genotype
 from nasda.runs import RunFolder, as_config, seen
 from nasda.search import run_search, search_config
-from nasda.settings import Mode, Profile, TrainOn, changed
+from nasda.selection import run_selection
+from nasda.settings import Profile, changed
 from nasda.spgan.dataset import with_translated_source, write_translation
 from nasda.spgan.training import run_spgan
 from nasda.study.experiments import score_runs, table_text, test_set
 from nasda.study.paper import NOTES, paper_row
-from nasda.study.statistics import Comparison, by_seed, compare, mean_sd, sentence
+from nasda.study.rows import MATCHED, PAIRS, PRETRAINED_ROWS, RANDOM, ROWS, Row, matched_genotype
+from nasda.study.statistics import Comparison, Unit, by_seed, by_world, compare, mean_sd, sentence
 from nasda.training import SIDES, Architecture, run_training
 
 Scores = dict[str, Any]
+Key = TypeVar("Key", bound=Hashable)
+TUNE_STEPS = 5  # of ω after each decision of a selection by perturbation, as `nasda derive` takes by default
+STATISTICS = ("mAP_source", "mAP_target")
 
 COLUMNS = {
-    "mAP": "mAP",
+    "mAP_source": "mAP, source statistics",
+    "mAP_target": "mAP, target statistics",
     "mAP_trapezoid": "mAP (trapezoid)",
     "rank1": "rank-1",
     "rank5": "rank-5",
@@ -53,62 +56,13 @@ COLUMNS = {
     "search_seconds": "search or translation (min)",
     "train_seconds": "training (min)",
 }
+_NAMES = {"mAP": "mAP", **COLUMNS}
 _SCALE = {
     "parameters": 1e-6,
     "multiply_adds": 1e-9,
     "search_seconds": 1 / 60,
     "train_seconds": 1 / 60,
 }  # else percent
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row: how its architecture is chosen, and on what it is trained."""
-
-    name: str
-    architecture: str  # "searched", "random" or "resnet50"
-    mode: Mode | None = None  # of the search
-    translated: bool = False  # trained on the source as SPGAN translates it
-    pretrained: bool = False  # starts from ImageNet's weights, like the paper's ResNet-50; others from random ones
-    train_on: TrainOn | None = None  # "target" is in-domain; None: as the settings say, by default the source
-    paper: tuple[str, str] | None = None  # method and data of the paper's row, if there is one
-
-
-ROWS = (
-    Row("NAS (S)", "searched", "S", paper=("NAS", "S")),
-    Row("NAS (S+R)", "searched", "S+R", paper=("NAS", "S+R")),
-    Row("random cells", "random"),
-    Row("ResNet-50 (S)", RESNET50, paper=("ResNet-50", "S")),
-    Row("ResNet-50 (SPGAN, S+R)", RESNET50, translated=True, paper=("ResNet-50 (SPGAN)", "S+R")),
-)
-IN_DOMAIN_ROWS = (Row("NAS (S+R), trained on the target", "searched", "S+R", train_on="target"),)
-PRETRAINED_ROWS = (
-    Row("ResNet-50, from ImageNet (S)", RESNET50, pretrained=True, paper=("ResNet-50", "S")),
-    Row(
-        "ResNet-50, from ImageNet (SPGAN, S+R)",
-        RESNET50,
-        translated=True,
-        pretrained=True,
-        paper=("ResNet-50 (SPGAN)", "S+R"),
-    ),
-)
-PAIRS = (  # the comparisons of interest, named before there is a number
-    ("NAS (S+R)", "NAS (S)"),
-    ("NAS (S+R)", "random cells"),
-    ("NAS (S)", "random cells"),
-    ("NAS (S+R), trained on the target", "NAS (S+R)"),
-    ("ResNet-50 (SPGAN, S+R)", "ResNet-50 (S)"),
-)
-
-
-def rows_named(names: Sequence[str], usual: Sequence[Row], more: Sequence[Row] = ()) -> tuple[Row, ...]:
-    """The rows of these names, among the `usual` ones and `more`; without names the usual ones. Raises `NasdaError` for
-    an unknown name."""
-    known = {row.name: row for row in (*usual, *more)}
-    unknown = sorted(set(names) - known.keys())
-    if unknown:
-        raise NasdaError(f"--only {', '.join(unknown)}: expected rows among {', '.join(map(repr, known))}")
-    return tuple(row for row in known.values() if row.name in names) if names else tuple(usual)
 
 
 @dataclass
@@ -131,22 +85,33 @@ class Table:
         """The inverse of `to_dict`."""
         return cls(found["task"], found["seeds"], found["rows"], found["failures"])
 
+    @property
+    def unit(self) -> Unit:
+        """What comparisons pair by: the world, if the table has several, else the seed."""
+        several = any("world" in entry for entries in self.scores.values() for entry in entries)
+        return "world" if several else "seed"
+
     def by_seed(self, row: str, score: str = "mAP") -> dict[int, float]:
         """A row's score for each seed, the mean over the seed's random cells; empty if there is no such row."""
         return by_seed(self.scores.get(row, []), score)
 
+    def by_unit(self, row: str, score: str = "mAP") -> dict[int, float]:
+        """A row's score for each `unit`, the mean over what it has; empty if there is no such row."""
+        entries = [entry for entry in self.scores.get(row, []) if score in entry]
+        return by_world(entries, score) if self.unit == "world" else by_seed(entries, score)
+
     def compare(self, first: str, second: str, score: str = "mAP") -> Comparison | None:
-        """One row against another, paired by seed. None if they share fewer than two seeds."""
-        return compare(self.by_seed(first, score), self.by_seed(second, score))
+        """One row against another, paired by unit. None if they share fewer than two."""
+        return compare(self.by_unit(first, score), self.by_unit(second, score), self.unit)
 
     def comparisons(self) -> Iterator[tuple[str, str, Comparison]]:
-        """The pairs of `PAIRS` that share two seeds or more, and their comparisons."""
+        """The pairs of `PAIRS` that share two units or more, and their comparisons."""
         found = ((*pair, self.compare(*pair)) for pair in PAIRS)
         return ((first, second, comparison) for first, second, comparison in found if comparison)
 
     def sentence(self, first: str, second: str, score: str = "mAP") -> str:
         """The result of `compare` in words."""
-        return sentence(first, second, self.compare(first, second, score), COLUMNS[score])
+        return sentence(first, second, self.compare(first, second, score), _NAMES.get(score, score), self.unit)
 
     def sentences(self) -> list[str]:
         """The results of the comparisons, and which rows failed."""
@@ -155,21 +120,22 @@ class Table:
 
 
 class _Shared(NamedTuple):
-    """What all rows of a table have in common."""
+    """What all pieces have in common."""
 
     runs: Path
-    task: Task
+    tasks: Mapping[Any, Task]
     settings: Profile
     device: torch.device
     weights: str | None
 
 
 class _Piece(NamedTuple):
-    """One row with one seed, which one process runs."""
+    """One row with one seed on one task, which one process runs."""
 
     row: Row
     seed: int
     cell: int  # the number of the random cell, from 0
+    key: Hashable  # of the task
 
     @property
     def name(self) -> str:
@@ -180,32 +146,47 @@ _Found = tuple[Scores, dict[str, Scores]] | str  # scores of a row and of the fl
 
 
 def make_table(
-    out: Path,
-    task: Task,
+    out: Path, task: Task, settings: Profile, seeds: Sequence[int], *, runs: Path | None = None, **options: Any
+) -> Table:
+    """Run and score rows over `seeds`: `fill_tables` for one task, with the same `options`.
+
+    Writes table.json, table.md and table.csv to `out` after every row and seed, and runs to `runs`, which tables may
+    share (by default `out`/runs).
+    """
+    tables = {None: Table(task.name, list(seeds))}
+    for _ in fill_tables(tables, {None: task}, runs or out / "runs", settings, **options):
+        write(tables[None], out)
+    return tables[None]
+
+
+def fill_tables(
+    tables: Mapping[Key, Table],
+    tasks: Mapping[Key, Task],
+    runs: Path,
     settings: Profile,
-    seeds: Sequence[int],
     *,
     random_cells: int = 1,
     rows: Sequence[Row] = ROWS,
-    runs: Path | None = None,
     weights: str | None = None,
     jobs: int = 1,
     device: torch.device,
-) -> Table:
-    """Run and score `rows` over `seeds`, with `random_cells` a seed. Finished runs are not repeated.
+) -> Iterator[Key]:
+    """Run and score `rows` over the seeds of `tables` on the task of the same key, with `random_cells` a seed. Yields
+    the key of each table that has grown. Finished runs in `runs` are not repeated.
 
-    Writes table.json, table.md and table.csv to `out` after every row and seed, and runs to `runs`, which tables may
-    share (by default `out`/runs). Pretrained rows start from `weights` (see `ResNet50`). `jobs` processes work at the
-    same time; the results do not depend on their number.
+    Pretrained rows start from `weights` (see `networks.ResNet`). `jobs` processes work at the same time; the results do
+    not depend on their number.
     """
     pieces = [
-        _Piece(row, seed, cell)
-        for seed in seeds
+        _Piece(row, seed, cell, key)
+        for seed in sorted({seed for table in tables.values() for seed in table.seeds})
+        for key, table in tables.items()
+        if seed in table.seeds
         for row in rows
-        for cell in range(random_cells if row.architecture == "random" else 1)
+        for cell in range(random_cells if row.is_random else 1)
     ]
-    table = Table(task.name, list(seeds))
-    for piece, found in _results(pieces, _Shared(runs or out / "runs", task, settings, device, weights), jobs):
+    for piece, found in _results(pieces, _Shared(runs, tasks, settings, device, weights), jobs):
+        table = tables[cast(Key, piece.key)]
         if isinstance(found, str):
             table.failures[piece.name] = found
             tqdm.write(f"{piece.name} failed: {found}")
@@ -215,10 +196,9 @@ def make_table(
             for name, floor in floors.items():
                 of_floor = table.scores.setdefault(f"floor: {name}", [])
                 if piece.seed not in [earlier["seed"] for earlier in of_floor]:
-                    of_floor.append({"seed": piece.seed, **floor})
+                    of_floor.append({"seed": piece.seed, **floor, **dict.fromkeys(STATISTICS, floor["mAP"])})
             tqdm.write(f"{piece.name}: mAP {100 * scores['mAP']:.1f}")
-        write(table, out)
-    return table
+        yield cast(Key, piece.key)
 
 
 def _results(pieces: Sequence[_Piece], shared: _Shared, jobs: int) -> Iterator[tuple[_Piece, _Found]]:
@@ -269,20 +249,14 @@ def _try_piece(piece: _Piece, shared: _Shared) -> _Found:
 
 def _run_piece(piece: _Piece, shared: _Shared) -> tuple[Scores, dict[str, Scores]]:
     """Search if the row does, train and test, unless that is done. Returns the scores of the row and of the floors."""
-    (row, seed, cell), (runs, task, settings, device, weights) = piece, shared
-    space, data = settings.space, settings.data
-    settings = changed(settings, train={"train_on": row.train_on or settings.train.train_on})
+    row, seed, _, key = piece
+    runs, tasks, settings, device, weights = shared
+    task = tasks[key]
+    settings = changed(settings, **row.changes)
+    architecture, search_seconds = _architecture(piece, task, runs, settings, device)
+    settings = changed(settings, train={"train_on": row.train_on or settings.train.train_on}, space={"norm": row.norm})
+    data = settings.data
     initial = weights if row.pretrained else None
-    architecture: Architecture = None
-    search_seconds = 0.0
-    if row.mode is not None:
-        searching = changed(settings, search={"mode": row.mode})
-        folder = search_folder(runs, task, searching, seed)
-        with folder.held(wait=True):
-            architecture = run_search(folder, task, searching, seed=seed, device=device)
-        search_seconds = _seconds(folder)
-    elif row.architecture == "random":
-        architecture = random_genotype(space.nodes, space.primitives, seed=seed + 1000 * cell)
     if row.translated:
         both = seen(task, "source", "target")
         folder = _folder(runs, "spgan", seed=seed, spgan=settings.spgan, data=data, seen=both)
@@ -291,12 +265,12 @@ def _run_piece(piece: _Piece, shared: _Shared) -> tuple[Scores, dict[str, Scores
             write_translation(folder.path / "translated", task.source, generator, data, device=device)
         task = with_translated_source(task, folder.path / "translated")
         search_seconds = _seconds(folder)
-    chosen = RESNET50 if architecture is None else architecture.to_dict()
+    chosen = architecture.to_dict() if isinstance(architecture, Genotype) else architecture
     folder = _folder(
         runs,
         "train",
         seed=seed,
-        space=space,
+        space=settings.space,
         train=settings.train,
         data=data,
         architecture=chosen,
@@ -304,7 +278,8 @@ def _run_piece(piece: _Piece, shared: _Shared) -> tuple[Scores, dict[str, Scores
         weights=initial,
         seen=seen(task, *SIDES[settings.train.train_on]),
     )
-    tested = _folder(runs, "test", training=folder.path.name, data=test_set(task))
+    statistics = settings.evaluate.statistics
+    tested = _folder(runs, "test", training=folder.path.name, data=test_set(task), statistics=statistics)
     with folder.held(wait=True):
         if not tested.metrics.exists():
             run_training(folder, task, architecture, settings, seed=seed, device=device, weights=initial)
@@ -314,6 +289,39 @@ def _run_piece(piece: _Piece, shared: _Shared) -> tuple[Scores, dict[str, Scores
     floors = metrics.pop("floors")
     times = {"search_seconds": search_seconds, "train_seconds": _seconds(folder)}
     return {**metrics, **times, "cell": chosen}, floors
+
+
+def _architecture(
+    piece: _Piece, task: Task, runs: Path, settings: Profile, device: torch.device
+) -> tuple[Architecture, float]:
+    """The architecture of a row, and the seconds that its search took, which is run unless it is done."""
+    row, seed, cell, _ = piece
+    if row.architecture == RANDOM:
+        return random_genotype(settings.space.nodes, settings.space.primitives, seed=seed + 1000 * cell), 0.0
+    if row.mode is None:
+        return NAMED.get(row.architecture, row.architecture), 0.0
+    searching = changed(settings, search={"mode": row.mode})
+    folder = search_folder(runs, task, searching, seed)
+    with folder.held(wait=True):
+        found = run_search(folder, task, searching, seed=seed, device=device)
+        seconds = _seconds(folder)
+        if row.by == "perturbation":
+            found, more = _selected(folder, task, seed, device)
+            seconds += more
+    if row.architecture == MATCHED:
+        return matched_genotype(found, settings, seed + 1000 * cell), 0.0
+    return found, seconds
+
+
+def _selected(folder: RunFolder, task: Task, seed: int, device: torch.device) -> tuple[Genotype, float]:
+    """The cells that perturbation selects in a finished search, kept beside it, and the seconds that it took."""
+    kept = folder.path / "selected.json"
+    if not kept.exists():
+        started = time.perf_counter()
+        found = run_selection(folder, task, steps=TUNE_STEPS, seed=seed, device=device)
+        write_json(kept, {"genotype": found.to_dict(), "seconds": time.perf_counter() - started})
+    selected = read_json(kept, "cells selected by perturbation")
+    return Genotype.from_dict(selected["genotype"]), selected["seconds"]
 
 
 def search_folder(runs: Path, task: Task, settings: Profile, seed: int) -> RunFolder:
