@@ -71,4 +71,4 @@ def test_the_studies_are_what_the_named_commands_found(block: str, name: str) ->
         # What the README says in words: five seeds show nothing; NAS (S) lies above random cells in each.
         assert not any(comparison.shown for *_, comparison in found.comparisons())
         if comparison := found.compare("NAS (S)", "random cells"):
-            assert comparison.above == comparison.seeds
+            assert comparison.above == comparison.pairs

@@ -1,8 +1,11 @@
-"""Scores over seeds: mean ± standard deviation, and for two rows their difference, its interval and a test.
+"""Scores over seeds or worlds: mean ± standard deviation, and for two rows their difference, its interval and a test.
+
+A study of one world compares rows seed by seed. What it finds holds for that world: its seeds share all images. A study
+of several worlds compares rows world by world, and the seeds of a world only make its score more exact.
 
 One rule for tables, notebooks and README: a difference **is shown** when the sign-flip test gives p ≤ 0.05. The test
 (R. A. Fisher, *The Design of Experiments*, 1935, chapter III) makes no assumption about the distribution of scores.
-With n seeds p is at least 2^(1−n), so fewer than six seeds can show nothing.
+With n pairs p is at least 2^(1−n), so fewer than six seeds, or worlds, can show nothing.
 
 The interval says how large the difference may be, and decides nothing. It is Student's t, which assumes that
 differences are normal. An interval from the test itself would assume less, but it has no bounds below six seeds.
@@ -10,11 +13,13 @@ differences are normal. An interval from the test itself would assume less, but 
 
 from collections.abc import Mapping, Sequence
 from itertools import count, product
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+
+Unit = Literal["seed", "world"]
 
 LEVEL = 0.05  # of the rule, and of the interval, which holds the mean difference in 95 of 100 studies
 EXACT = 12  # the largest number of pairs for which all sign flips are computed
@@ -27,15 +32,26 @@ def mean_sd(values: Sequence[float] | NDArray[np.float64], scale: float = 100.0,
     return mean if np.size(values) == 1 else f"{mean} ± {scale * np.std(values, ddof=1):{form}}"
 
 
+def unique(entries: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
+    """What the entries have under `key`, each value once, in ascending order."""
+    return sorted({entry[key] for entry in entries})
+
+
 def by_seed(entries: Sequence[Mapping[str, Any]], score: str = "mAP") -> dict[int, float]:
     """A row's score for each seed: the mean if a seed has several entries, such as random cells."""
-    seeds = sorted({entry["seed"] for entry in entries})
+    seeds = unique(entries, "seed")
     return {seed: float(np.mean([entry[score] for entry in entries if entry["seed"] == seed])) for seed in seeds}
 
 
+def by_world(entries: Sequence[Mapping[str, Any]], score: str = "mAP") -> dict[int, float]:
+    """A row's score for each world: the mean over the world's seeds, each as in `by_seed`."""
+    worlds = {world: [entry for entry in entries if entry["world"] == world] for world in unique(entries, "world")}
+    return {world: float(np.mean(list(by_seed(of_world, score).values()))) for world, of_world in worlds.items()}
+
+
 def differences(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
-    """One row's score less another's, for each seed that both have."""
-    return {seed: first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())}
+    """One row's score less another's, for each seed (or world) that both have."""
+    return {unit: first[unit] - second[unit] for unit in sorted(first.keys() & second.keys())}
 
 
 def flipped_means(differences: ArrayLike) -> NDArray[np.float64]:
@@ -68,9 +84,9 @@ def sign_flip_p(differences: ArrayLike) -> NDArray[np.float64]:
     return (means >= means[..., :1] - rounding).mean(axis=-1)
 
 
-def smallest_p(seeds: int) -> float:
+def smallest_p(pairs: int) -> float:
     """The smallest p of the exact test: the measured signs and their opposites always count, of 2ⁿ choices."""
-    return 2.0 ** (1 - seeds)
+    return 2.0 ** (1 - pairs)
 
 
 def seeds_needed(level: float = LEVEL, tests: int = 1) -> int:
@@ -86,14 +102,15 @@ def interval(differences: Sequence[float]) -> tuple[float, float]:
 
 
 class Comparison(NamedTuple):
-    """One row against another, paired by seed."""
+    """One row against another, paired by seed or by world."""
 
-    seeds: int
+    pairs: int
     mean: float  # of first − second
     low: float  # the lower end of its 95 % interval
     high: float
-    above: int  # in how many seeds the first is larger
+    above: int  # in how many pairs the first is larger
     p: float
+    unit: Unit = "seed"  # what each pair is one of
 
     @property
     def shown(self) -> bool:
@@ -101,23 +118,26 @@ class Comparison(NamedTuple):
         return self.p <= LEVEL
 
 
-def compare(first: Mapping[int, float], second: Mapping[int, float]) -> Comparison | None:
-    """Compare two rows, each a score by seed, over the seeds that both have. None if these are fewer than two."""
+def compare(first: Mapping[int, float], second: Mapping[int, float], unit: Unit = "seed") -> Comparison | None:
+    """Compare two rows, each a score by seed or by world (`unit` says which), over those that both have. None if these
+    are fewer than two."""
     found = list(differences(first, second).values())
     if len(found) < 2:
         return None
     above = sum(difference > 0 for difference in found)
-    return Comparison(len(found), float(np.mean(found)), *interval(found), above, float(sign_flip_p(found)))
+    return Comparison(len(found), float(np.mean(found)), *interval(found), above, float(sign_flip_p(found)), unit)
 
 
-def sentence(first: str, second: str, found: Comparison | None, score: str = "mAP") -> str:
-    """The result of `compare` for two rows with these names, in words and in points of 0.01."""
+def sentence(first: str, second: str, found: Comparison | None, score: str = "mAP", unit: Unit = "seed") -> str:
+    """The result of `compare` for two rows with these names, in words and in points of 0.01. `unit` is for a result of
+    None, which does not say what was too few."""
     if found is None:
-        return f"{first} against {second}: fewer than two seeds in common, so nothing can be said"
+        return f"{first} against {second}: fewer than two {unit}s in common, so nothing can be said"
     verdict = "a difference is shown" if found.shown else "nothing is shown"
-    if smallest_p(found.seeds) > LEVEL:
-        verdict = f"nothing can be shown, with {found.seeds} seeds p is {smallest_p(found.seeds):.3g} or more"
+    pairs = f"{found.pairs} {found.unit}s"
+    if smallest_p(found.pairs) > LEVEL:
+        verdict = f"nothing can be shown, with {pairs} p is {smallest_p(found.pairs):.3g} or more"
     return (
         f"{first} against {second}: {score} {100 * found.mean:+.1f} points (95 % interval {100 * found.low:+.1f} to "
-        f"{100 * found.high:+.1f}), above in {found.above} of {found.seeds} seeds, p = {found.p:.3g}: {verdict}"
+        f"{100 * found.high:+.1f}), above in {found.above} of {pairs}, p = {found.p:.3g}: {verdict}"
     )

@@ -10,6 +10,7 @@ from scipy import stats
 from nasda.study.statistics import (
     Comparison,
     by_seed,
+    by_world,
     compare,
     flipped_means,
     interval,
@@ -105,11 +106,36 @@ def test_a_seed_is_one_observation_however_many_cells_were_drawn_with_it() -> No
     assert by_seed(drawn) == pytest.approx({0: 0.2, 1: 0.2})
 
 
+def test_a_world_is_one_observation_and_each_of_its_seeds_counts_the_same() -> None:
+    drawn = [(7, 0, 0.1), (7, 0, 0.3), (7, 1, 0.4), (3, 0, 0.5), (7, 0, 0.2)]  # three random cells with one seed
+    entries = [{"world": world, "seed": seed, "mAP": value} for world, seed, value in drawn]
+    assert by_world(entries) == pytest.approx({3: 0.5, 7: (0.2 + 0.4) / 2})
+    assert by_world([]) == {}
+
+
+def test_seeds_of_one_world_are_no_independent_pairs() -> None:
+    """Twelve seeds that share two worlds make two pairs, with which nothing can be shown."""
+    first, second = (
+        [{"world": w, "seed": s, "mAP": 0.1 * w + of} for w in range(2) for s in range(6)] for of in (0.1, 0)
+    )
+    found = compare(by_world(first), by_world(second), "world")
+    assert found is not None
+    assert not found.shown
+    assert (found.pairs, found.unit, found.p) == (2, "world", 0.5)
+    assert sentence("a", "b", found) == (
+        "a against b: mAP +10.0 points (95 % interval +10.0 to +10.0), above in 2 of 2 worlds, p = 0.5: "
+        "nothing can be shown, with 2 worlds p is 0.5 or more"
+    )
+
+
 def test_rows_are_compared_over_the_seeds_that_both_have() -> None:
     first, second = {0: 0.2, 1: 0.4, 2: 0.1, 5: 0.3}, {1: 0.1, 0: 0.3, 2: 0.0, 7: 1.0}
     differences = [-0.1, 0.3, 0.1]
     expected = (3, np.mean(differences), *interval(differences), 2, sign_flip_p(differences))
-    assert compare(first, second) == pytest.approx(expected)
+    found = compare(first, second)
+    assert found is not None
+    assert found[:-1] == pytest.approx(expected)
+    assert found.unit == "seed"
     assert compare({0: 1.0}, {0: 0.5}) is None
     assert compare({}, {}) is None
 
@@ -135,3 +161,4 @@ def test_the_sentence() -> None:
     assert sentence("a", "b", of([0.1, -0.1] * 4)).endswith("p = 1: nothing is shown")
     assert sentence("a", "b", of([0.1] * 5)).endswith("nothing can be shown, with 5 seeds p is 0.0625 or more")
     assert sentence("a", "b", None) == "a against b: fewer than two seeds in common, so nothing can be said"
+    assert "fewer than two worlds in common" in sentence("a", "b", None, unit="world")
