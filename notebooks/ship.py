@@ -9,6 +9,7 @@ a study of all rows the histories of the first seed's searches on the widest gap
 import datetime
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def rounded(value: Any, digits: int = 5) -> Any:
 
 def searches(study: Study) -> dict[str, Any]:
     """The histories of the first seed's searches on the widest gap."""
-    task = load_task(study.task, root_of(study.data_root, max(study.gaps)))
+    task = load_task(study.task, root_of(study.data_root, replace(study.toy, gap=max(study.gaps))))
     histories: dict[str, Any] = {"primitives": list(study.space.primitives)}
     for mode in ("S", "S+R"):
         searching = changed(study.settings, search={"mode": mode})

@@ -18,7 +18,7 @@ from nasda.settings import Profile, TaskName, ToySettings
 from nasda.study.experiments import table_text
 from nasda.study.rows import ROWS, Row
 from nasda.study.statistics import mean_sd
-from nasda.study.table import STATISTICS, Table, fill_tables
+from nasda.study.table import Table, fill_tables, write
 from nasda.toy.make import make_toy
 
 STUDY_ROWS = tuple(row for row in ROWS if not row.translated)
@@ -41,8 +41,8 @@ def gap_study(
     """A table for each gap, over `worlds` (by default that of `settings.toy` alone) and seeds. The data of each gap and
     world is rendered beside `data_root` if it is missing; `jobs` and `options` are as for `fill_tables`.
 
-    Writes all tables to `out`/study.json and study.md after each run, and the runs that they share to `runs`, which
-    studies may share (by default `out`/runs). The same call continues an interrupted study.
+    Writes each table to `out`/gap-… and all of them to study.json and study.md, after every run, and the runs that they
+    share to `runs`, which studies may share (by default `out`/runs). The same call continues an interrupted study.
     """
     drawn = {
         (gap, world): replace(settings.toy, gap=gap, world=world)
@@ -56,6 +56,8 @@ def gap_study(
     tables = {key: Table(task, list(seeds)) for key in drawn}
     for _ in fill_tables(tables, tasks, runs or out / "runs", settings, rows=rows, jobs=jobs, **options):
         by_gap = {gap: pooled({world: tables[gap, world] for of, world in drawn if of == gap}) for gap in gaps}
+        for gap, table in by_gap.items():
+            write(table, out / f"gap-{gap:g}")
         write_json(out / "study.json", {f"{gap:g}": table.to_dict() for gap, table in by_gap.items()})
         write_text(out / "study.md", markdown(by_gap) + "\n")
     return by_gap
@@ -84,7 +86,7 @@ def markdown(tables: Mapping[float, Table]) -> str:
     deviation over units (`Table.by_unit`). The worst row at the largest gap comes first. The paired tests and the
     failures follow."""
     gaps = sorted(tables)
-    columns = [(gap, score) for gap in gaps for score in _scores(tables[gap])]
+    columns = [(gap, score) for gap in gaps for score in tables[gap].maps]
     names = sorted(curves(tables), key=lambda name: float(np.mean(_values(tables, name, gaps[-1], "mAP") or [0])))
     lines = [
         [name, *(mean_sd(found) if (found := _values(tables, name, *column)) else "" for column in columns)]
@@ -93,12 +95,6 @@ def markdown(tables: Mapping[float, Table]) -> str:
     header = [f"gap {gap:g}" + ("" if score == "mAP" else f", {score[4:]} statistics") for gap, score in columns]
     said = [f"- gap {gap:g}: {sentence}" for gap in gaps for sentence in tables[gap].sentences()]
     return "\n".join([table_text(["mAP (%)", *header], lines), "", *said]).strip()
-
-
-def _scores(table: Table) -> Sequence[str]:
-    """The mAPs that a table has: under both statistics, or, if it is an older one, under one."""
-    known = any(STATISTICS[0] in entry for entries in table.scores.values() for entry in entries)
-    return STATISTICS if known else ("mAP",)
 
 
 def _values(tables: Mapping[float, Table], name: str, gap: float, score: str) -> list[float]:

@@ -43,7 +43,7 @@ from nasda.training import SIDES, Architecture, run_training
 Scores = dict[str, Any]
 Key = TypeVar("Key", bound=Hashable)
 TUNE_STEPS = 5  # of ω after each decision of a selection by perturbation, as `nasda derive` takes by default
-STATISTICS = ("mAP_source", "mAP_target")
+STATISTICS = ("mAP_source", "mAP_target")  # names of the mAP under either batch-norm statistics
 
 COLUMNS = {
     "mAP_source": "mAP, source statistics",
@@ -76,7 +76,12 @@ class Table:
 
     def to_dict(self) -> dict[str, Any]:
         """The content of table.json."""
-        comparisons = [{"first": a, "second": b, **found._asdict()} for a, b, found in self.comparisons()]
+        comparisons = [
+            {"first": a, "second": b, "score": score, **found._asdict()}
+            for a, b, _ in self.comparisons()
+            for score in self.maps
+            if (found := self.compare(a, b, score))
+        ]
         of_rows = {"rows": self.scores, "failures": self.failures, "comparisons": comparisons}
         return {"task": self.task, "seeds": self.seeds, **of_rows}
 
@@ -113,9 +118,15 @@ class Table:
         """The result of `compare` in words."""
         return sentence(first, second, self.compare(first, second, score), _NAMES.get(score, score), self.unit)
 
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """The mAPs that its entries have: under both batch-norm statistics or, in an older table, under one."""
+        both = any(STATISTICS[0] in entry for entries in self.scores.values() for entry in entries)
+        return STATISTICS if both else ("mAP",)
+
     def sentences(self) -> list[str]:
         """The results of the comparisons, and which rows failed."""
-        said = [self.sentence(first, second) for first, second, _ in self.comparisons()]
+        said = [self.sentence(a, b, score) for a, b, _ in self.comparisons() for score in self.maps]
         return said + [f"{name} failed: {why}" for name, why in self.failures.items()]
 
 

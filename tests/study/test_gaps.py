@@ -14,7 +14,8 @@ from nasda.runs import seen
 from nasda.settings import Profile, ToySettings
 from nasda.study import table as tables_module
 from nasda.study.gaps import STUDY_ROWS, curves, gap_study, markdown, root_of, tables_of
-from nasda.study.table import IN_DOMAIN_ROWS, ROWS, Table, rows_named
+from nasda.study.rows import rows_named
+from nasda.study.table import Table
 from nasda.toy.make import make_toy
 from tests.study.test_table import CPU, QUICK
 from tests.tasks import DATA
@@ -45,7 +46,7 @@ def test_what_has_not_seen_the_target_is_one_run_for_all_gaps(studied: tuple[Pat
 def test_the_source_is_drawn_alike_at_every_gap(studied: tuple[Path, dict[float, Table]]) -> None:
     """What the sharing rests on, byte by byte; and that it ends where the images are others."""
     folder, _ = studied
-    near, far = (root_of(folder / "data" / "toy", gap) for gap in (0, 1))
+    near, far = (root_of(folder / "data" / "toy", ToySettings(gap=gap)) for gap in (0, 1))
     images = {root: {p.relative_to(root): p.read_bytes() for p in root.rglob("*.jpg")} for root in (near, far)}
     for name in images[near]:
         same = images[near][name] == images[far][name]
@@ -59,7 +60,7 @@ def test_the_source_is_drawn_alike_at_every_gap(studied: tuple[Path, dict[float,
 def test_another_source_is_another_run(
     studied: tuple[Path, dict[float, Table]], tmp_path: Path, change: dict[str, int]
 ) -> None:
-    near = load_task("person", root_of(studied[0] / "data" / "toy", 0))
+    near = load_task("person", root_of(studied[0] / "data" / "toy", ToySettings(gap=0)))
     other = dataclasses.replace(TOY, **change)  # type: ignore[arg-type]
     make_toy(tmp_path, "person", height=DATA.height, width=DATA.width, settings=other)
     assert seen(load_task("person", tmp_path), "source") != seen(near, "source")
@@ -81,7 +82,11 @@ def test_curves_and_their_plot(studied: tuple[Path, dict[float, Table]]) -> None
 def test_the_study_in_words(studied: tuple[Path, dict[float, Table]]) -> None:
     folder, tables = studied
     written = (folder / "out" / "study.md").read_text()
-    of_s = [f"{100 * tables[gap].scores['NAS (S)'][0]['mAP']:.1f}" for gap in (0, 1)]
+    of_s = [
+        f"{100 * tables[gap].scores['NAS (S)'][0][score]:.1f}"
+        for gap in (0, 1)
+        for score in ("mAP_source", "mAP_target")
+    ]
     line = next(line for line in written.splitlines() if line.startswith("| NAS (S) "))
     assert [cell.strip() for cell in line.strip("|").split("|")] == ["NAS (S)", *of_s]
 
@@ -109,7 +114,7 @@ def test_a_row_that_fails_at_one_gap_only_leaves_the_study_whole(
     tables = gap_study(tmp_path, root, "person", SETTINGS, [0, 1], [0], rows=SEARCHED, device=CPU)
     written = (tmp_path / "study.md").read_text()
     cells = {
-        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:4]]
+        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:5:2]]
         for line in written.splitlines()
         if "|" in line
     }
@@ -124,10 +129,23 @@ def test_tables_come_back_from_a_study(studied: tuple[Path, dict[float, Table]])
     assert tables_of(json.loads((folder / "out" / "study.json").read_text())) == tables
 
 
-def test_rows_by_name() -> None:
-    assert rows_named([], STUDY_ROWS, ROWS) == STUDY_ROWS
-    assert [row.name for row in SEARCHED] == ["NAS (S)", "NAS (S+R)"]
-    both = rows_named(["NAS (S+R), trained on the target", "NAS (S+R)"], ROWS, IN_DOMAIN_ROWS)
-    assert both == (ROWS[1], *IN_DOMAIN_ROWS)
-    with pytest.raises(NasdaError, match=r"--only NAS: expected rows among 'NAS \(S\)'"):
-        rows_named(["NAS"], ROWS)
+def test_the_world_is_the_unit_of_a_study_over_worlds(tmp_path: Path) -> None:
+    """Each world has other images, each world's score is the mean over its seeds, and pairs are worlds."""
+    options: dict[str, Any] = {"worlds": [3, 4], "rows": SEARCHED, "device": CPU}
+    table = gap_study(tmp_path / "out", tmp_path / "toy", "person", SETTINGS, [1], [0, 1], **options)[1]
+    assert [(entry["world"], entry["seed"]) for entry in table.scores["NAS (S)"]] == [(3, 0), (3, 1), (4, 0), (4, 1)]
+    assert len({entry["data"] for entry in table.scores["NAS (S)"]}) == 2
+    of_world_3 = [entry["mAP"] for entry in table.scores["NAS (S)"] if entry["world"] == 3]
+    assert table.by_unit("NAS (S)")[3] == pytest.approx(sum(of_world_3) / 2)
+    found = table.compare("NAS (S+R)", "NAS (S)")
+    assert found is not None
+    assert (found.pairs, found.unit) == (2, "world")
+    assert sorted(path.name for path in tmp_path.glob("toy*")) == ["toy-world-3-gap-1", "toy-world-4-gap-1"]
+    assert tables_of(json.loads((tmp_path / "out" / "study.json").read_text())) == {1: table}
+
+
+def test_each_style_world_and_gap_has_a_root_of_its_own() -> None:
+    toys = [ToySettings(gap=g, world=w, style=s) for g in (0, 0.5) for w in (0, 1) for s in ("street", "campus")]  # type: ignore[arg-type]
+    roots = {root_of(Path("data/toy"), toy).name for toy in toys}
+    assert len(roots) == 8
+    assert {"toy-gap-0.5", "toy-campus-world-1-gap-0"} < roots

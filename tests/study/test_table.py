@@ -20,12 +20,14 @@ from torchvision.models import resnet50
 from nasda.data.task import Task, load_task
 from nasda.settings import Profile, SPGANSettings, ToySettings, changed
 from nasda.study import table as tables
+from nasda.study.rows import IN_DOMAIN_ROWS, PRETRAINED_ROWS, ROWS, Row, rows_named
 from nasda.study.statistics import compare, sentence
-from nasda.study.table import IN_DOMAIN_ROWS, PRETRAINED_ROWS, ROWS, Row, Table, lines_of, make_table, markdown
+from nasda.study.table import Table, lines_of, make_table, markdown
 from nasda.toy.make import make_toy
 from tests.tasks import DATA, SEARCH, SPACE, TRAIN, make_task
 
 CPU = torch.device("cpu")
+BASIC = rows_named(["NAS (S)", "NAS (S+R)", "random cells"], ROWS)
 QUICK = Profile(
     space=SPACE,
     search=dataclasses.replace(SEARCH, epochs=1),
@@ -77,8 +79,8 @@ def test_all_rows_are_trained_alike(made: tuple[Path, Table]) -> None:
     out, _ = made
     configs = [json.loads(path.read_text()) for path in (out / "runs").glob("train-*/config.json")]
     assert (
-        len(configs) == len(list((out / "runs").glob("test-*"))) == 2 * (2 + 2 + 2)
-    )  # cells found, cells drawn, ResNet-50
+        len(configs) == len(list((out / "runs").glob("test-*"))) == 2 * (4 + 2 + 2)
+    )  # cells found in two spaces, random ones, ResNet-50
     for config in configs:
         assert config["train"] == dataclasses.asdict(QUICK.train)
         assert config["weights"] is None
@@ -99,7 +101,7 @@ def test_another_table_uses_what_it_shares(made: tuple[Path, Table], task: Task,
     longer = dataclasses.replace(QUICK, train=dataclasses.replace(QUICK.train, epochs=2))
     make_table(out, task, longer, [0], rows=ROWS[:1], device=CPU)
     assert len(list((out / "runs").glob("train-*"))) == before + 1
-    assert len(list((out / "runs").glob("search-*"))) == 4  # S and S+R, two seeds: as before
+    assert len(list((out / "runs").glob("search-*"))) == 8  # S and S+R, two spaces, two seeds: as before
 
 
 def test_a_row_that_fails_leaves_the_others(
@@ -113,13 +115,13 @@ def test_a_row_that_fails_leaves_the_others(
         return search(folder, task, settings, **options)
 
     monkeypatch.setattr(tables, "run_search", fails_once)
-    table = make_table(tmp_path, task, QUICK, [0], rows=ROWS[:3], device=CPU)
+    table = make_table(tmp_path, task, QUICK, [0], rows=BASIC, device=CPU)
     assert table.failures == {"NAS (S), seed 0": "the disk is full"}
     assert {"NAS (S+R)", "random cells"} < table.scores.keys()
     assert "NAS (S), seed 0 failed: the disk is full" in markdown(table)
     assert "NAS (S), seed 0 failed: the disk is full" in markdown(table, "simple")
     monkeypatch.undo()
-    mended = make_table(tmp_path, task, QUICK, [0], rows=ROWS[:3], device=CPU)
+    mended = make_table(tmp_path, task, QUICK, [0], rows=BASIC, device=CPU)
     assert not mended.failures
     expected = without_times(made[1])[0]
     assert without_times(mended)[0]["NAS (S)"] == expected["NAS (S)"][:1]
@@ -172,6 +174,19 @@ def test_what_is_written_says_what_the_comparisons_found() -> None:
     assert "a difference is shown" in table.sentences()[0]
 
 
+def test_comparisons_name_the_statistics_that_the_scores_were_measured_under() -> None:
+    rows = {"NAS (S+R)": (0.2, 0.4), "NAS (S)": (0.1, 0.5)}
+    scores = {
+        name: [{"seed": s, "mAP": a, "mAP_source": a, "mAP_target": b} for s in range(6)]
+        for name, (a, b) in rows.items()
+    }
+    table = Table("person", list(range(6)), scores)
+    source, target = table.sentences()
+    assert "mAP, source statistics +10.0 points" in source
+    assert "mAP, target statistics -10.0 points" in target
+    assert [found["score"] for found in table.to_dict()["comparisons"]] == ["mAP_source", "mAP_target"]
+
+
 def test_rows_of_another_data_set_are_other_runs(tmp_path: Path, task: Task) -> None:
     other = make_task(tmp_path / "elsewhere")
     only = [Row("random cells", "random")]
@@ -203,7 +218,7 @@ def test_a_row_has_one_thread(tmp_path: Path, task: Task, monkeypatch: pytest.Mo
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        make_table(tmp_path, task, QUICK, [0], rows=ROWS[2:3], device=CPU)
+        make_table(tmp_path, task, QUICK, [0], rows=BASIC[2:], device=CPU)
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
@@ -259,7 +274,7 @@ def test_a_row_that_begins_with_given_weights_says_so(tmp_path: Path, task: Task
     assert printed["ResNet-50, from ImageNet (S)"] == ["14.19 [b, c]", "26.53", ""]
     (config,) = (json.loads(path.read_text()) for path in (tmp_path / "runs").glob("train-*/config.json"))
     assert config["weights"] == str(tmp_path / "resnet50.pth")
-    from_nothing = make_table(tmp_path, task, QUICK, [0], rows=[ROWS[3]], device=CPU)
+    from_nothing = make_table(tmp_path, task, QUICK, [0], rows=rows_named(["ResNet-50 (S)"], ROWS), device=CPU)
     assert from_nothing.scores["ResNet-50 (S)"] != table.scores["ResNet-50, from ImageNet (S)"]
 
 
