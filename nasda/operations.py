@@ -71,7 +71,17 @@ class IBN(nn.Module):
         self.batch = nn.BatchNorm2d(channels - self.instances, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
+        self.check_pixels(x.shape[2] * x.shape[3])
         return torch.cat([self.instance(x[:, : self.instances]), self.batch(x[:, self.instances :])], dim=1)
+
+    @staticmethod
+    def check_pixels(pixels: int) -> None:
+        """Raises `NasdaError` when an image's map has a single pixel, whose variance would be 0."""
+        if pixels < 2:
+            raise NasdaError(
+                "instance norm needs maps of at least 2 pixels, but got 1×1: "
+                "use larger images, a smaller stem stride, or fewer blocks"
+            )
 
 
 def with_ibn(module: nn.Module) -> nn.Module:
@@ -204,10 +214,15 @@ OPERATIONS: dict[str, Operation] = {
     ),
     PART_AWARE: Operation(PartAware, "part-aware", PURPLE, "solid", fast.part_aware),
     "sep_conv_3x3_ibn": Operation(
-        lambda c, s, p, a: with_ibn(SeparableConv(c, s, a)), "sep conv 3×3, IBN", VERMILLION, "solid", None
+        lambda c, s, p, a: with_ibn(SeparableConv(c, s, a)),
+        "sep conv 3×3, IBN",
+        VERMILLION,
+        "solid",
+        fast.separable_conv,
     ),
     "dil_conv_3x3_ibn": Operation(
-        lambda c, s, p, a: with_ibn(DepthwiseConv(c, s, 2, a)), "dil conv 3×3, IBN", YELLOW, "dashed", None
+        lambda c, s, p, a: with_ibn(DepthwiseConv(c, s, 2, a)),
+        *("dil conv 3×3, IBN", YELLOW, "dashed", fast.dilated_conv),
     ),
 }
 

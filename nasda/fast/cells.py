@@ -50,8 +50,6 @@ class FastSearchCell(SearchCell):
 
     def forward(self, before_last: Tensor, last: Tensor, weights: Tensor) -> Tensor:
         """Two cell outputs and the softmax weights (edges, operations) → (B, nodes · C, H', W')."""
-        if not self.training:
-            return super().forward(before_last, last, weights)
         of_edge = weights.unbind()
         past: list[Tensor] = []  # with partial channels: of each state, the channels that bypass the operations
         nodes = [range(rows.start, rows.stop) for rows in self.rows]  # the edges into each, by the state they leave

@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from nasda.devices import at_least_float32
 
 
 class State:
@@ -69,8 +72,12 @@ def nothing(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
 
 
 def pool(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
-    """3×3 pooling and batch norm: they have no parameters, so they are computed once for all edges."""
-    return Terms(shared=_norm([norm for _, norm in modules], modules[0][0](state.x)))
+    """3×3 pooling and batch norm: they have no parameters, so they are computed once for all edges. In evaluation only
+    the pooling is, because each edge has its own running statistics."""
+    pooled, norms = modules[0][0](state.x), [norm for _, norm in modules]
+    if norms[0].training:
+        return Terms(shared=_norm(norms, pooled))
+    return Terms(own=_norm(norms, _beside(pooled, state.edges), scale))
 
 
 def separable_conv(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
@@ -86,7 +93,7 @@ def dilated_conv(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
         return Terms(own=_depthwise(modules, _beside(state.seen_rectified, state.edges), scale=scale))
     if state.x.device.type == "cpu" and state.x.shape[2] % 2 == state.x.shape[3] % 2 == 0:
         phases = _beside(split_phases(state.rectified), state.edges)
-        return Terms(phases=_depthwise(modules, phases, scale=scale))
+        return Terms(phases=_depthwise(modules, phases, scale=scale, phases=4))
     return Terms(own=_depthwise(modules, state.beside, dilation=2, scale=scale))
 
 
@@ -138,30 +145,123 @@ def part_aware(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
 
 
 def _norm(norms: Sequence[Any], x: Tensor, scale: Tensor | None = None) -> Tensor:
-    """Batch norms of C channels each, side by side on x (B, n · C, …), or all of them on the same x (B, C, …).
+    """Batch norms of C channels each, side by side on x (B, n · C, …), or in training all on the same x (B, C, …).
 
     `scale` has a number for each channel of x. Running statistics are updated as each norm alone would do it.
     """
     one = norms[0]
+    if not one.training:
+        mean, variance = (torch.cat([getattr(norm, name) for norm in norms]) for name in _STATISTICS)
+        return F.batch_norm(x, mean, variance, scale, eps=one.eps)
     mean, variance = torch.zeros((2, x.shape[1]), dtype=one.running_mean.dtype, device=x.device)
     # With momentum 1, mean and variance become the batch's.
     x = F.batch_norm(x, mean, variance, scale, training=True, momentum=1.0, eps=one.eps)
-    for name, value in (("running_mean", mean), ("running_var", variance)):
-        parts = value.split(one.num_features) if len(value) > one.num_features else [value] * len(norms)
-        torch._foreach_lerp_([getattr(norm, name) for norm in norms], parts, one.momentum)
-    torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
+    _remember(
+        norms, *(v.split(one.num_features) if len(v) > one.num_features else [v] * len(norms) for v in (mean, variance))
+    )
     return x
 
 
+_STATISTICS = ("running_mean", "running_var")
+
+
+def _remember(norms: Sequence[Any], means: Sequence[Tensor], variances: Sequence[Tensor]) -> None:
+    """Update the running statistics of batch norms by the batch's, which are given for each."""
+    for name, values in zip(_STATISTICS, (means, variances), strict=True):
+        torch._foreach_lerp_([getattr(norm, name) for norm in norms], values, norms[0].momentum)
+    torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
+
+
+def _ibn(norms: Sequence[Any], x: Tensor, scale: Tensor | None, phases: int) -> Tensor:
+    """`IBN` of n edges, side by side on x (phases · B, n · C, H, W); each edge's instance channels come first."""
+    one, batch_norms = norms[0], [norm.batch for norm in norms]
+    images, pixels = len(x) // phases, phases * x.shape[2] * x.shape[3]
+    one.check_pixels(pixels)
+    of_image = torch.arange(x.shape[1], device=x.device) % (x.shape[1] // len(norms)) < one.instances
+    running = None
+    if not one.training:
+        parts = (torch.stack([getattr(norm, name) for norm in batch_norms]) for name in _STATISTICS)
+        running = torch.stack([F.pad(part, (one.instances, 0)).flatten() for part in parts])
+    x, mean, variance = InstanceBatchNorm.apply(x, scale, of_image, running, one.batch.eps, phases)
+    if one.training:
+        unbiased = variance * (images * pixels / (images * pixels - 1))
+        _remember(batch_norms, *(v.view(len(norms), -1)[:, one.instances :].unbind() for v in (mean, unbiased)))
+    return x
+
+
+class InstanceBatchNorm(torch.autograd.Function):
+    """Instance norm on some channels of x (phases · B, C, H, W), batch norm on the others, then times `scale` (C,).
+
+    `of_image` (C,) says which channels have instance norm. `running` (2, C) are batch norm's mean and variance; if it
+    is None they are the batch's. Also returns the batch's mean and biased variance, (C,) each. One mean and one
+    variance of each image's channel give both norms' statistics, so x is read once for both.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, scale: Tensor | None, of_image: Tensor, running: Tensor | None, eps: float, phases: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        pixels = _by_image(x, phases)
+        mean = pixels.mean(dim=(0, 2), keepdim=True, dtype=at_least_float32(x))  # (1, B, 1, C), as all statistics are
+        centred = pixels - mean
+        variance = centred.square().mean(dim=(0, 2), keepdim=True)
+        batch_mean = mean.mean(dim=1, keepdim=True)
+        batch_variance = (variance + (mean - batch_mean).square()).mean(dim=1, keepdim=True)
+        centre, spread = (batch_mean, batch_variance) if running is None else running
+        factor = torch.rsqrt(torch.where(of_image, variance, spread) + eps)
+        shift = (mean - centre).masked_fill(of_image, 0)
+        weight = factor if scale is None else factor * scale
+        ctx.save_for_backward(centred, factor, shift, weight, of_image)
+        ctx.scaled, ctx.fixed, ctx.phases = scale is not None, running is not None, phases
+        statistics = batch_mean.flatten(), batch_variance.flatten()
+        ctx.mark_non_differentiable(*statistics)
+        normed = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        torch.addcmul(shift * weight, centred, weight, out=_by_image(normed, phases))
+        return normed, *statistics
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        centred, factor, shift, weight, of_image = ctx.saved_tensors
+        pixels = _by_image(gradient, ctx.phases)
+        count = centred.shape[0] * centred.shape[2]
+        sums = pixels.sum(dim=(0, 2), keepdim=True, dtype=centred.dtype)
+        products = factor * ((pixels * centred).sum(dim=(0, 2), keepdim=True) + shift * sums)  # with the normalised x
+        # What the gradient loses because the mean and the variance, too, depend on x.
+        of_mean, of_variance = (
+            torch.where(of_image, v, 0 if ctx.fixed else v.mean(dim=1, keepdim=True)) / count for v in (sums, products)
+        )
+        slope = -weight * factor * of_variance
+        x = torch.addcmul(slope * shift - weight * of_mean, centred, slope).addcmul_(pixels, weight)
+        of_scale = products.sum(dim=1).flatten() if ctx.scaled else None
+        images = x.to(gradient.dtype).view(len(gradient), *gradient.shape[2:], -1).permute(0, 3, 1, 2)
+        return images, of_scale, None, None, None, None
+
+
+def _by_image(x: Tensor, phases: int) -> Tensor:
+    """(phases · B, C, H, W) → (phases, B, H · W, C), without copying if x is channels-last."""
+    return _pixels(x).unflatten(0, (phases, -1))
+
+
 def _depthwise(
-    blocks: Sequence[Any], x: Tensor, *, stride: int = 1, dilation: int = 1, scale: Tensor | None = None
+    blocks: Sequence[Any],
+    x: Tensor,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    scale: Tensor | None = None,
+    phases: int = 1,
 ) -> Tensor:
-    """Depth-wise convolution, point-wise convolution and batch norm of n `DepthwiseConv` on a ReLU (B, n · C, H, W)."""
+    """Depth-wise convolution, point-wise convolution and norm of n `DepthwiseConv` on a ReLU (phases · B, n · C, H, W).
+
+    The norm is batch norm or `IBN`.
+    """
     depthwise = torch.cat([block[1].weight for block in blocks])
     pointwise = torch.cat([block[2].weight for block in blocks])
     x = F.conv2d(x, depthwise, None, stride, dilation, dilation, groups=len(depthwise))
     x = F.conv2d(x, pointwise, groups=len(blocks))
-    return _norm([block[3] for block in blocks], x, scale)
+    norms = [block[3] for block in blocks]
+    return _norm(norms, x, scale) if isinstance(norms[0], nn.BatchNorm2d) else _ibn(norms, x, scale, phases)
 
 
 def _pixels(x: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from nasda.search import Search
 from nasda.settings import ComputeSettings, Form, Order, SpaceSettings
 from tests.tasks import SEARCH, SPACE, make_task, profile_with
 
-SPACES: list[Space] = ["plain", "reid"]
+SPACES: list[Space] = ["plain", "reid", "style"]
 FORMS: list[Form] = ["clear", "fast"]
 CHANNELS = 6
 
