@@ -57,7 +57,7 @@ def main() -> None:
     if not isinstance(study, Study):
         sys.exit("expected the command of a study: nasda study …")
     tables = study.out / "study.json"
-    contents = {study.out.name: (read_json(tables, "a study"), seconds(study.out / "runs"))}
+    contents = {study.out.name: (read_json(tables, "a study"), seconds(study.runs or study.out / "runs"))}
     if not study.only:
         found = searches(study)
         contents["search"] = (found, sum(row["seconds"] for mode in ("S", "S+R") for row in found[mode]))

@@ -25,8 +25,9 @@ from nasda.spgan.distances import ImageDistance, image_distance
 from nasda.spgan.networks import Translators
 from nasda.spgan.training import AfterEpoch, contrastive_loss
 from nasda.study.paper import TABLE_1
+from nasda.study.rows import ROWS
 from nasda.study.statistics import LEVEL, differences, flipped_means, mean_sd, seeds_needed, sign_flip_p
-from nasda.study.table import COLUMNS, ROWS, Table
+from nasda.study.table import COLUMNS, Table
 
 COLOURS = {  # as `score_over_gap` draws the study's rows
     "NAS (S)": VERMILLION,

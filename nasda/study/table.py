@@ -46,6 +46,7 @@ TUNE_STEPS = 5  # of ω after each decision of a selection by perturbation, as `
 STATISTICS = ("mAP_source", "mAP_target")  # names of the mAP under either batch-norm statistics
 
 COLUMNS = {
+    "mAP": "mAP",
     "mAP_source": "mAP, source statistics",
     "mAP_target": "mAP, target statistics",
     "mAP_trapezoid": "mAP (trapezoid)",
@@ -56,7 +57,6 @@ COLUMNS = {
     "search_seconds": "search or translation (min)",
     "train_seconds": "training (min)",
 }
-_NAMES = {"mAP": "mAP", **COLUMNS}
 _SCALE = {
     "parameters": 1e-6,
     "multiply_adds": 1e-9,
@@ -116,7 +116,7 @@ class Table:
 
     def sentence(self, first: str, second: str, score: str = "mAP") -> str:
         """The result of `compare` in words."""
-        return sentence(first, second, self.compare(first, second, score), _NAMES.get(score, score), self.unit)
+        return sentence(first, second, self.compare(first, second, score), COLUMNS[score], self.unit)
 
     @property
     def maps(self) -> tuple[str, ...]:
@@ -360,10 +360,11 @@ def ranked(table: Table) -> dict[str, list[Scores]]:
 
 def lines_of(table: Table) -> tuple[list[str], list[list[str]]]:
     """The table's header and its lines: mean ± standard deviation, scores in percent."""
-    header = ["", *COLUMNS.values(), "paper: mAP", "rank-1", "rank-5"]
+    shown = [key for key in COLUMNS if key in table.maps or not key.startswith("mAP") or key == "mAP_trapezoid"]
+    header = ["", *(COLUMNS[key] for key in shown), "paper: mAP", "rank-1", "rank-5"]
     lines = []
     for name, scores in ranked(table).items():
-        cells = [_cell([found[key] for found in scores if key in found], key) for key in COLUMNS]
+        cells = [_cell([found[key] for found in scores if key in found], key) for key in shown]
         lines.append([name, *cells, *_of_paper(table.task, name)])
     return header, lines
 

@@ -59,8 +59,9 @@ from nasda.spgan.dataset import with_translated_source, write_translation
 from nasda.spgan.training import contrastive_loss, make_translators, run_spgan
 from nasda.study.gaps import curves, gap_study, tables_of
 from nasda.study.paper import NOTES, TABLE_1
+from nasda.study.rows import PAIRS, ROWS, rows_named
 from nasda.study.statistics import LEVEL, differences, seeds_needed, smallest_p
-from nasda.study.table import COLUMNS, PAIRS, ROWS, Table, make_table, markdown
+from nasda.study.table import COLUMNS, Table, make_table, markdown
 
 # %% tags=["parameters"]
 PROFILE: str = "tiny"  # tiny, laptop, gpu, paper
@@ -157,7 +158,7 @@ seen = {
     "ResNet-50 (S)": ("none", "none"),
     "ResNet-50 (SPGAN, S+R)": (f"{len(task.target.train)} images, by the translator", "no"),
 }
-for row in ROWS:
+for row in rows_named(list(seen), ROWS):
     images, labels = seen[row.name]
     print(f"{row.name:24} {row.architecture:9} target seen: {images:32} labels: {labels}")
 print(f"(α of S learns on {len(of_s)} images too: held out from the source)")
@@ -174,7 +175,8 @@ print(f"(α of S learns on {len(of_s)} images too: held out from the source)")
 # %%
 quick = changed(settings, search={"epochs": 1, "steps": 2}, train={"epochs": 1, "steps": 6})
 folder = course.experiment.path / "quick-table"
-cells, resnet, spgan_row = ROWS[:3], ROWS[3:4], ROWS[4]
+cells, resnet = (rows_named(names, ROWS) for names in (list(seen)[:3], list(seen)[3:4]))
+(spgan_row,) = rows_named(list(seen)[4:], ROWS)
 with redirect_stdout(io.StringIO()):  # a line for every epoch
     made = make_table(folder / "cells", task, quick, [SEED, SEED + 1], rows=cells, device=course.device)
     strong = make_table(folder / "resnet", task, quick, [SEED], rows=resnet, device=course.device)
@@ -494,7 +496,7 @@ explore(
 # better control. (Correlation is no cause: cells that convolve more are both larger and, perhaps, better.) ResNet-50
 # stands far to the right. It is a strong baseline where it starts from ImageNet's weights, as in the paper; here it has
 # to learn several hundred times as many parameters from nothing, out of few images. One recipe is fair to the question
-# "which architecture learns most from this?", and not to every row. (`nasda.study.table.PRETRAINED_ROWS` begin with
+# "which architecture learns most from this?", and not to every row. (`nasda.study.rows.PRETRAINED_ROWS` begin with
 # ImageNet's weights, for those who have them.) Parameters and multiply-adds are counted; minutes were taken on a
 # machine that had other work to do, which is most of their scatter.
 
