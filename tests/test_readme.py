@@ -1,4 +1,4 @@
-"""The README tells the truth: its commands parse, its pictures are there, its table is what was measured."""
+"""README and docs/results.md tell the truth: commands parse, pictures are there, tables are what was measured."""
 
 import json
 import re
@@ -16,7 +16,8 @@ from tests.benchmarks.table import table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [line.split("#")[0].strip() for line in README.splitlines() if line.startswith("    ")]
+RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+COMMANDS = [line.split("#")[0].strip() for line in (README + RESULTS).splitlines() if line.startswith("    ")]
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("nasda ")])
@@ -25,7 +26,7 @@ def test_every_command_parses(command: str) -> None:
     tyro.cli(commands(*read_ahead(arguments)), prog="nasda", args=arguments)
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z]+)\b", README))))
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z]+)\b", README + RESULTS))))
 def test_every_make_target_exists(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
 
@@ -35,18 +36,23 @@ def test_every_picture_and_link_is_there(path: str) -> None:
     assert (ROOT / path).exists()
 
 
+@pytest.mark.parametrize("path", re.findall(r"\]\(([^)]+)\)", RESULTS))
+def test_every_picture_and_link_of_the_results_is_there(path: str) -> None:
+    assert (ROOT / "docs" / path).exists()
+
+
 def test_the_results_are_the_recorded_ones() -> None:
-    printed = re.search(r"<!-- results -->\n(.*?)\n<!-- /results -->", README, flags=re.DOTALL)
+    printed = re.search(r"<!-- results -->\n(.*?)\n<!-- /results -->", RESULTS, flags=re.DOTALL)
     assert printed is not None
     recorded = json.loads((ROOT / "docs" / "results.json").read_text())
     found = Table.from_dict(recorded)
     said = "\n".join(f"- {sentence}" for sentence in found.sentences())
     assert printed.group(1).strip() == f"{results_table(ranked(found))}\n\n{said}"
-    assert recorded["commit"] in README
+    assert recorded["commit"] in RESULTS
     assert all(len(scores) >= 3 for scores in found.scores.values())
     floors = [max(found.by_seed(name).values()) for name in found.scores if name.startswith("floor")]
     abroad, at_home = (found.by_seed(name).values() for name in ("NAS (S+R)", "NAS (S+R), trained on the target"))
-    # What the README says in words: every seed's cross-domain above both floors, every in-domain above every cross.
+    # What docs/results.md says in words: every seed's cross-domain above both floors, every in-domain above every cross.
     assert min(abroad) > 1.5 * max(floors)
     assert min(at_home) > 1.5 * max(abroad)
 
@@ -60,15 +66,15 @@ def test_the_speeds_are_what_make_bench_wrote() -> None:
 
 @pytest.mark.parametrize(("block", "name"), [("study", "study"), ("unit", "study-unit"), ("spgan", "study-spgan")])
 def test_the_studies_are_what_the_named_commands_found(block: str, name: str) -> None:
-    printed = re.search(rf"<!-- {block} -->\n(.*?)\n<!-- /{block} -->", README, flags=re.DOTALL)
+    printed = re.search(rf"<!-- {block} -->\n(.*?)\n<!-- /{block} -->", RESULTS, flags=re.DOTALL)
     assert printed is not None
     shipped = json.loads((ROOT / "notebooks" / "shipped" / f"{name}-person.json").read_text())
     assert printed.group(1).strip() == markdown(tables_of(shipped["content"]))
-    assert shipped["command"].split(" --out")[0] in README
+    assert shipped["command"].split(" --out")[0] in RESULTS
     for found in tables_of(shipped["content"]).values():
         assert len(found.seeds) >= 5
         assert found.failures == {}
-        # What the README says in words: five seeds show nothing; NAS (S) lies above random cells in each.
+        # What docs/results.md says in words: five seeds show nothing; NAS (S) lies above random cells in each.
         assert not any(comparison.shown for *_, comparison in found.comparisons())
         if comparison := found.compare("NAS (S)", "random cells"):
             assert comparison.above == comparison.pairs
