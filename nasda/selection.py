@@ -107,7 +107,7 @@ def run_selection(folder: RunFolder, task: Task, *, steps: int, seed: int, devic
     source, starting from the searched ω. Raises `NasdaError` if the search is not finished.
     """
     search = finished_search(folder, task, device)
-    batches = [search.alpha_batches.next() for _ in range(len(search.alpha_batches))]
+    batches = [search.next_alpha_batch() for _ in range(len(search.alpha_batches))]
     losses = [BatchLoss(search.alpha_loss, batch, (seed, index)) for index, batch in enumerate(batches)]
     seeds = ((seed, step, 0) for step in count())  # of dropout, another one for each step of ω
 
