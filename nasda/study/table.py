@@ -39,7 +39,7 @@ from nasda.spgan.training import run_spgan
 from nasda.study.experiments import score_runs, table_text, test_set
 from nasda.study.paper import NOTES, paper_row
 from nasda.study.statistics import Comparison, by_seed, compare, mean_sd, sentence
-from nasda.training import SIDES, Architecture, run_training
+from nasda.training import SIDES, Architecture, described, run_training
 
 Scores = dict[str, Any]
 
@@ -195,7 +195,7 @@ def make_table(
     """Run and score `rows` over `seeds`, with `random_cells` a seed. Finished runs are not repeated.
 
     Writes table.json, table.md and table.csv to `out` after every row and seed, and runs to `runs`, which tables may
-    share (by default `out`/runs). Pretrained rows start from `weights` (see `ResNet50`). `jobs` processes work at the
+    share (by default `out`/runs). Pretrained rows start from `weights` (see `ResNet`). `jobs` processes work at the
     same time; the results do not depend on their number.
     """
     pieces = [
@@ -273,7 +273,7 @@ def _run_piece(piece: _Piece, shared: _Shared) -> tuple[Scores, dict[str, Scores
     space, data = settings.space, settings.data
     settings = changed(settings, train={"train_on": row.train_on or settings.train.train_on})
     initial = weights if row.pretrained else None
-    architecture: Architecture = None
+    architecture: Architecture = row.architecture
     search_seconds = 0.0
     if row.mode is not None:
         searching = changed(settings, search={"mode": row.mode})
@@ -291,7 +291,7 @@ def _run_piece(piece: _Piece, shared: _Shared) -> tuple[Scores, dict[str, Scores
             write_translation(folder.path / "translated", task.source, generator, data, device=device)
         task = with_translated_source(task, folder.path / "translated")
         search_seconds = _seconds(folder)
-    chosen = RESNET50 if architecture is None else architecture.to_dict()
+    chosen = described(architecture)
     folder = _folder(
         runs,
         "train",
