@@ -14,7 +14,7 @@ _NAMES = {
     "genotypes": ("PRIMITIVES", "NAMED", "Genotype", "Edge", "derive", "random_genotype", "softmax", "entropy"),
     "operations": ("PartAware", "make_operation", "register_operation"),
     "cells": ("MixedOp", "SearchCell", "Cell"),
-    "networks": ("Supernet", "DerivedNetwork", "ResNet50", "count_cost"),
+    "networks": ("Supernet", "DerivedNetwork", "ResNet", "PlainCNN", "count_cost"),
     "losses": ("softmax_loss", "triplet_loss", "retrieval_loss", "mine_hardest", "pairwise_distances"),
     "bilevel": ("Bilevel", "gradients", "second_order_gradient"),
     "search": ("Search", "run_search"),

@@ -320,7 +320,7 @@ class Translate(OnDevice):
 
 @dataclass(frozen=True)
 class Train(OnDevice):
-    """Train a network from scratch: the searched cells, random ones, a genotype's file, or ResNet-50. Resumes."""
+    """Train a network from scratch: the searched cells, random ones, a genotype's file, or a baseline. Resumes."""
 
     space: SpaceSettings = SpaceSettings()
     train: TrainSettings = TrainSettings()
@@ -328,22 +328,23 @@ class Train(OnDevice):
     precision: Precision = "float32"
     """What CUDA computes features in: float32 or bfloat16; other devices stay with float32."""
     architecture: str = "searched"
-    """searched (the search in --out), random (chosen by --seed), resnet-like, resnet50, or a genotype's JSON file."""
+    """searched (the search in --out), random (chosen by --seed), resnet-like, a genotype's file, or a baseline:
+    resnet50, resnet18, plain (3x3 convolutions one after another, with as many parameters as networks of cells)."""
     weights: str | None = None
-    """For resnet50: imagenet (torchvision's download) or a file of its weights; random ones if not given."""
+    """For a ResNet: imagenet (torchvision's download) or a file of its weights; random ones if not given."""
     translated: bool = False
     """Train on the translated source that nasda translate wrote to --out, instead of the source."""
 
     def run(self) -> None:
-        from nasda.networks import RESNET50
+        from nasda.networks import RESNETS
         from nasda.spgan.dataset import with_translated_source
         from nasda.study.experiments import choose_architecture
         from nasda.training import run_training
 
         if self.translated and self.train.train_on == "target":
             raise NasdaError("--translated is for --train-on source or source+sample: target uses no source images")
-        if self.weights is not None and self.architecture != RESNET50:
-            raise NasdaError(f"--weights is for --architecture {RESNET50}, not {self.architecture}")
+        if self.weights is not None and self.architecture not in RESNETS:
+            raise NasdaError(f"--weights is for --architecture {' or '.join(RESNETS)}, not {self.architecture}")
         architecture = choose_architecture(self.architecture, self.experiment, self.space, self.seed)
         task, device = self.load_task(), self.chosen_device
         if self.translated:

@@ -1,10 +1,12 @@
-"""Whole networks: the supernet, the network of a genotype, the ResNet-50 baseline.
+"""Whole networks: the supernet, the network of a genotype, and the baselines ResNet and plain CNN.
 
 All of them map images (B, 3, H, W) to the feature f and the logits h of §2.2.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +19,11 @@ from nasda.devices import at_least_float32, seeded
 from nasda.errors import NasdaError
 from nasda.fast.cells import FastSearchCell
 from nasda.files import load_tensors
-from nasda.genotypes import CELL_KINDS, CellKind, Genotype, derive, edge_count
+from nasda.genotypes import CELL_KINDS, CellKind, Genotype, derive, edge_count, random_genotype
 from nasda.settings import Form, SpaceSettings
 
-RESNET50 = "resnet50"
+RESNET50, RESNET18, PLAIN = "resnet50", "resnet18", "plain"
+RESNETS = RESNET50, RESNET18
 
 
 class Output(NamedTuple):
@@ -191,52 +194,107 @@ class DerivedNetwork(CellNetwork):
             self.cells.extend(Cell(genotype.cell(place.kind), **place.options, **common) for place in self.places)
 
 
-class ResNet50(ReIDNetwork):
-    """The baseline: torchvision's ResNet-50 with the same head.
+class ResNet(ReIDNetwork):
+    """A baseline: torchvision's ResNet of this `name` (one of `RESNETS`) with the same head.
 
     `weights`: None for random ones; "imagenet" for torchvision's (which downloads them on first use); else the path of
     a `state_dict` file with torchvision's names. Raises `NasdaError` when that does not fit.
     """
 
-    def __init__(self, settings: SpaceSettings, classes: int, *, seed: int, weights: str | None = None) -> None:
+    def __init__(
+        self, name: str, settings: SpaceSettings, classes: int, *, seed: int, weights: str | None = None
+    ) -> None:
         import torchvision  # imported here: it doubles the time that importing the library takes
 
         super().__init__()
         with seeded(seed):
-            self.backbone = torchvision.models.resnet50()
+            self.backbone = torchvision.models.get_model(name)
             width = self.backbone.fc.in_features
             self.backbone.fc = nn.Identity()
             self.head = EmbeddingHead(width, settings.embedding, classes, settings.dropout)
         if weights is not None:
-            self.backbone.load_state_dict(_resnet50_weights(weights, self.backbone.state_dict()))
+            self.backbone.load_state_dict(_resnet_weights(name, weights, self.backbone.state_dict()))
 
     def features(self, images: Tensor) -> Tensor:
         features = self.backbone(images)
         return features.to(at_least_float32(features))
 
 
-def _resnet50_weights(weights: str, expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def _resnet_weights(name: str, weights: str, expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """ImageNet's weights, downloaded or from a file, without the classifier. Every name and shape is checked."""
     if weights == "imagenet":
         import torchvision
 
         try:
-            found = torchvision.models.ResNet50_Weights.IMAGENET1K_V2.get_state_dict(progress=True, check_hash=True)
+            found = torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(progress=True, check_hash=True)
         except (OSError, RuntimeError) as error:  # no network, or a file with another checksum
             raise NasdaError(
                 f"ImageNet weights could not be downloaded ({error}): download them where there is a network "
                 "and give the file with --weights FILE"
             ) from error
     else:
-        found = load_tensors(Path(weights), "ResNet-50 weights")
-    for name, tensor in expected.items():
-        value = found.get(name) if isinstance(found, dict) else None
+        found = load_tensors(Path(weights), f"weights of {name}")
+    for key, tensor in expected.items():
+        value = found.get(key) if isinstance(found, dict) else None
         if not isinstance(value, Tensor) or value.shape != tensor.shape:
             shape = tuple(value.shape) if isinstance(value, Tensor) else "nothing"
             raise NasdaError(
-                f"{weights}: expected torchvision's ResNet-50 with {name} of shape {tuple(tensor.shape)}, found {shape}"
+                f"{weights}: expected torchvision's {name} with {key} of shape {tuple(tensor.shape)}, found {shape}"
             )
-    return {name: found[name] for name in expected}
+    return {key: found[key] for key in expected}
+
+
+class PlainCNN(ReIDNetwork):
+    """A control without cells: 3×3 convolutions with batch norm and ReLU one after another, two in place of each cell.
+
+    It has about as many parameters as a network of random cells in this space (`plain_width`).
+    """
+
+    def __init__(self, settings: SpaceSettings, classes: int, *, seed: int) -> None:
+        super().__init__()
+        width = plain_width(settings)
+        with seeded(seed):
+            self.layers = plain_layers(width, settings)
+            self.head = EmbeddingHead(width, settings.embedding, classes, settings.dropout)
+
+    def features(self, images: Tensor) -> Tensor:
+        maps = self.layers(images)
+        return maps.mean(dim=(2, 3), dtype=at_least_float32(maps))
+
+
+def plain_layers(width: int, settings: SpaceSettings) -> nn.Sequential:
+    """The layers of a `PlainCNN` with `width` channels in the last block, and half as many in each block before."""
+    widths = [max(1, round(width / 2**later)) for later in reversed(range(settings.blocks))]
+    inputs = widths[0]
+    layers: list[nn.Module] = [Stem(inputs, settings.stem_stride), nn.ReLU()]
+    for block, outputs in enumerate(widths):
+        for position in range(2 * settings.cells_per_block):
+            stride = 2 if block > 0 and position == 0 else 1
+            conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+            layers += [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
+            inputs = outputs
+    return nn.Sequential(*layers)
+
+
+@cache
+def plain_width(settings: SpaceSettings, cells: int = 20) -> int:
+    """The width at which `plain_layers` have as many parameters as the networks of `cells` random genotypes on average
+    (to 5 %)."""
+    with torch.device("meta"):  # counts without memory
+        genotypes = [random_genotype(settings.nodes, settings.primitives, seed) for seed in range(cells)]
+        sizes = [count_parameters(DerivedNetwork(genotype, settings, 1, seed=0)) for genotype in genotypes]
+        wanted = sum(sizes) / cells
+
+        def size(width: int) -> int:
+            return count_parameters(plain_layers(width, settings))
+
+        above = bisect_left(range(2**16), wanted, lo=1, key=size)
+        return min(range(max(1, above - 1), above + 1), key=lambda width: abs(size(width) - wanted))
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Numbers in the parameters of `network`, without its head, which testing does not use."""
+    return sum(p.numel() for name, p in network.named_parameters() if not name.startswith("head."))
 
 
 class Cost(NamedTuple):
@@ -260,8 +318,6 @@ def _counted(number: int) -> str:
 def count_cost(network: ReIDNetwork, height: int, width: int) -> Cost:
     """Parameters without the head, which testing does not use, and the multiply-adds of convolutions and matrix
     products for one image. Batch norm, pooling and additions are not counted, as is usual."""
-    head = set(network.head.parameters())
-    parameters = sum(parameter.numel() for parameter in network.parameters() if parameter not in head)
     first = next(network.parameters())
     was_training = network.training
     network.eval()
@@ -270,4 +326,4 @@ def count_cost(network: ReIDNetwork, height: int, width: int) -> Cost:
             network.features(first.new_zeros(1, 3, height, width))
     finally:
         network.train(was_training)
-    return Cost(parameters, counter.get_total_flops() // 2)
+    return Cost(count_parameters(network), counter.get_total_flops() // 2)

@@ -1,4 +1,4 @@
-"""Training a derived network, or the ResNet-50 baseline, as a whole run: the same recipe for both."""
+"""Training a derived network or a baseline as a whole run: the same recipe for all."""
 
 import math
 from typing import Any
@@ -12,13 +12,15 @@ from nasda.data.datasets import Side
 from nasda.data.domain import Sample
 from nasda.data.task import Task, target_sample
 from nasda.devices import autocast, seeded
+from nasda.errors import NasdaError
 from nasda.genotypes import Genotype
 from nasda.losses import retrieval_loss
-from nasda.networks import RESNET50, DerivedNetwork, ReIDNetwork, ResNet50, count_cost
+from nasda.networks import PLAIN, RESNETS, DerivedNetwork, PlainCNN, ReIDNetwork, ResNet, count_cost
 from nasda.runs import Run, RunFolder, as_config, finite, run_epochs, run_steps, seen
 from nasda.settings import Profile, SpaceSettings, TrainOn, TrainSettings, check_settings
 
-Architecture = Genotype | None  # None is the ResNet-50 baseline
+Architecture = Genotype | str  # a baseline's name: one of BASELINES
+BASELINES = (*RESNETS, PLAIN)
 SIDES: dict[TrainOn, tuple[Side, ...]] = {  # whose training splits each choice of images sees
     "source": ("source",),
     "target": ("target",),
@@ -41,10 +43,24 @@ def split_for_training(task: Task, settings: TrainSettings, seed: int) -> list[S
 def make_network(
     architecture: Architecture, space: SpaceSettings, classes: int, *, seed: int, weights: str | None = None
 ) -> ReIDNetwork:
-    """The network of a genotype, or ResNet-50 if `architecture` is None (`weights` as in `ResNet50`)."""
-    if architecture is None:
-        return ResNet50(space, classes, seed=seed, weights=weights)
-    return DerivedNetwork(architecture, space, classes, seed=seed)
+    """The network of a genotype or a baseline. `weights` are for a ResNet; see there.
+
+    Raises `NasdaError` for another name, and for weights of another network.
+    """
+    if weights is not None and architecture not in RESNETS:
+        raise NasdaError(f"--weights is for --architecture {' or '.join(RESNETS)} only")
+    if isinstance(architecture, Genotype):
+        return DerivedNetwork(architecture, space, classes, seed=seed)
+    if architecture in RESNETS:
+        return ResNet(architecture, space, classes, seed=seed, weights=weights)
+    if architecture == PLAIN:
+        return PlainCNN(space, classes, seed=seed)
+    raise NasdaError(f"architecture {architecture!r}: expected a genotype or one of {', '.join(BASELINES)}")
+
+
+def described(architecture: Architecture) -> Any:
+    """An architecture as config.json has it: a baseline's name, or a genotype's `to_dict`."""
+    return architecture if isinstance(architecture, str) else architecture.to_dict()
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
@@ -133,7 +149,7 @@ def run_training(
         kind="train",
         task=task.name,
         seed=seed,
-        architecture=RESNET50 if architecture is None else architecture.to_dict(),
+        architecture=described(architecture),
         weights=weights,
         space=space,
         train=settings,
@@ -150,7 +166,7 @@ def run_training(
     tqdm.write(f"network: {count_cost(network, data.height, data.width)}")
     training = Training(network, batches, profile, seed=seed, device=device)
     folder.begin(config)
-    if architecture is not None:
+    if isinstance(architecture, Genotype):
         architecture.save(folder.genotype)
     run_epochs(folder, training, settings.epochs, describe)
     return training.network
@@ -160,7 +176,8 @@ def load_trained(folder: RunFolder, device: torch.device) -> ReIDNetwork:
     """The network in `folder` after the last epoch that `run_training` completed. Raises `NasdaError` if there is
     none."""
     config = folder.read_config("architecture", "space", "classes")
-    architecture = None if config["architecture"] == RESNET50 else Genotype.from_dict(config["architecture"])
+    named = config["architecture"]
+    architecture = named if isinstance(named, str) else Genotype.from_dict(named)
     space = folder.read_settings("space", SpaceSettings)
     network = make_network(architecture, space, config["classes"], seed=0)
     folder.restore("network", network, "run nasda train first")

@@ -1,4 +1,4 @@
-"""nasda.networks: the macro structure of §3.3, α and ω, costs known by hand, and the ResNet-50 baseline."""
+"""nasda.networks: the macro structure of §3.3, α and ω, costs known by hand, and the baselines."""
 
 import dataclasses
 import urllib.error
@@ -16,17 +16,20 @@ from nasda.files import load_tensors
 from nasda.genotypes import NAMED, PRIMITIVES, Edge, Genotype, Space, derive, edge_count, random_genotype
 from nasda.losses import retrieval_loss
 from nasda.networks import (
+    RESNETS,
     Cost,
     DerivedNetwork,
     EmbeddingHead,
+    PlainCNN,
     ReIDNetwork,
-    ResNet50,
+    ResNet,
     Stem,
     Supernet,
     count_cost,
     macro_structure,
 )
-from nasda.settings import SpaceSettings
+from nasda.operations import IBN
+from nasda.settings import PROFILE_NAMES, ProfileName, SpaceSettings, profile
 from tests.data.test_reading import message_of
 
 SMALL = SpaceSettings(channels=4, nodes=2, cells_per_block=1, stem_stride=2, embedding=8, dropout=0.1)
@@ -69,10 +72,10 @@ def make_network(name: str, seed: int) -> ReIDNetwork:
         return Supernet(SMALL, 5, seed=seed)
     if name == "derived":
         return DerivedNetwork(random_genotype(2, PRIMITIVES["reid"], 0), SMALL, 5, seed=seed)
-    return ResNet50(SMALL, 5, seed=seed)
+    return PlainCNN(SMALL, 5, seed=seed) if name == "plain" else ResNet(name, SMALL, 5, seed=seed)
 
 
-@pytest.mark.parametrize("name", ["supernet", "derived", "resnet50"])
+@pytest.mark.parametrize("name", ["supernet", "derived", "resnet50", "resnet18", "plain"])
 def test_the_weights_follow_from_the_seed_alone(name: str, global_rng_untouched: None) -> None:
     one, again, other = (make_network(name, seed).state_dict() for seed in (3, 3, 4))
     assert same(one, again)
@@ -255,7 +258,29 @@ def test_a_derived_network_has_the_genotypes_operations_in_every_cell() -> None:
         assert len(cell.sources) == 4
 
 
-@pytest.mark.parametrize("name", ["supernet", "derived", "resnet50"])
+def test_ibn_everywhere_is_in_every_operation_and_nowhere_else() -> None:
+    genotype = NAMED["resnet-like"]
+    found, ibn = (
+        DerivedNetwork(genotype, dataclasses.replace(TWO_A_BLOCK, channels=4, norm=norm), 7, seed=0)
+        for norm in ("own", "ibn")
+    )
+    for cell, plain in zip(ibn.cells, found.cells, strict=True):
+        for operation, before in zip(cell.operations, plain.operations, strict=True):
+            norms, replaced = (
+                [module for module in each.modules() if isinstance(module, kind)]
+                for each, kind in ((before, nn.BatchNorm2d), (operation, IBN))
+            )
+            assert [norm.num_features for norm in norms] == [
+                norm.instances + norm.batch.num_features for norm in replaced
+            ]
+            assert len(replaced) == sum(isinstance(module, nn.BatchNorm2d) for module in operation.modules())
+    for name in ("stem", "head"):
+        assert same(getattr(found, name).state_dict(), getattr(ibn, name).state_dict())
+    assert all(not isinstance(module, IBN) for cell in ibn.cells for module in cell.inputs.modules())
+    assert count_cost(found, 32, 16) == count_cost(ibn, 32, 16)
+
+
+@pytest.mark.parametrize("name", ["supernet", "derived", "resnet50", "resnet18", "plain"])
 def test_one_image_gives_the_same_feature_as_within_a_batch_when_testing(name: str) -> None:
     network = make_network(name, 0).double().eval()
     batch = images(3, 64, 32).double()
@@ -323,13 +348,13 @@ def test_the_cost_of_a_small_network_is_what_a_hand_counts() -> None:
     assert cost.multiply_adds == sum(weights * at for weights, at in convolutions)
 
 
-def test_the_cost_of_resnet50_is_the_known_one() -> None:
-    """torchvision documents 25 557 032 parameters, 2 049 000 of them the classifier's, and 4.09 G multiply-adds."""
-    cost = count_cost(ResNet50(SMALL, 5, seed=0), 224, 224)
-    assert cost.parameters == 25_557_032 - 2_049_000
-    documented = torchvision.models.ResNet50_Weights.IMAGENET1K_V2.meta
-    assert documented["num_params"] == 25_557_032
-    assert round((cost.multiply_adds + 2048 * 1000) / 1e9, 3) == documented["_ops"]
+@pytest.mark.parametrize(("name", "features"), [("resnet50", 2048), ("resnet18", 512)])
+def test_the_cost_of_a_resnet_is_the_documented_one(name: str, features: int) -> None:
+    """torchvision documents parameters and multiply-adds (in G), with the classifier of 1000 classes."""
+    cost = count_cost(ResNet(name, SMALL, 5, seed=0), 224, 224)
+    documented = torchvision.models.get_model_weights(name).DEFAULT.meta
+    assert cost.parameters + (features + 1) * 1000 == documented["num_params"]
+    assert round((cost.multiply_adds + features * 1000) / 1e9, 3) == documented["_ops"]
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -346,29 +371,67 @@ def test_a_cost_reads_in_millions() -> None:
     assert str(Cost(954, 31_900)) == "954 parameters, 31.9 k multiply-adds an image"
 
 
-# ResNet-50's weights
+# The plain CNN
 
 
-def constant_weights(**replaced: Any) -> dict[str, Any]:
+@pytest.mark.parametrize("profile_name", PROFILE_NAMES)
+@pytest.mark.parametrize("space", ["reid", "style"])
+def test_a_plain_cnn_has_as_many_parameters_as_random_cells(profile_name: ProfileName, space: Space) -> None:
+    settings = dataclasses.replace(profile(profile_name, "person").space, space=space)
+    with torch.device("meta"):
+        genotypes = (random_genotype(settings.nodes, settings.primitives, seed) for seed in range(20))
+        networks = [DerivedNetwork(genotype, settings, 5, seed=0) for genotype in genotypes]
+        plain = PlainCNN(settings, 5, seed=0)
+    sizes = [
+        sum(p.numel() for p in network.parameters()) - sum(p.numel() for p in network.head.parameters())
+        for network in (*networks, plain)
+    ]
+    assert sizes[-1] == pytest.approx(sum(sizes[:-1]) / 20, rel=0.05)
+
+
+def test_a_plain_cnn_is_a_stack_of_convolutions_that_halves_between_blocks() -> None:
+    settings = dataclasses.replace(SMALL, cells_per_block=2, stem_stride=1)
+    layers = PlainCNN(settings, 5, seed=0).layers
+    convolutions = [module for module in layers.modules() if isinstance(module, nn.Conv2d)]
+    assert [conv.stride[0] for conv in convolutions] == [1, *[1] * 4, *[2, 1, 1, 1] * 3]
+    assert all(conv.kernel_size == (3, 3) for conv in convolutions)
+    widths = [conv.out_channels for conv in convolutions[1:]]
+    assert widths == sorted(widths)
+    assert widths[::4] == [max(1, round(widths[-1] / divisor)) for divisor in (8, 4, 2, 1)]
+    assert layers(images(2, 32, 16)).shape == (2, widths[-1], 4, 2)
+    shapes = [type(layer).__name__ for layer in layers]
+    assert shapes == ["Stem", "ReLU", *["Conv2d", "BatchNorm2d", "ReLU"] * 16]
+
+
+# A ResNet's weights
+
+
+def constant_weights(name: str = "resnet50", **replaced: Any) -> dict[str, Any]:
     """A `state_dict` in torchvision's names, every tensor filled with a number of its own; tiny as a file."""
     with torch.device("meta"):
-        shapes = {name: value.shape for name, value in torchvision.models.resnet50().state_dict().items()}
+        shapes = {name: value.shape for name, value in torchvision.models.get_model(name).state_dict().items()}
     filled = {name: torch.tensor(float(index)).expand(shape) for index, (name, shape) in enumerate(shapes.items())}
     return filled | replaced
 
 
-def assert_filled(network: ResNet50, expected: Mapping[str, Tensor]) -> None:
+def assert_filled(network: ResNet, expected: Mapping[str, Tensor]) -> None:
     found = network.backbone.state_dict()
     assert set(expected) - set(found) == {"fc.weight", "fc.bias"}
     assert all((value == expected[name].flatten()[0]).all() for name, value in found.items())
 
 
-def test_resnet50_takes_weights_from_a_file_in_torchvisions_names(tmp_path: Path, global_rng_untouched: None) -> None:
-    weights = constant_weights()
-    torch.save(weights, tmp_path / "resnet50.pth")
-    network = ResNet50(SMALL, 5, seed=0, weights=str(tmp_path / "resnet50.pth"))
+@pytest.mark.parametrize(("name", "other"), [RESNETS, RESNETS[::-1]])
+def test_a_resnet_takes_its_weights_from_a_file_in_torchvisions_names(
+    name: str, other: str, tmp_path: Path, global_rng_untouched: None
+) -> None:
+    weights = constant_weights(name)
+    path = tmp_path / "weights.pth"
+    torch.save(weights, path)
+    network = ResNet(name, SMALL, 5, seed=0, weights=str(path))
     assert_filled(network, weights)
-    assert same(network.head.state_dict(), ResNet50(SMALL, 5, seed=0).head.state_dict())
+    assert same(network.head.state_dict(), ResNet(name, SMALL, 5, seed=0).head.state_dict())
+    message = message_of(lambda: ResNet(other, SMALL, 5, seed=0, weights=str(path)))
+    assert message.startswith(f"{path}: expected torchvision's {other} with layer1.0.conv1.weight of shape")
 
 
 @pytest.mark.parametrize(
@@ -390,7 +453,7 @@ def test_resnet50_takes_weights_from_a_file_in_torchvisions_names(tmp_path: Path
 def test_a_file_of_other_weights_is_named(content: Any, words: str, tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     torch.save(content, path)
-    message = message_of(lambda: ResNet50(SMALL, 5, seed=0, weights=str(path)))
+    message = message_of(lambda: ResNet("resnet50", SMALL, 5, seed=0, weights=str(path)))
     assert message.startswith(str(path))
     assert words in message
 
@@ -404,8 +467,8 @@ def test_a_file_that_holds_no_tensors_is_named(content: bytes, tmp_path: Path) -
 
 def test_a_missing_file_of_weights_is_named(tmp_path: Path) -> None:
     path = tmp_path / "none.pth"
-    assert f"{path}: ResNet-50 weights expected here" in message_of(
-        lambda: ResNet50(SMALL, 5, seed=0, weights=str(path))
+    assert f"{path}: weights of resnet50 expected here" in message_of(
+        lambda: ResNet("resnet50", SMALL, 5, seed=0, weights=str(path))
     )
 
 
@@ -421,10 +484,12 @@ def test_code_in_a_file_of_weights_is_not_run(tmp_path: Path) -> None:
     assert str(tmp_path / "w.pth") in message_of(lambda: load_tensors(tmp_path / "w.pth", "weights"))
 
 
-def test_imagenet_weights_are_torchvisions(monkeypatch: pytest.MonkeyPatch) -> None:
-    weights = constant_weights()
-    monkeypatch.setattr(torchvision.models.ResNet50_Weights, "get_state_dict", lambda self, **options: weights)
-    assert_filled(ResNet50(SMALL, 5, seed=0, weights="imagenet"), weights)
+@pytest.mark.parametrize("name", RESNETS)
+def test_imagenet_weights_are_torchvisions(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = constant_weights(name)
+    of_torchvision = torchvision.models.get_model_weights(name)
+    monkeypatch.setattr(of_torchvision, "get_state_dict", lambda self, **options: weights)
+    assert_filled(ResNet(name, SMALL, 5, seed=0, weights="imagenet"), weights)
 
 
 def test_imagenet_weights_without_a_network_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -432,6 +497,6 @@ def test_imagenet_weights_without_a_network_say_what_to_do(monkeypatch: pytest.M
         raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr(torchvision.models.ResNet50_Weights, "get_state_dict", offline)
-    message = message_of(lambda: ResNet50(SMALL, 5, seed=0, weights="imagenet"))
+    message = message_of(lambda: ResNet("resnet50", SMALL, 5, seed=0, weights="imagenet"))
     assert "no route to host" in message
     assert "--weights FILE" in message

@@ -11,9 +11,19 @@ from nasda.data.task import Task
 from nasda.errors import NasdaError
 from nasda.evaluation import extract
 from nasda.genotypes import PRIMITIVES, random_genotype
+from nasda.operations import IBN
 from nasda.runs import RunFolder, Side, seen
 from nasda.settings import TrainOn, TrainSettings
-from nasda.training import Architecture, Training, learning_rate, load_trained, run_training, split_for_training
+from nasda.training import (
+    BASELINES,
+    Architecture,
+    Training,
+    learning_rate,
+    load_trained,
+    make_network,
+    run_training,
+    split_for_training,
+)
 from tests.tasks import DATA, SPACE, TRAIN, make_task, profile_with
 
 CPU = torch.device("cpu")
@@ -61,13 +71,32 @@ def test_training_makes_the_loss_smaller(task: Task, tmp_path: Path) -> None:
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_the_trained_network_comes_back_from_its_run(task: Task, tmp_path: Path) -> None:
+@pytest.mark.parametrize("architecture", [GENOTYPE, "resnet18", "plain"], ids=["derived", "resnet18", "plain"])
+def test_the_trained_network_comes_back_from_its_run(task: Task, tmp_path: Path, architecture: Architecture) -> None:
     images = torch.randint(0, 256, (5, 3, DATA.height, DATA.width), dtype=torch.uint8)
-    features = extract(train(tmp_path / "run", task), images)
+    features = extract(train(tmp_path / "run", task, architecture=architecture), images)
     assert torch.equal(extract(load_trained(RunFolder(tmp_path / "run"), CPU), images), features)
+    assert RunFolder(tmp_path / "run").genotype.exists() == (architecture is GENOTYPE)
 
 
-@pytest.mark.parametrize("architecture", [GENOTYPE, None], ids=["derived", "resnet50"])
+def test_a_network_with_ibn_everywhere_comes_back_with_it(task: Task, tmp_path: Path) -> None:
+    images = torch.randint(0, 256, (5, 3, DATA.height, DATA.width), dtype=torch.uint8)
+    folder, space = RunFolder(tmp_path / "run"), dataclasses.replace(SPACE, channels=4, norm="ibn")
+    trained = run_training(folder, task, GENOTYPE, profile_with(train=TRAIN, space=space), seed=0, device=CPU)
+    loaded = load_trained(folder, CPU)
+    assert any(isinstance(module, IBN) for module in loaded.modules())
+    assert torch.equal(extract(loaded, images), extract(trained, images))
+
+
+def test_an_unknown_baseline_and_weights_of_no_resnet_are_refused() -> None:
+    with pytest.raises(NasdaError, match=r"'vgg': expected a genotype or one of resnet50, resnet18, plain"):
+        make_network("vgg", SPACE, 5, seed=0)
+    for architecture in (GENOTYPE, "plain"):
+        with pytest.raises(NasdaError, match=r"--weights is for --architecture resnet50 or resnet18 only"):
+            make_network(architecture, SPACE, 5, seed=0, weights="imagenet")
+
+
+@pytest.mark.parametrize("architecture", [GENOTYPE, *BASELINES], ids=["derived", *BASELINES])
 def test_a_training_stopped_within_an_epoch_resumes_to_the_bit(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: Architecture
 ) -> None:

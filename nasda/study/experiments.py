@@ -16,11 +16,11 @@ from nasda.errors import NasdaError
 from nasda.evaluation import Metrics, evaluate, floors, for_statistics, reestimate_statistics
 from nasda.files import read_json, write_json
 from nasda.genotypes import NAMED, Genotype, random_genotype
-from nasda.networks import RESNET50, ReIDNetwork, count_cost
+from nasda.networks import ReIDNetwork, count_cost
 from nasda.runs import RunFolder
 from nasda.settings import DataSettings, EvaluateSettings, SpaceSettings, TrainOn, check_settings
 from nasda.study.statistics import mean_sd
-from nasda.training import Architecture, load_trained
+from nasda.training import BASELINES, Architecture, load_trained
 
 SEARCHED, RANDOM = "searched", "random"
 
@@ -53,7 +53,7 @@ class Experiment:
 
 
 def choose_architecture(name: str, experiment: Experiment, space: SpaceSettings, seed: int) -> Architecture:
-    """What `--architecture` names: searched cells, random ones, a named genotype, resnet50, or a genotype's file."""
+    """What `--architecture` names: searched cells, random ones, a named genotype, a baseline, or a genotype's file."""
     if name == SEARCHED:
         if not experiment.search.genotype.exists():
             raise NasdaError(
@@ -63,12 +63,12 @@ def choose_architecture(name: str, experiment: Experiment, space: SpaceSettings,
         return Genotype.load(experiment.search.genotype)
     if name == RANDOM:
         return random_genotype(space.nodes, space.primitives, seed)
-    if name == RESNET50:
-        return None
+    if name in BASELINES:
+        return name
     if name in NAMED:
         return NAMED[name]
     if not Path(name).exists():
-        known = ", ".join([SEARCHED, RANDOM, RESNET50, *NAMED])
+        known = ", ".join([SEARCHED, RANDOM, *BASELINES, *NAMED])
         raise NasdaError(f"--architecture {name}: expected one of {known}, or a genotype's file; there is no such file")
     return Genotype.load(Path(name))
 

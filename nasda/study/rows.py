@@ -8,7 +8,7 @@ from typing import Any
 
 from nasda.errors import NasdaError
 from nasda.genotypes import PRIMITIVES, Genotype, random_genotype
-from nasda.networks import RESNET50, DerivedNetwork, count_cost
+from nasda.networks import PLAIN, RESNET18, RESNET50, DerivedNetwork, count_cost
 from nasda.settings import Mode, Profile, Selection, TrainOn
 
 SEARCHED, RANDOM, MATCHED = "searched", "random", "matched"
@@ -89,6 +89,9 @@ CONTROLS = (
     Row("NAS (S+R), source statistics", **_reid("S+R", alpha_statistics="source")),
     Row("style NAS (S), batch statistics", **_style("S", alpha_statistics="batch")),
     Row("style NAS (S+R), batch statistics", **_style("S+R", alpha_statistics="batch")),
+    # Are cells worth it at all?
+    Row("plain CNN", PLAIN),
+    Row("ResNet-18 (S)", RESNET18),
     # Another loss, another selection, other weights
     Row("style NAS (S+R), memory", **_style("S+R", alpha_loss="memory")),
     Row("style NAS (S+R), mmd", **_style("S+R", alpha_loss="mmd")),

@@ -38,7 +38,7 @@ from nasda.study.experiments import score_runs, table_text, test_set
 from nasda.study.paper import NOTES, paper_row
 from nasda.study.rows import MATCHED, PAIRS, PRETRAINED_ROWS, RANDOM, ROWS, Row, matched_genotype
 from nasda.study.statistics import Comparison, Unit, by_seed, by_world, compare, mean_sd, sentence
-from nasda.training import SIDES, Architecture, run_training
+from nasda.training import SIDES, Architecture, described, run_training
 
 Scores = dict[str, Any]
 Key = TypeVar("Key", bound=Hashable)
@@ -276,7 +276,7 @@ def _run_piece(piece: _Piece, shared: _Shared) -> tuple[Scores, dict[str, Scores
             write_translation(folder.path / "translated", task.source, generator, data, device=device)
         task = with_translated_source(task, folder.path / "translated")
         search_seconds = _seconds(folder)
-    chosen = architecture.to_dict() if isinstance(architecture, Genotype) else architecture
+    chosen = described(architecture)
     folder = _folder(
         runs,
         "train",
@@ -310,7 +310,8 @@ def _architecture(
     if row.architecture == RANDOM:
         return random_genotype(settings.space.nodes, settings.space.primitives, seed=seed + 1000 * cell), 0.0
     if row.mode is None:
-        return NAMED.get(row.architecture, row.architecture), 0.0
+        named: Architecture = NAMED[row.architecture] if row.architecture in NAMED else row.architecture
+        return named, 0.0
     searching = changed(settings, search={"mode": row.mode})
     folder = search_folder(runs, task, searching, seed)
     with folder.held(wait=True):

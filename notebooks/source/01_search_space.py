@@ -44,7 +44,7 @@ from nasda.data.task import target_sample
 from nasda.devices import seeded
 from nasda.errors import NasdaError
 from nasda.genotypes import NAMED, NONE, PRIMITIVES, Edge, Genotype, edge_count, random_genotype
-from nasda.networks import DerivedNetwork, ResNet50, Stem, Supernet, count_cost
+from nasda.networks import DerivedNetwork, ResNet, Stem, Supernet, count_cost
 from nasda.operations import PartAware, make_operation, operation_label, rows_to_parts
 from nasda.pictures import graphs
 from nasda.pictures.graphs import state_label
@@ -868,7 +868,7 @@ by_lot = random_genotype(NODE_COUNT, SPACE, course.seed)
 giants = {
     "resnet-like cells": DerivedNetwork(GENOTYPE, paper.space, 1000, seed=0),
     "random cells": DerivedNetwork(by_lot, paper.space, 1000, seed=0),
-    "ResNet-50": ResNet50(paper.space, 1000, seed=0),
+    "ResNet-50": ResNet("resnet50", paper.space, 1000, seed=0),
 }
 for name, giant in giants.items():
     print(f"{name:18} {count_cost(giant.to('meta'), height, width)}")

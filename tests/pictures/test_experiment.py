@@ -28,7 +28,7 @@ def test_cells_are_drawn_of_each_training_that_did_not_take_the_searched_ones(tm
     found = run_search(experiment.search, task, SETTINGS, seed=0, device=CPU)
     mine = random_genotype(SPACE.nodes, PRIMITIVES["plain"], seed=5)
     assert mine != found
-    trainings = {"searched": found, "runs/mine.json": mine, "resnet50": None}
+    trainings = {"searched": found, "runs/mine.json": mine, "resnet50": "resnet50"}
     for name, genotype in trainings.items():
         run_training(experiment.training(name), task, genotype, SETTINGS, seed=0, device=CPU)
     paths = draw_experiment(experiment, lambda: task, 2, 0, CPU)

@@ -31,7 +31,8 @@ def test_every_training_of_an_experiment_has_a_folder_of_its_own() -> None:
 
 def test_a_name_means_an_architecture(tmp_path: Path) -> None:
     experiment = Experiment(tmp_path)
-    assert choose_architecture("resnet50", experiment, SPACE, 0) is None
+    for baseline in ("resnet50", "resnet18", "plain"):
+        assert choose_architecture(baseline, experiment, SPACE, 0) == baseline
     assert choose_architecture("resnet-like", experiment, SPACE, 0) == NAMED["resnet-like"]
     drawn = random_genotype(3, PRIMITIVES["reid"], seed=5)
     assert choose_architecture("random", experiment, SPACE, 5) == drawn
