@@ -310,8 +310,7 @@ def _architecture(
     if row.architecture == RANDOM:
         return random_genotype(settings.space.nodes, settings.space.primitives, seed=seed + 1000 * cell), 0.0
     if row.mode is None:
-        named: Architecture = NAMED[row.architecture] if row.architecture in NAMED else row.architecture
-        return named, 0.0
+        return NAMED.get(row.architecture, row.architecture), 0.0
     searching = changed(settings, search={"mode": row.mode})
     folder = search_folder(runs, task, searching, seed)
     with folder.held(wait=True):
