@@ -52,7 +52,7 @@ def test_the_results_are_the_recorded_ones() -> None:
     assert all(len(scores) >= 3 for scores in found.scores.values())
     floors = [max(found.by_seed(name).values()) for name in found.scores if name.startswith("floor")]
     abroad, at_home = (found.by_seed(name).values() for name in ("NAS (S+R)", "NAS (S+R), trained on the target"))
-    # What docs/results.md says in words: every seed's cross-domain above both floors, every in-domain above every cross.
+    # In words there: every seed's cross-domain above both floors, every in-domain above every cross-domain.
     assert min(abroad) > 1.5 * max(floors)
     assert min(at_home) > 1.5 * max(abroad)
 

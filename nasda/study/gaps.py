@@ -7,7 +7,7 @@ worlds the world is the unit of each comparison: a world's seeds share its peopl
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,17 @@ from nasda.study.rows import ROWS, Row
 from nasda.study.statistics import mean_sd
 from nasda.study.table import Table, fill_tables, write
 from nasda.toy.make import make_toy
+
+
+class Where(NamedTuple):
+    """One drawn target."""
+
+    gap: float
+    world: int
+
+    def __str__(self) -> str:
+        return f"gap {self.gap:g}, world {self.world}"
+
 
 STUDY_ROWS = tuple(row for row in ROWS if not row.translated)
 
@@ -45,7 +56,7 @@ def gap_study(
     share to `runs`, which studies may share (by default `out`/runs). The same call continues an interrupted study.
     """
     drawn = {
-        (gap, world): replace(settings.toy, gap=gap, world=world)
+        Where(gap, world): replace(settings.toy, gap=gap, world=world)
         for world in worlds or (settings.toy.world,)
         for gap in gaps
     }
@@ -55,7 +66,7 @@ def gap_study(
     tasks = {key: load_sound_task(task, root) for key, root in roots.items()}
     tables = {key: Table(task, list(seeds)) for key in drawn}
     for _ in fill_tables(tables, tasks, runs or out / "runs", settings, rows=rows, jobs=jobs, **options):
-        by_gap = {gap: pooled({world: tables[gap, world] for of, world in drawn if of == gap}) for gap in gaps}
+        by_gap = {gap: pooled({w.world: tables[w] for w in drawn if w.gap == gap}) for gap in gaps}
         for gap, table in by_gap.items():
             write(table, out / f"gap-{gap:g}")
         write_json(out / "study.json", {f"{gap:g}": table.to_dict() for gap, table in by_gap.items()})

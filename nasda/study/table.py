@@ -146,11 +146,15 @@ class _Piece(NamedTuple):
     row: Row
     seed: int
     cell: int  # the number of the random cell, from 0
-    key: Hashable  # of the task
+    key: Hashable  # of the task; None if there is one task only
 
     @property
     def name(self) -> str:
+        """Within its table."""
         return f"{self.row.name}, seed {self.seed}" + (f", cell {self.cell}" if self.cell else "")
+
+    def __str__(self) -> str:
+        return self.name if self.key is None else f"{self.key}, {self.name}"
 
 
 _Found = tuple[Scores, dict[str, Scores]] | str  # scores of a row and of the floors, or why it failed
@@ -200,7 +204,7 @@ def fill_tables(
         table = tables[cast(Key, piece.key)]
         if isinstance(found, str):
             table.failures[piece.name] = found
-            tqdm.write(f"{piece.name} failed: {found}")
+            tqdm.write(f"{piece} failed: {found}")
         else:
             scores, floors = found
             table.scores.setdefault(piece.row.name, []).append({"seed": piece.seed, **scores})
@@ -208,7 +212,7 @@ def fill_tables(
                 of_floor = table.scores.setdefault(f"floor: {name}", [])
                 if piece.seed not in [earlier["seed"] for earlier in of_floor]:
                     of_floor.append({"seed": piece.seed, **floor, **dict.fromkeys(STATISTICS, floor["mAP"])})
-            tqdm.write(f"{piece.name}: mAP {100 * scores['mAP']:.1f}")
+            tqdm.write(f"{piece}: mAP {100 * scores['mAP']:.1f}")
         yield cast(Key, piece.key)
 
 
@@ -216,7 +220,7 @@ def _results(pieces: Sequence[_Piece], shared: _Shared, jobs: int) -> Iterator[t
     """The result of each piece, in order."""
     if jobs <= 1:
         for piece in pieces:
-            tqdm.write(f"— {piece.name}")
+            tqdm.write(f"— {piece}")
             yield piece, _try_piece(piece, shared)
         return
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
