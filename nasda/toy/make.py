@@ -1,7 +1,7 @@
-"""The built-in data: people and vehicles rendered in two styles, in the four data sets' own layouts.
+"""The built-in data: people and vehicles, rendered in the four data sets' own layouts.
 
-A task's source has a game engine's style, its target a street's; `gap` says how far apart the two are. Folders and file
-names are those of PersonX, Market-1501, VehicleX and VeRi-776, so the ordinary reader reads them.
+A task's source looks like a game engine, its target like a street or a campus; `gap` says how far apart the two are.
+Folders and file names are those of PersonX, Market-1501, VehicleX and VeRi-776, so the ordinary reader reads them.
 """
 
 import dataclasses
@@ -26,11 +26,11 @@ from nasda.data.datasets import DATASETS, OF_TASK, TOY_MARKER, Side, index_lines
 from nasda.data.domain import DISTRACTOR, JUNK, Sample
 from nasda.errors import NasdaError
 from nasda.files import explain_os_error, make_folder, read_json
-from nasda.settings import TaskName, ToySettings, check_settings
+from nasda.settings import Style, TaskName, ToySettings, check_settings
 from nasda.toy.canvas import Canvas
-from nasda.toy.people import Person, Step, draw_person
+from nasda.toy.people import Person, Step, draw_person, in_everyday_clothes
 from nasda.toy.people import draw_attributes as draw_person_attributes
-from nasda.toy.style import Camera, Pixels, compose, draw_camera, draw_conditions, to_jpeg
+from nasda.toy.style import STYLES, Camera, Pixels, View, compose, draw_camera, draw_conditions, draw_walk, to_jpeg
 from nasda.toy.vehicles import COLOUR_IDS, TYPE_IDS, Vehicle, draw_vehicle
 from nasda.toy.vehicles import draw_attributes as draw_vehicle_attributes
 
@@ -77,12 +77,20 @@ class Drawing(NamedTuple):
     width: int
     gap: float
     world: int
+    style: Style = "street"
 
 
 @lru_cache(maxsize=256)
 def person(world: int, domain: int, who: int) -> Person:
     """The looks of one person; `domain` 0 is the source, 1 the target: nobody is in both."""
     return draw_person_attributes(np.random.default_rng((world, 0, domain, who)))
+
+
+@lru_cache(maxsize=256)
+def _dressed(world: int, domain: int, who: int, everyday: float) -> Person:
+    """The same person in their domain's clothes; see `Strengths`."""
+    rng = np.random.default_rng((world, 5, domain, who))
+    return in_everyday_clothes(person(world, domain, who), rng, everyday)
 
 
 @lru_cache(maxsize=256)
@@ -112,15 +120,16 @@ def render(
     width: int = 64,
     world: int = 0,
     badly_cropped: bool = False,
+    style: Style = "street",
 ) -> Pixels:
     """Image `number` of `who` from camera `camid`: uint8 (height, width, 3), the same for the same arguments.
 
     `who` and `number` may be any number from 0; `camid` is one of `CAMERAS[task][domain]`; each `world` has its people,
-    vehicles and cameras. `gap` in [0, 1] moves the same image from a game engine's style to a street's.
+    vehicles and cameras. `gap` in [0, 1] moves the same image from a game engine's looks to those of `style`.
     Raises `NasdaError` if the gap, the camera or the size is out of range.
     """
     _check(height, width, gap)
-    return _picture(task, who, camid, number, domain, float(gap), height, width, world, badly_cropped)[0]
+    return _picture(task, who, camid, number, domain, float(gap), height, width, world, badly_cropped, style)[0]
 
 
 def _picture(
@@ -134,31 +143,35 @@ def _picture(
     width: int,
     world: int,
     badly_cropped: bool,
+    style: Style,
 ) -> tuple[Pixels, bytes]:
     """The image, and the same as a JPEG file."""
     rng = np.random.default_rng((world, 3, domain, who, camid, number))
-    view = camera(task, world, domain, camid)
-    conditions = draw_conditions(rng)
-    yaw = view.yaw + rng.normal(0, 14)
+    seen_by, strengths = camera(task, world, domain, camid), STYLES[style]
+    walk = draw_walk(np.random.default_rng((world, 6, domain, who, camid)))
+    view = View(seen_by, walk, draw_conditions(rng), strengths, gap)
+    yaw = seen_by.yaw + rng.normal(0, 14) + gap * strengths.walk_heading * walk.heading
     phase = rng.uniform(0, 2 * np.pi)
     shift_x, shift_y, zoom = rng.normal(0, 0.02), rng.normal(0, 0.015), rng.normal(1, 0.02)
     if badly_cropped:  # as by a detector that found half a body
         shift_x, shift_y, zoom = shift_x + rng.choice((-0.3, 0.3)), shift_y + rng.uniform(-0.5, 0.4), zoom * 1.6
-    canvas = Canvas(height, width, sun=view.light)
-    zoom *= view.zoom * (1 if task == "vehicle" else 0.96)  # hats need some room
+    missed = gap * strengths.shot_crop * rng.standard_normal(3)
+    shift_x, shift_y, zoom = shift_x + missed[0], shift_y + missed[1], zoom + missed[2]
+    canvas = Canvas(height, width, sun=seen_by.light)
+    zoom *= seen_by.zoom * (1 if task == "vehicle" else 0.96)  # hats need some room
     canvas.place(zoom, zoom, shift_x, (1 - zoom) / 2 + shift_y)
     if task == "person":
-        draw_person(canvas, person(world, domain, who), Step(float(yaw), float(phase)))
+        draw_person(canvas, _dressed(world, domain, who, gap * strengths.everyday), Step(float(yaw), float(phase)))
     else:
         draw_vehicle(canvas, vehicle(world, domain, who), float(yaw))
-    pixels = compose(canvas.finished(), view, conditions, gap)
-    return pixels, to_jpeg(pixels, conditions, gap)
+    pixels = compose(canvas.finished(), view)
+    return pixels, to_jpeg(pixels, view.conditions, gap)
 
 
 def _write(drawing: Drawing, shots: Iterable[Shot]) -> None:
     for shot in shots:
         gap = drawing.gap if shot.domain == TARGET else 0.0
-        where = (shot.domain, gap, drawing.height, drawing.width, drawing.world, shot.pid == JUNK)
+        where = (shot.domain, gap, drawing.height, drawing.width, drawing.world, shot.pid == JUNK, drawing.style)
         _, jpeg = _picture(drawing.task, shot.who, shot.camid, shot.number, *where)
         (drawing.root / shot.path).write_bytes(jpeg)
 
@@ -196,7 +209,7 @@ def make_toy(
     temporary = root
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".toy-{task}-", suffix=".tmp", dir=root))
-        drawing = Drawing(temporary, task, height, width, settings.gap, settings.world)
+        drawing = Drawing(temporary, task, height, width, settings.gap, settings.world, settings.style)
         _draw_all(drawing, folders, settings, processes)
         for folder in folders:
             (temporary / folder / MARKER).write_text(json.dumps(parameters, indent=2) + "\n")
@@ -220,7 +233,7 @@ def _check(height: int, width: int, gap: float) -> None:
     if min(height, width) < SMALLEST:
         raise NasdaError(f"toy data of {height}×{width} pixels: expected at least {SMALLEST}×{SMALLEST}")
     if not 0 <= gap <= 1:
-        raise NasdaError(f"--gap is {gap}: expected a number from 0 (like the source) to 1 (a street)")
+        raise NasdaError(f"--gap is {gap}: expected a number from 0 (like the source) to 1 (like its style)")
 
 
 def _is_there(root: Path, task: TaskName, folders: Sequence[str], parameters: dict[str, object]) -> bool:
@@ -249,7 +262,7 @@ def _refuse_other(there: Path, root: Path, task: TaskName, side: Side, parameter
             f"{there}: not made by nasda, perhaps real data: choose another --data-root, or make the {other} alone "
             f"beside it: nasda data make --task {task} --only {other} --data-root {root}"
         )
-    found = read_json(marker, "how the toy data was made")
+    found = {"style": "street", **read_json(marker, "how the toy data was made")}  # which once was the only one
     different = [name for name, value in parameters.items() if found.get(name) != value]
     if different:
         name = different[0]

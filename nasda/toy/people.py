@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -90,6 +90,38 @@ def draw_attributes(rng: np.random.Generator) -> Person:
         hat=one_of(HATS, (5, 2, 1.5, 1)),
         hat_colour=cloth(),
         stride=float(rng.uniform(0.32, 0.55)),
+    )
+
+
+_ABOVE = (6, 5, 3, 1.5, 2, 2.5, 1, 1, 1, 0.6, 0.4, 0.4)  # a real crowd's colours: weights in the order of CLOTH
+_BELOW = (6, 0.8, 2.5, 0.2, 3, 4, 0.3, 0.1, 0.2, 1, 0.1, 0.1)
+
+
+def in_everyday_clothes(person: Person, rng: np.random.Generator, share: float) -> Person:
+    """The same person with `share` of a real crowd's colours: mostly black, white, grey and blue, in many shades.
+
+    Patterns fade too, since most real clothes are plain.
+    """
+
+    def cloth(weights: tuple[float, ...]) -> Colour:
+        colour = tuple(CLOTH.values())[int(rng.choice(len(CLOTH), p=np.array(weights) / sum(weights)))]
+        shade = (90, 90, 92) if rng.random() < 0.5 else ((0, 0, 0) if sum(colour) > 384 else (255, 255, 255))
+        return mixed(colour, shade, float(rng.uniform(0, 0.4)))
+
+    upper, sleeve, pattern, lower, shoe, bag, hat = (
+        cloth(weights) for weights in (_ABOVE, _ABOVE, _ABOVE, _BELOW, _BELOW, _BELOW, _ABOVE)
+    )
+    pattern = mixed(upper, pattern, float(rng.uniform(0, 0.6)))
+    sleeve = upper if person.sleeve_colour == person.upper_colour else sleeve
+    return replace(
+        person,
+        upper_colour=mixed(person.upper_colour, upper, share),
+        sleeve_colour=mixed(person.sleeve_colour, sleeve, share),
+        pattern_colour=mixed(person.pattern_colour, pattern, share),
+        lower_colour=mixed(person.lower_colour, lower, share),
+        shoe_colour=mixed(person.shoe_colour, shoe, share),
+        bag_colour=mixed(person.bag_colour, bag, share),
+        hat_colour=mixed(person.hat_colour, hat, share),
     )
 
 
