@@ -101,14 +101,12 @@ def class_centres(features: Tensor, labels: Tensor, classes: int) -> Tensor:
     return F.normalize(members @ F.normalize(features))  # the sum has the mean's direction
 
 
-@torch.no_grad()
-def move_centres(centres: Tensor, features: Tensor, labels: Tensor) -> None:
-    """Move the unit `centres` (C, D), in place, towards the class centres of a batch; those of other labels stay.
+def move_centres(centres: Tensor, of_batch: Tensor) -> None:
+    """Move the unit `centres` (C, D), in place, towards the `class_centres` of a batch, (C, D), where it has some.
 
     The old centre counts `MEMORY_MOMENTUM`, the batch's the rest, and the sum is normalised. The published code moves a
     centre image by image, so that the last one counts most; here an identity's images count the same.
     """
-    of_batch = class_centres(features, labels, len(centres)).to(centres.dtype)
     moved = F.normalize(MEMORY_MOMENTUM * centres + (1 - MEMORY_MOMENTUM) * of_batch)
     centres.copy_(torch.where(of_batch.any(dim=1, keepdim=True), moved, centres))
 

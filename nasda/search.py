@@ -117,7 +117,7 @@ class Search(Run):
         self.decay = torch.zeros((), device=device)  # β-DARTS' λ of this epoch
         width = self.network.head.width
         self.centres = torch.zeros(self.alpha_batches.classes, width, device=device)
-        self.last_features = torch.zeros(self.alpha_batches.batch_size, width, device=device)
+        self.batch_centres = torch.zeros_like(self.centres)  # of α's last batch
 
         fused = device.type == "cuda"  # one kernel for many tensors
         sgd = partial(
@@ -160,7 +160,8 @@ class Search(Run):
 
         - triplet, unit-triplet: the triplet loss alone, on f or on f/‖f‖;
         - retrieval: eq. 9 with a separate head;
-        - memory: contrast with the centres of all identities in α's sample, which `begin_epoch` computes;
+        - memory: contrast with the centres of all identities in α's sample; `begin_epoch` computes them and `step`
+          moves them, after its updates, by the features that the loss saw;
         - mmd: the triplet loss on labelled source images, and `mmd_weight` times MMD² between their f and that of
           `unlabelled` target images.
 
@@ -184,7 +185,7 @@ class Search(Run):
         if self.alpha_head is not None:
             return self._retrieval_loss(features, labels, self.alpha_head)
         if settings.alpha_loss == "memory":
-            self.last_features.copy_(features.detach())  # `step` moves the centres by them
+            self.batch_centres.copy_(class_centres(features.detach(), labels, len(self.centres)))
             return memory_loss(features, labels, self.centres, settings.temperature)
         if settings.alpha_loss == "unit-triplet":
             features = functional.normalize(features)
@@ -230,7 +231,7 @@ class Search(Run):
         for_alphas = BatchLoss(self.alpha_loss, batch, (self.seed, epoch, index, 1))
         losses = self.bilevel.step(for_weights, for_alphas, replace(for_weights, function=self.exact_weight_loss))
         if self.settings.alpha_loss == "memory":
-            move_centres(self.centres, self.last_features, batch[1])
+            move_centres(self.centres, self.batch_centres)
         return losses
 
     def epoch(self, index: int) -> dict[str, Any]:
