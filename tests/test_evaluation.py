@@ -23,13 +23,18 @@ from nasda.evaluation import (
     evaluate,
     extract,
     floors,
+    for_statistics,
     metrics,
     random_features,
     rank,
+    reestimate_statistics,
 )
 from nasda.fast import ranking
 from nasda.fast.features import FeatureFile
 from nasda.fast.ranking import positive_ranks, ranked_gallery
+from nasda.genotypes import PRIMITIVES, random_genotype
+from nasda.networks import DerivedNetwork
+from nasda.settings import SpaceSettings
 from tests import ranking_from_disk
 from tests.marks import needs_cuda
 from tests.oracle import Case, assert_same, oracle_metrics, oracle_order, random_case
@@ -388,6 +393,84 @@ class TestExtract:
         query, gallery = samples_of([1], [1]), samples_of([1], [2])
         with pytest.raises(NasdaError, match=r"query features have shape \(2, 24\), expected \(1, D\)"):
             evaluate(Network(), query, gallery, random_images(2), random_images(1))
+
+
+class OneLayer(torch.nn.Module):
+    """Batch norm on the images themselves, and an instance norm with running statistics of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = torch.nn.BatchNorm2d(3, momentum=0.3)
+        self.instance = torch.nn.InstanceNorm2d(3, track_running_stats=True)
+
+    def features(self, images: Tensor) -> Tensor:
+        return self.norm(images).mean(dim=(2, 3))
+
+
+BATCH_NORMS = torch.nn.BatchNorm1d, torch.nn.BatchNorm2d
+
+
+class TestStatistics:
+    @staticmethod
+    def batches(*sizes: int, height: int = 32, width: int = 16) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        return [
+            3 + index + torch.randn(size, 3, height, width, generator=generator) for index, size in enumerate(sizes)
+        ]
+
+    def test_of_one_layer_are_the_average_over_batches(self) -> None:
+        network, batches = OneLayer(), self.batches(4, 2, 5)
+        network.features(torch.zeros(2, 3, 4, 4))  # something to forget
+        reestimate_statistics(network, iter(batches))
+        pixels = [batch.double().numpy().transpose(1, 0, 2, 3).reshape(3, -1) for batch in batches]
+        np.testing.assert_allclose(network.norm.running_mean, np.mean([p.mean(1) for p in pixels], axis=0), rtol=1e-5)
+        variances = np.mean([p.var(1, ddof=1) for p in pixels], axis=0)
+        np.testing.assert_allclose(network.norm.running_var, variances, rtol=1e-5)
+
+    def test_of_a_whole_network_are_those_of_what_each_norm_is_given(self) -> None:
+        """With batch norm in one and three dimensions, IBN (only its batch half has statistics) and dropout."""
+        space = SpaceSettings(channels=4, nodes=3, cells_per_block=1, stem_stride=1, embedding=8)
+        network = DerivedNetwork(random_genotype(3, PRIMITIVES["style"], 3), space, 5, seed=0).double().train()
+        norms = {name: module for name, module in network.named_modules() if isinstance(module, BATCH_NORMS)}
+        assert {type(norm) for norm in norms.values()} == set(BATCH_NORMS)
+        assert any(name.endswith(".batch") for name in norms)
+        given: dict[str, list[np.ndarray]] = {name: [] for name in norms}
+        hooks = [
+            norm.register_forward_hook(lambda _, inputs, __, name=name: given[name].append(inputs[0].numpy()))
+            for name, norm in norms.items()
+        ]
+        reestimate_statistics(network, (batch.double() for batch in self.batches(6, 4)))
+        for hook in hooks:
+            hook.remove()
+        for name, norm in norms.items():
+            values = [np.moveaxis(x, 1, 0).reshape(x.shape[1], -1) for x in given[name]]
+            assert len(values) == 2
+            expected = {"mean": [x.mean(axis=1) for x in values], "var": [x.var(axis=1, ddof=1) for x in values]}
+            for kind, of_batches in expected.items():
+                found = getattr(norm, f"running_{kind}")
+                np.testing.assert_allclose(found, np.mean(of_batches, axis=0), rtol=1e-9, atol=1e-12, err_msg=name)
+
+    def test_nothing_but_the_statistics_of_batch_norm_changes(self) -> None:
+        network = OneLayer()
+        network.instance.eval()
+        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        reestimate_statistics(network, self.batches(4))
+        changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+        assert changed == {"norm.running_mean", "norm.running_var", "norm.num_batches_tracked"}
+        assert [network.training, network.norm.training, network.instance.training] == [True, True, False]
+        assert network.norm.momentum == 0.3
+        with pytest.raises(RuntimeError):
+            reestimate_statistics(network.eval(), [torch.zeros(2, 4, 3, 3)])
+        assert [network.training, network.norm.training, network.norm.momentum] == [False, False, 0.3]
+
+    @pytest.mark.parametrize(("count", "sizes"), [(5, [5]), (8, [8]), (9, [5, 4]), (17, [6, 6, 5])])
+    def test_batches_are_of_nearly_equal_size_and_hold_each_image_once(self, count: int, sizes: list[int]) -> None:
+        images = random_images(count)
+        batches = list(for_statistics(images, "cpu", batch_size=8))
+        assert [len(batch) for batch in batches] == sizes
+        both = (sorted(batch.flatten(1).tolist()) for batch in (torch.cat(batches), normalize(images)))
+        assert next(both) == next(both)
+        assert all(map(torch.equal, batches, for_statistics(images, "cpu", batch_size=8)))
 
 
 def ids(samples: list[Sample]) -> tuple[list[int], list[int]]:

@@ -1,6 +1,6 @@
 """What notebook 02 draws and measures: descent in a simplex, a node as mixture and as choice, a supernet's corners."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -210,20 +210,6 @@ def set_weights(network: Supernet, weights: dict[str, Values]) -> None:
         for kind in CELL_KINDS:
             logarithm = torch.as_tensor(weights[kind]).clamp(min=1e-30).log()  # softmax of log w is w again
             network.alphas[kind].copy_(logarithm)
-
-
-def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Let every batch norm of `network` forget its running statistics and take the average over `batches`, images
-    (B, 3, H, W) each: those that were gathered with other mixing weights describe other activations. ω stays."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain average over all batches
-    network.train()
-    with torch.no_grad():
-        for images in batches:
-            network(images)
-    network.eval()
 
 
 def inherited(network: Supernet, genotype: Genotype, space: SpaceSettings) -> DerivedNetwork:

@@ -98,11 +98,18 @@ def score_runs(
 ) -> dict[str, dict[str, Any]]:
     """Test each trained network on the target's query and gallery, with images of the size that it was trained on.
 
-    Returns for each run's name its scores under the batch-norm statistics that `settings` choose, its mAP under the
-    source's and the target's (re-estimated on the target's training images, without labels), the network's size, the
-    test set's fingerprint as `data`, and the scores of the `floors`.
+    Returns for each run's name its scores under the batch-norm statistics that `settings` choose, its mAP under both
+    (`mAP_source`: those that training left; `mAP_target`: re-estimated on the target's training images, without
+    labels), the network's size, the test set's fingerprint as `data`, and the scores of the `floors`. Without training
+    images of the target there is no `mAP_target`; raises `NasdaError` if `settings` choose it then.
     """
     check_settings(settings)
+    unlabelled = task.target.train
+    if settings.statistics == "target" and not unlabelled:
+        raise NasdaError(
+            f"--statistics target: {task.target.root} has no training images to estimate batch norm's statistics on: "
+            "add them, or choose --statistics source"
+        )
     found: dict[str, dict[str, Any]] = {}
     tests: dict[tuple[int, int], tuple[Test, dict[str, Any]]] = {}  # images and floors, by the images' size
     for folder in folders:
@@ -115,14 +122,21 @@ def score_runs(
             query, gallery = task.target.query, task.target.gallery
             split = query, gallery, stored(query, *size), stored(gallery, *size)
             of_floors = floors(*split, seed=seed, memory=settings.memory * 2**20, device=device)
-            tests[size] = split, {name: metrics.to_dict() for name, metrics in of_floors.items()}
+            tests[size] = (
+                split,
+                {  # a floor has no batch norm
+                    name: metrics.to_dict() | {"mAP_source": metrics.mAP, "mAP_target": metrics.mAP}
+                    for name, metrics in of_floors.items()
+                },
+            )
         split, below = tests[size]
         network = load_trained(folder, device)
-        of_source = _score(network, split, settings, device, folder.path / "features")
-        reestimate_statistics(network, for_statistics(stored(task.target.train, *size), device))
-        of_target = _score(network, split, settings, device, folder.path / "features")
-        scores = (of_source if settings.statistics == "source" else of_target).to_dict()
-        scores |= {"statistics": settings.statistics, "mAP_source": of_source.mAP, "mAP_target": of_target.mAP}
+        under = {"source": _score(network, split, settings, device, folder.path / "features")}
+        if unlabelled:
+            reestimate_statistics(network, for_statistics(stored(unlabelled, *size), device))
+            under["target"] = _score(network, split, settings, device, folder.path / "features")
+        scores = under[settings.statistics].to_dict() | {"statistics": settings.statistics}
+        scores |= {f"mAP_{statistics}": metrics.mAP for statistics, metrics in under.items()}
         scores |= count_cost(network, *size)._asdict() | {"epochs": len(folder.read_log()), "data": test_set(task)}
         found[folder.path.name] = {**scores, "floors": below}
     return found
@@ -154,12 +168,27 @@ def evaluate_runs(
 
 
 SCORES = {"mAP": "mAP", "mAP_trapezoid": "mAP (trapezoid)", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10"}
+UNDER_STATISTICS = {"mAP_source": "mAP, source statistics", "mAP_target": "mAP, target statistics"}
 
 
 def results_table(rows: dict[str, list[dict[str, Any]]]) -> str:
-    """Scores in percent as Markdown, mean ± standard deviation where a row has more than one seed."""
-    lines = [[name, *(mean_sd([score[key] for score in scores]) for key in SCORES)] for name, scores in rows.items()]
-    return table_text(["", *SCORES.values()], lines)
+    """Scores in percent as Markdown, mean ± standard deviation where a row has more than one seed.
+
+    Rows that were tested under both statistics of batch norm have an mAP for each; a line says under which of them the
+    other scores are. A row without them, such as an older run's, was tested under the source's.
+    """
+    columns = dict(SCORES)
+    chosen = {score["statistics"] for scores in rows.values() for score in scores if "statistics" in score}
+    if chosen:
+        columns = UNDER_STATISTICS | {key: name for key, name in SCORES.items() if key != "mAP"}
+    lines = []
+    for name, scores in rows.items():
+        known = [{"mAP_source": score["mAP"], **score} for score in scores]
+        values = ([score[key] for score in known if key in score] for key in columns)
+        lines.append([name, *(mean_sd(found) if found else "" for found in values)])
+    table = table_text(["", *columns.values()], lines)
+    said = f"mAP (trapezoid) and ranks: {' or '.join(sorted(chosen))} statistics"
+    return f"{table}\n\n{said}" if chosen else table
 
 
 def table_text(header: Sequence[str], lines: Sequence[Sequence[str]], form: str = "pipe") -> str:

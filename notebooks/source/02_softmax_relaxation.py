@@ -45,7 +45,7 @@ from nasda.course.open import open_course
 from nasda.data.batches import Batches
 from nasda.data.store import stored
 from nasda.errors import NasdaError
-from nasda.evaluation import evaluate
+from nasda.evaluation import evaluate, reestimate_statistics
 from nasda.genotypes import (
     PRIMITIVES,
     Edge,
@@ -778,7 +778,7 @@ def target_map(weights):
     network = Supernet(space, source.classes, seed=SEED, form="clear").to(course.device)
     network.load_state_dict(trained.state_dict())
     lesson.set_weights(network, weights)
-    lesson.recalibrate(network, [images for images, _ in held])
+    reestimate_statistics(network, (images for images, _ in held))
     query, gallery = course.task.target.query, course.task.target.gallery
     size = settings.data.height, settings.data.width
     images = stored(query, *size), stored(gallery, *size)
