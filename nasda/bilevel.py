@@ -108,6 +108,9 @@ def second_order_gradient(
     public implementations lack the parentheses around 2ε. If `weight_loss` is computed in fewer bits, their rounding is
     larger than this difference: then `exact_loss` is L_train in float32. Each call of the two must see the same batch
     and the same dropout. `weights` are changed in place and restored to the bit.
+
+    `weight_loss` moves running statistics, as the virtual step would if it were taken. If `alpha_loss` reads them, it
+    sees them after that step, as constants.
     """
     with restored(weights) as saved:
         direction = step.direction(weights, differentiate(weight_loss, weights)[1])

@@ -1,8 +1,10 @@
 """The losses of §2.2: softmax with cross-entropy (eq. 7), batch-hard triplet (eq. 8), both together (eq. 9).
 
-The printed equations have errors; each function says how it reads them.
+The printed equations have errors; each function says how it reads them. Below them are losses that the paper does not
+have, for α alone: contrast with class centres, distance between two domains, and β-DARTS' regulariser.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -20,14 +22,18 @@ def softmax_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels)
 
 
-def pairwise_distances(features: Tensor) -> Tensor:
-    """Euclidean distances within a batch: (B, D) → (B, B).
+def squared_distances(features: Tensor) -> Tensor:
+    """Squared Euclidean distances within a batch: (B, D) → (B, B).
 
     From differences, not from the faster |a|² + |b|² − 2ab, which loses all digits between near neighbours, the pairs
     that matter most in a triplet loss.
     """
-    squared = (features.unsqueeze(1) - features.unsqueeze(0)).square().sum(dim=2)
-    return squared.clamp(min=1e-12).sqrt()  # the slope of a square root at 0 is infinite
+    return (features.unsqueeze(1) - features.unsqueeze(0)).square().sum(dim=2)
+
+
+def pairwise_distances(features: Tensor) -> Tensor:
+    """Euclidean distances within a batch: (B, D) → (B, B)."""
+    return squared_distances(features).clamp(min=1e-12).sqrt()  # the slope of a square root at 0 is infinite
 
 
 class Mined(NamedTuple):
@@ -73,3 +79,65 @@ def retrieval_loss(
     """Eq. 9: λ · softmax loss + (1 − λ) · triplet loss."""
     triplet = triplet_loss(features, labels, margin, literal=literal)
     return balance * softmax_loss(logits, labels) + (1 - balance) * triplet
+
+
+MEMORY_MOMENTUM = 0.2  # of a centre's old value, as in MSINet (Gu et al., CVPR 2023) and Cluster Contrast
+
+
+def memory_loss(features: Tensor, labels: Tensor, centres: Tensor, temperature: float) -> Tensor:
+    """Contrast with a memory of class centres (Cluster Contrast: Dai et al., ACCV 2022; MSINet: Gu et al., CVPR 2023).
+
+    Cross-entropy, in nats, over the cosine similarities of f (B, D) and the unit `centres` (C, D), divided by
+    `temperature`. The centre of labels[i] (B,) is the right one. Centres are constants: no gradient reaches them.
+    """
+    centres = centres.detach().to(features.dtype)
+    return F.cross_entropy(F.normalize(features) @ centres.T / temperature, labels)
+
+
+def class_centres(features: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """The normalised mean of f/‖f‖ over the images of each label 0..classes−1: (B, D) and (B,) → (classes, D). A label
+    without an image has zeros."""
+    members = (labels == torch.arange(classes, device=labels.device).unsqueeze(1)).to(features.dtype)
+    return F.normalize(members @ F.normalize(features))  # the sum has the mean's direction
+
+
+def move_centres(centres: Tensor, of_batch: Tensor) -> None:
+    """Move the unit `centres` (C, D), in place, towards the `class_centres` of a batch, (C, D), where it has some.
+
+    The old centre counts `MEMORY_MOMENTUM`, the batch's the rest, and the sum is normalised. The published code moves a
+    centre image by image, so that the last one counts most; here an identity's images count the same.
+    """
+    moved = F.normalize(MEMORY_MOMENTUM * centres + (1 - MEMORY_MOMENTUM) * of_batch)
+    centres.copy_(torch.where(of_batch.any(dim=1, keepdim=True), moved, centres))
+
+
+BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the kernels, as multiples of the mean squared distance
+
+
+def mmd(one: Tensor, other: Tensor) -> Tensor:
+    """Multi-kernel MMD² between two sets of features (m, D) and (n, D): a scalar from 0 to 2.
+
+    Mean k(x, x') + mean k(y, y') − 2 · mean k(x, y), where k is the mean of the Gaussian kernels exp(−‖x − y‖² / b).
+    The bandwidths b are a geometric family around the mean squared distance of all pairs (Long et al., ICML 2015, take
+    the median; their code the mean). Two choices:
+
+    - The biased V-statistic (Gretton et al., JMLR 2012, eq. 5), with the pairs (x, x): never negative, and 0 for equal
+      sets. The unbiased one is negative for sets that are nearer than chance, and α would be rewarded for it.
+    - The gradient also goes through the bandwidth (their code detaches it). So MMD² does not change when all features
+      are scaled, and α gains nothing by making them small.
+    """
+    squared = squared_distances(torch.cat([one, other]))
+    mean = squared.sum() / (len(squared) * (len(squared) - 1))
+    ratio = squared / mean.clamp(min=1e-12)  # all features equal: MMD² is 0
+    kernel = torch.stack([torch.exp(-ratio / bandwidth) for bandwidth in BANDWIDTHS]).mean(dim=0)
+    m = len(one)
+    return kernel[:m, :m].mean() + kernel[m:, m:].mean() - 2 * kernel[:m, m:].mean()
+
+
+def beta_regulariser(alphas: Iterable[Tensor]) -> Tensor:
+    """β-DARTS' regulariser (Ye et al., CVPR 2022): the mean of log Σ exp α over all edges, a scalar in nats.
+
+    `alphas`: (edges, operations) for each kind of cell. Its gradient is softmax(α) / edges, so the largest α shrinks
+    most. The paper weighs it by a λ that grows linearly from 0.
+    """
+    return torch.logsumexp(torch.cat(list(alphas)), dim=1).mean()

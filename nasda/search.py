@@ -13,15 +13,24 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from nasda.bilevel import Bilevel, Differentiate, Losses, differentiate
+from nasda.bilevel import Bilevel, Differentiate, Losses, differentiate, frozen_statistics
 from nasda.data.batches import Batches
-from nasda.data.domain import Sample
+from nasda.data.domain import JUNK, Sample
+from nasda.data.images import normalize
 from nasda.data.task import Task, hold_out, target_sample
 from nasda.devices import autocast, seeded
 from nasda.errors import NasdaError
 from nasda.fast.graphs import BatchLoss, CudaGraphs, Recorded
 from nasda.genotypes import CELL_KINDS, Genotype, entropy, skip_count
-from nasda.losses import retrieval_loss, triplet_loss
+from nasda.losses import (
+    beta_regulariser,
+    class_centres,
+    memory_loss,
+    mmd,
+    move_centres,
+    retrieval_loss,
+    triplet_loss,
+)
 from nasda.networks import EmbeddingHead, Supernet, count_cost
 from nasda.runs import Run, RunFolder, as_config, finite, run_epochs, run_steps, seen, taking_back
 from nasda.settings import ComputeSettings, DataSettings, Profile, SearchSettings, SpaceSettings, check_settings
@@ -34,7 +43,15 @@ def split_for_search(task: Task, settings: SearchSettings, seed: int) -> tuple[l
 
     S+R: ω has the source's training split, α `sample_images` an identity of the target's *training* split. S: α has as
     many images an identity of the source's training split, ω has the rest of it; with `hold_out` it has no more in S+R.
+    With the mmd loss α has those held-out source images, and the target's whole training split without its labels:
+    there every `pid` is JUNK.
     """
+    unlabelled = settings.alpha_loss == "mmd"
+    if unlabelled and settings.mode == "S":
+        raise NasdaError(
+            "--alpha-loss mmd compares source and target, but in --mode S α sees no target: "
+            "take --mode S+R, or another --alpha-loss"
+        )
     if settings.sample_images < 2 and not settings.literal:
         raise NasdaError(
             "--sample-images 1 leaves α's sample without a positive pair, so that its triplet loss is always 0: "
@@ -42,9 +59,11 @@ def split_for_search(task: Task, settings: SearchSettings, seed: int) -> tuple[l
         )
     if settings.mode == "S":
         return hold_out(task.source.train, settings.sample_images, seed)
-    for_weights = task.source.train
-    if settings.hold_out:
-        for_weights, _ = hold_out(for_weights, settings.sample_images, seed)
+    for_weights, held = task.source.train, list[Sample]()
+    if settings.hold_out or unlabelled:
+        for_weights, held = hold_out(for_weights, settings.sample_images, seed)
+    if unlabelled:
+        return for_weights, held + [sample._replace(pid=JUNK) for sample in sorted(task.target.train)]
     return for_weights, target_sample(task.target, settings.sample_images, seed)
 
 
@@ -72,18 +91,17 @@ class Search(Run):
         self.weight_batches = Batches(
             weight_samples, data, settings.identities, settings.images, seed=seed, device=device, augmented=True
         )
+        for_alphas = partial(Batches, data=data, device=device, augmented=False, fewer_identities=True)
         # α's batches are as large as ω's, but with no more images of an identity than the sample has.
         images = min(settings.images, settings.sample_images)
-        self.alpha_batches = Batches(
-            alpha_samples,
-            data,
-            settings.identities * settings.images // images,
-            images,
-            seed=seed + 1,
-            device=device,
-            augmented=False,
-            fewer_identities=True,
-        )
+        size = settings.identities * settings.images
+        labelled = [sample for sample in alpha_samples if sample.pid != JUNK]
+        self.alpha_batches = for_alphas(labelled, identities=size // images, images=images, seed=seed + 1)
+        self.unlabelled_batches = None
+        if settings.alpha_loss == "mmd":  # each image as an identity of its own: so all are sampled alike
+            each = [s._replace(pid=i) for i, s in enumerate(s for s in alpha_samples if s.pid == JUNK)]
+            count = self.alpha_batches.batch_size
+            self.unlabelled_batches = for_alphas(each, identities=count, images=1, seed=seed + 2)
         self.weight_batches.check_triplets()
         if not settings.literal:
             self.alpha_batches.check_triplets()
@@ -94,6 +112,12 @@ class Search(Run):
             with seeded(seed, 1):
                 width, classes = self.network.head.width, self.alpha_batches.classes
                 self.alpha_head = EmbeddingHead(width, space.embedding, classes, space.dropout).to(device)
+
+        # What α's loss holds fixed within a step. Recorded computations read this memory, so it changes in place.
+        self.decay = torch.zeros((), device=device)  # β-DARTS' λ of this epoch
+        width = self.network.head.width
+        self.centres = torch.zeros(self.alpha_batches.classes, width, device=device)
+        self.batch_centres = torch.zeros_like(self.centres)  # of α's last batch
 
         fused = device.type == "cuda"  # one kernel for many tensors
         sgd = partial(
@@ -130,41 +154,96 @@ class Search(Run):
         margin, balance, literal = self.settings.margin, self.settings.balance, self.settings.literal
         return retrieval_loss(features, head(features), labels, margin=margin, balance=balance, literal=literal)
 
-    def alpha_loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """L_val of eq. 3. α's images show other identities than the source, so the source's logits are of no use: the
-        loss is the triplet loss alone, on f or on f/‖f‖, or the retrieval loss with a separate head."""
+    def alpha_loss(self, images: Tensor, labels: Tensor, unlabelled: Tensor | None = None) -> Tensor:
+        """L_val of eq. 3 on a batch of `next_alpha_batch`. α's images show other identities than the source, so the
+        source's logits are of no use. The loss is, by `alpha_loss` of the settings,
+
+        - triplet, unit-triplet: the triplet loss alone, on f or on f/‖f‖;
+        - retrieval: eq. 9 with a separate head;
+        - memory: contrast with the centres of all identities in α's sample; `begin_epoch` computes them and `step`
+          moves them, after its updates, by the features that the loss saw;
+        - mmd: the triplet loss on labelled source images, and `mmd_weight` times MMD² between their f and that of
+          `unlabelled` target images.
+
+        mmd sends both domains through the network together, so that batch norm takes the statistics of both. If each
+        had its own, the gap that MMD² is to measure would be normalised away, as no test with one set of statistics
+        does. To all of them `beta_decay` adds β-DARTS' regulariser.
+        """
+        settings = self.settings
         with self._alpha_statistics():
-            features = self.features(images)
+            features = self.features(images if unlabelled is None else torch.cat([images, unlabelled]))
+        loss = self._alpha_loss(features[: len(labels)], labels)
+        if unlabelled is not None:
+            loss = loss + settings.mmd_weight * mmd(features[: len(labels)], features[len(labels) :])
+        if settings.beta_decay:
+            loss = loss + self.decay * beta_regulariser(self.network.alphas.values())
+        return loss
+
+    def _alpha_loss(self, features: Tensor, labels: Tensor) -> Tensor:
+        """The labelled part of α's loss."""
+        settings = self.settings
         if self.alpha_head is not None:
             return self._retrieval_loss(features, labels, self.alpha_head)
-        if self.settings.alpha_loss == "unit-triplet":
+        if settings.alpha_loss == "memory":
+            self.batch_centres.copy_(class_centres(features.detach(), labels, len(self.centres)))
+            return memory_loss(features, labels, self.centres, settings.temperature)
+        if settings.alpha_loss == "unit-triplet":
             features = functional.normalize(features)
-        return triplet_loss(features, labels, self.settings.margin, literal=self.settings.literal)
+        return triplet_loss(features, labels, settings.margin, literal=settings.literal)
 
     @contextmanager
     def _alpha_statistics(self) -> Iterator[None]:
         """Let batch norm take the source's running statistics in the block, as the test will, if that is chosen."""
-        if self.settings.alpha_statistics == "source":
-            self.network.eval()
+        was_training = self.network.training
+        self.network.train(self.settings.alpha_statistics == "batch")
         try:
             yield
         finally:
-            self.network.train()
+            self.network.train(was_training)
+
+    def begin_epoch(self, index: int) -> None:
+        """Set what α's loss holds fixed: the weight of β-DARTS' regulariser, which grows linearly from 0, and the class
+        centres of the memory. Both follow from the epoch and the network, so that no checkpoint needs them."""
+        self.decay.fill_(self.settings.beta_decay * index / self.settings.epochs)
+        if self.settings.alpha_loss == "memory":
+            self._compute_centres()
+
+    @torch.no_grad()
+    def _compute_centres(self) -> None:
+        """Take the centre of every identity from all images of α's sample, with the statistics that α's loss takes.
+        They come sorted by identity, so a batch of them is much like one of α's."""
+        batches = self.alpha_batches
+        parts = batches.pixels.tensor_split(-(-len(batches.labels) // batches.batch_size))
+        with frozen_statistics(self.network), self._alpha_statistics():
+            images = (normalize(part.to(self.device).permute(0, 3, 1, 2)) for part in parts)
+            features = torch.cat([self.features(batch) for batch in images])
+        self.centres.copy_(class_centres(features, batches.labels.to(self.device), batches.classes))
+
+    def next_alpha_batch(self) -> tuple[Tensor, ...]:
+        """The next arguments of `alpha_loss`."""
+        batch = self.alpha_batches.next()
+        return batch if self.unlabelled_batches is None else (*batch, self.unlabelled_batches.next()[0])
 
     def step(self, epoch: int, index: int) -> Losses:
         """One bilevel step; all calls of a loss in it see the same batch and the same dropout."""
+        batch = self.next_alpha_batch()
         for_weights = BatchLoss(self.weight_loss, self.weight_batches.next(), (self.seed, epoch, index, 0))
-        for_alphas = BatchLoss(self.alpha_loss, self.alpha_batches.next(), (self.seed, epoch, index, 1))
-        return self.bilevel.step(for_weights, for_alphas, replace(for_weights, function=self.exact_weight_loss))
+        for_alphas = BatchLoss(self.alpha_loss, batch, (self.seed, epoch, index, 1))
+        losses = self.bilevel.step(for_weights, for_alphas, replace(for_weights, function=self.exact_weight_loss))
+        if self.settings.alpha_loss == "memory":
+            move_centres(self.centres, self.batch_centres)
+        return losses
 
     def epoch(self, index: int) -> dict[str, Any]:
         """One pass over the source; returns the log's row."""
         self.network.train()
+        self.begin_epoch(index)
+        unlabelled = self.unlabelled_batches.batch_size if self.unlabelled_batches else 0
         steps = min(len(self.weight_batches), self.settings.steps or len(self.weight_batches))
         losses, times = run_steps(
             lambda step: torch.stack(self.step(index, step)),
             steps,
-            images=self.weight_batches.batch_size + self.alpha_batches.batch_size,
+            images=self.weight_batches.batch_size + self.alpha_batches.batch_size + unlabelled,
             device=self.device,
             name=f"search, epoch {index + 1}/{self.settings.epochs}",
         )
@@ -190,6 +269,7 @@ class Search(Run):
             **{f"optimizer of {name}": optimizer for name, optimizer in self.bilevel.optimizers.items()},
             "weight_batches": self.weight_batches,
             "alpha_batches": self.alpha_batches,
+            **({} if self.unlabelled_batches is None else {"unlabelled_batches": self.unlabelled_batches}),
         }
 
 
@@ -249,5 +329,6 @@ def finished_search(folder: RunFolder, task: Task, device: torch.device) -> Sear
     search = Search(*split_for_search(task, profile.search, seed), profile, seed=seed, device=device)
     with taking_back(folder.checkpoint):
         search.load_state_dict(state["run"])
+    search.begin_epoch(epochs - 1)
     search.bilevel.differentiate = differentiate  # a recorded computation would not see that the mixture changes
     return search

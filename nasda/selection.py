@@ -33,8 +33,12 @@ def without(weights: Weights, kind: CellKind, edge: int, operation: int | None =
 
 @torch.no_grad()
 def loss_with(network: Supernet, weights: Weights, loss: Loss) -> float:
-    """`loss()` with the cells of `network` mixed by `weights`. As in the α step, batch norms use the batch's statistics
-    and leave the running statistics as they are, because those were taken with all operations in place."""
+    """`loss()` with the cells of `network` mixed by `weights`; running statistics stay as they are.
+
+    The loss chooses its statistics, as in the α step. Running ones (--alpha-statistics source) were taken with all
+    operations in place. So they measure a removal together with what it shifts behind it, which training afterwards
+    would mend. Tuning ω between decisions moves them to the network as it then is.
+    """
     with frozen_statistics(network), network.mixed_by(weights):
         return finite(loss(), "the loss of α without an operation", "lower --weights-lr")
 
@@ -103,11 +107,12 @@ def select_by_perturbation(
 def run_selection(folder: RunFolder, task: Task, *, steps: int, seed: int, device: torch.device) -> Genotype:
     """Select the cells of the finished search in `folder` by perturbation. The folder stays as it is.
 
-    The loss is α's, on one pass over α's sample. After each decision, ω takes `steps` of the search's steps on the
-    source, starting from the searched ω. Raises `NasdaError` if the search is not finished.
+    The loss is α's, on one pass over α's sample; that of memory keeps the centres of the searched ω. After each
+    decision, ω takes `steps` of the search's steps on the source, starting from the searched ω. Raises `NasdaError` if
+    the search is not finished.
     """
     search = finished_search(folder, task, device)
-    batches = [search.alpha_batches.next() for _ in range(len(search.alpha_batches))]
+    batches = [search.next_alpha_batch() for _ in range(len(search.alpha_batches))]
     losses = [BatchLoss(search.alpha_loss, batch, (seed, index)) for index, batch in enumerate(batches)]
     seeds = ((seed, step, 0) for step in count())  # of dropout, another one for each step of ω
 

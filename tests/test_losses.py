@@ -1,4 +1,4 @@
-"""nasda.losses: equations 7, 8 and 9 against plain Python."""
+"""nasda.losses: equations 7, 8 and 9, and α's other losses, against plain Python."""
 
 import math
 
@@ -7,7 +7,20 @@ import torch
 from torch import Tensor
 
 from nasda.data.sampling import check_triplets
-from nasda.losses import mine_hardest, pairwise_distances, retrieval_loss, softmax_loss, triplet_loss
+from nasda.losses import (
+    BANDWIDTHS,
+    MEMORY_MOMENTUM,
+    beta_regulariser,
+    class_centres,
+    memory_loss,
+    mine_hardest,
+    mmd,
+    move_centres,
+    pairwise_distances,
+    retrieval_loss,
+    softmax_loss,
+    triplet_loss,
+)
 from tests.data.test_reading import message_of
 
 
@@ -190,3 +203,134 @@ def test_eq_9_passes_the_literal_mode_on() -> None:
     found = retrieval_loss(f, h, labels, margin=0.3, balance=0.5, literal=True)
     assert found.item() == pytest.approx(0.5 * softmax_loss(h, labels).item(), rel=1e-14)
     message_of(lambda: retrieval_loss(f, h, labels, margin=0.3, balance=0.5))
+
+
+# Contrast with class centres
+
+
+def unit(vector: list[float]) -> list[float]:
+    return [value / math.hypot(*vector) for value in vector]
+
+
+def cosine(one: list[float], other: list[float]) -> float:
+    return sum(a * b for a, b in zip(unit(one), unit(other), strict=True))
+
+
+def centres_by_hand(features: Tensor, labels: Tensor, classes: int) -> list[list[float]]:
+    """The mean of the unit features of each class, made a unit vector; zeros without an image."""
+    centres = []
+    for c in range(classes):
+        members = [unit(f) for f, label in zip(features.tolist(), labels.tolist(), strict=True) if label == c]
+        mean = [sum(values) / len(members) for values in zip(*members, strict=True)]
+        centres.append(unit(mean) if members else [0.0] * features.shape[1])
+    return centres
+
+
+@pytest.mark.parametrize("temperature", [0.05, 1.0])
+def test_the_memory_loss_is_the_cross_entropy_of_cosines(temperature: float) -> None:
+    features, labels = 10 * numbers(6, 4), torch.tensor([0, 2, 2, 4, 1, 0])
+    centres = class_centres(numbers(12, 4, seed=1), torch.arange(12) % 5, 5)
+    terms = []
+    for f, label in zip(features.tolist(), labels.tolist(), strict=True):
+        logits = [cosine(f, centre) / temperature for centre in centres.tolist()]
+        terms.append(math.log(sum(math.exp(value) for value in logits)) - logits[label])
+    found = memory_loss(features, labels, centres, temperature)
+    assert found.item() == pytest.approx(sum(terms) / 6, rel=1e-12)
+    assert memory_loss(0.01 * features, labels, centres, temperature).item() == pytest.approx(found.item(), rel=1e-12)
+
+
+def test_a_class_centre_is_the_normalised_mean_of_unit_features() -> None:
+    features, labels = numbers(9, 4), torch.tensor([3, 0, 0, 3, 1, 1, 1, 3, 0])
+    expected = torch.tensor(centres_by_hand(features, labels, 5), dtype=torch.float64)
+    torch.testing.assert_close(class_centres(features, labels, 5), expected, rtol=1e-13, atol=1e-15)
+    assert not expected[2].any()  # nobody there
+
+
+def test_centres_move_in_place_towards_those_of_the_batch_and_others_stay() -> None:
+    centres = class_centres(numbers(12, 4, seed=1), torch.arange(12) % 5, 5)
+    before, place = centres.clone(), centres.data_ptr()
+    features, labels = numbers(6, 4), torch.tensor([0, 2, 2, 4, 2, 0])
+    move_centres(centres, class_centres(features, labels, 5))
+    for c, (old, new) in enumerate(zip(before.tolist(), centres_by_hand(features, labels, 5), strict=True)):
+        sums = [MEMORY_MOMENTUM * a + (1 - MEMORY_MOMENTUM) * b for a, b in zip(old, new, strict=True)]
+        assert centres[c].tolist() == pytest.approx(unit(sums), rel=1e-12)
+    assert torch.equal(centres[[1, 3]], before[[1, 3]])
+    assert centres.data_ptr() == place
+
+
+def test_the_gradient_of_the_memory_loss_is_that_of_finite_differences_and_spares_the_centres() -> None:
+    features, labels = numbers(6, 3).requires_grad_(), torch.tensor([0, 1, 1, 3, 2, 0])
+    centres = class_centres(numbers(8, 3, seed=1), torch.arange(8) % 4, 4).requires_grad_()
+    assert torch.autograd.gradcheck(lambda f: memory_loss(f, labels, centres.detach(), 0.5), (features,))
+    memory_loss(features, labels, centres, 0.5).backward()
+    assert centres.grad is None
+
+
+# Distance between domains
+
+
+def mmd_by_hand(one: Tensor, other: Tensor) -> float:
+    x, y = one.tolist(), other.tolist()
+    points = x + y
+    pairs = [(a, b) for i, a in enumerate(points) for j, b in enumerate(points) if i != j]
+    mean = sum(math.dist(a, b) ** 2 for a, b in pairs) / len(pairs)
+
+    def kernel(a: list[float], b: list[float]) -> float:
+        values = [math.exp(-(math.dist(a, b) ** 2) / (mean * 2.0**power)) for power in (-2, -1, 0, 1, 2)]
+        return sum(values) / 5
+
+    def average(these: list[list[float]], those: list[list[float]]) -> float:
+        return sum(kernel(a, b) for a in these for b in those) / (len(these) * len(those))
+
+    return average(x, x) + average(y, y) - 2 * average(x, y)
+
+
+@pytest.mark.parametrize(("m", "n"), [(6, 6), (5, 8), (1, 4)])
+def test_mmd_is_the_v_statistic_of_five_gaussian_kernels(m: int, n: int) -> None:
+    one, other = numbers(m, 3), numbers(n, 3, seed=1) + 0.5
+    assert len(BANDWIDTHS) == 5
+    assert mmd(one, other).item() == pytest.approx(mmd_by_hand(one, other), rel=1e-11)
+
+
+def test_mmd_is_zero_for_equal_sets_and_grows_with_a_shift() -> None:
+    features = numbers(16, 4)
+    assert mmd(features, features.flip(0)).item() == pytest.approx(0, abs=1e-14)
+    found = [mmd(features, numbers(16, 4, seed=1) + shift).item() for shift in (0.0, 0.5, 1.0, 2.0, 4.0)]
+    assert found == sorted(found)
+    assert 0 < found[0] < 0.1 < found[-1] < 2
+
+
+def test_mmd_does_not_care_how_large_features_are() -> None:
+    one, other = numbers(6, 3).requires_grad_(), (numbers(6, 3, seed=1) + 1).requires_grad_()
+    loss = mmd(one, other)
+    assert mmd(1e-3 * one, 1e-3 * other).item() == pytest.approx(loss.item(), rel=1e-9)
+    loss.backward()
+    slope = (one.grad * one).sum() + (other.grad * other).sum()  # along a common scale
+    assert abs(slope.item()) < 1e-14
+
+
+def test_the_gradient_of_mmd_is_that_of_finite_differences() -> None:
+    one, other = numbers(4, 3).requires_grad_(), numbers(5, 3, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(mmd, (one, other))
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_features_that_are_all_equal_have_no_distance_and_a_finite_gradient(value: float) -> None:
+    one, other = torch.full((3, 2), value, requires_grad=True), torch.full((4, 2), value)
+    loss = mmd(one, other)
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+    assert torch.isfinite(one.grad).all()
+
+
+# β-DARTS
+
+
+def test_beta_darts_regulariser_and_its_gradient_in_closed_form() -> None:
+    alphas = [numbers(5, 7).requires_grad_(), numbers(5, 7, seed=1).requires_grad_()]
+    loss = beta_regulariser(alphas)
+    rows = [row for matrix in alphas for row in matrix.tolist()]
+    assert loss.item() == pytest.approx(sum(math.log(sum(map(math.exp, row))) for row in rows) / 10, rel=1e-13)
+    loss.backward()
+    for matrix in alphas:
+        torch.testing.assert_close(matrix.grad, torch.softmax(matrix.detach(), dim=1) / 10, rtol=1e-12, atol=0)
