@@ -7,17 +7,16 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from nasda.cells import Cell, MixedOp
 from nasda.course.check import like, value
 from nasda.genotypes import CELL_KINDS, EDGES_PER_NODE, NONE, Genotype, node_slices, softmax, strengths
-from nasda.networks import DerivedNetwork, Supernet
+from nasda.networks import Supernet
 from nasda.operations import operation_colour, operation_label
 from nasda.pictures.graphs import state_label
 from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, VERMILLION
 from nasda.pictures.plots import SMALL, Plot, dress
-from nasda.settings import SpaceSettings
+from nasda.study.proxy import inherited as inherited
 
 Values = NDArray[np.float64]
 
@@ -210,28 +209,6 @@ def set_weights(network: Supernet, weights: dict[str, Values]) -> None:
         for kind in CELL_KINDS:
             logarithm = torch.as_tensor(weights[kind]).clamp(min=1e-30).log()  # softmax of log w is w again
             network.alphas[kind].copy_(logarithm)
-
-
-def inherited(network: Supernet, genotype: Genotype, space: SpaceSettings) -> DerivedNetwork:
-    """The network of `genotype` with the supernet's own ω, untrained otherwise: stem, inputs, head, and of every edge
-    the operation that was chosen. Dropout and running statistics come along."""
-    classes = next(module for module in reversed(list(network.head.modules())) if isinstance(module, nn.Linear))
-    derived = DerivedNetwork(genotype, space, classes.out_features, seed=0)
-    derived.stem.load_state_dict(network.stem.state_dict())
-    derived.head.load_state_dict(network.head.state_dict())
-    for place, old, new in zip(network.places, network.cells, derived.cells, strict=True):
-        assert isinstance(new, Cell)
-        rows, nodes = node_slices(genotype.nodes), genotype.cell(place.kind)
-        sources: list[nn.Module] = [old.get_submodule("inputs")]
-        for slots, node in zip(rows, nodes, strict=True):
-            for edge in node:
-                mixed = old.get_submodule(f"edges.{slots.start + edge.input}")
-                assert isinstance(mixed, MixedOp)
-                sources.append(mixed.operations[network.primitives.index(edge.operation)])
-        for source, target in zip(sources, [new.inputs, *new.operations], strict=True):
-            # Not strict: the derived network's batch norms have scales and shifts, which start at 1 and 0.
-            target.load_state_dict(source.state_dict(), strict=False)
-    return derived
 
 
 # ---------------------------------------------------------------------------------------------------------- exercises
