@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nasda import selection
 from nasda.bilevel import Loss
 from nasda.cells import edge_stride
 from nasda.cli import main
@@ -224,11 +226,41 @@ def test_a_finished_search_is_selected_from_and_stays_as_it_is(task: Task, tmp_p
     assert before == {path: path.read_bytes() for path in folder.path.iterdir()}
 
 
-@pytest.mark.parametrize("loss", ["unit-triplet", "retrieval"])
-def test_each_loss_of_alpha_can_be_asked(task: Task, tmp_path: Path, loss: str) -> None:
-    settings = dataclasses.replace(SEARCH, alpha_loss=loss)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"alpha_loss": "unit-triplet"},
+        {"alpha_loss": "retrieval", "alpha_statistics": "source"},
+        {"alpha_loss": "memory", "beta_decay": 5.0},
+        {"alpha_loss": "mmd", "alpha_statistics": "source"},
+    ],
+    ids=str,
+)
+def test_each_loss_of_alpha_can_be_asked_and_stays_the_same_function(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict
+) -> None:
+    """Asked twice of the same ω, with other questions between, it gives the same bits; of another ω, others."""
+    settings, asked = dataclasses.replace(SEARCH, epochs=2, margin=5.0, **changes), []
     run_search(RunFolder(tmp_path), task, profile_with(space=SPACE, search=settings), seed=0, device=CPU)
-    assert run_selection(RunFolder(tmp_path), task, steps=0, seed=0, device=CPU).nodes == 2
+
+    def watched(network: Supernet, loss: Loss, tune: Callable[[], object], *, seed: int) -> Genotype:
+        mixture = {kind: network.mixture(kind) for kind in CELL_KINDS}
+        first = loss_with(network, mixture, loss)
+        removed = loss_with(network, without(mixture, "normal", 1), loss)
+        assert loss_with(network, mixture, loss) == first != removed
+        statistics = [buffer.clone() for buffer in network.buffers()]
+        found = select_by_perturbation(network, loss, seed=seed)
+        assert all(torch.equal(a, b) for a, b in zip(network.buffers(), statistics, strict=True))
+        assert loss_with(network, mixture, loss) == first
+        tune()
+        assert loss_with(network, mixture, loss) != first
+        asked.append(first)
+        return found
+
+    monkeypatch.setattr(selection, "select_by_perturbation", watched)
+    found = [run_selection(RunFolder(tmp_path), task, steps=1, seed=0, device=CPU) for _ in range(2)]
+    assert found[0] == found[1]
+    assert asked[0] == asked[1]
 
 
 def test_partial_channels_are_selected_from_by_their_shares(task: Task, tmp_path: Path) -> None:

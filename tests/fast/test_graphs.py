@@ -22,7 +22,15 @@ from tests.marks import needs_cuda
 from tests.tasks import SEARCH, make_task, profile_with
 
 CPU = torch.device("cpu")
-KINDS = [{}, {"order": "second"}, {"alpha_loss": "retrieval"}, {"order": "second", "alpha_loss": "retrieval"}]
+KINDS = [
+    {},
+    {"order": "second"},
+    {"alpha_loss": "retrieval"},
+    {"order": "second", "alpha_loss": "retrieval"},
+    {"order": "second", "alpha_statistics": "source"},
+    {"alpha_loss": "memory", "beta_decay": 5.0},
+    {"alpha_loss": "mmd", "alpha_statistics": "source"},
+]
 
 
 @pytest.fixture(scope="module")
