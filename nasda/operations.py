@@ -187,8 +187,8 @@ class Operation(NamedTuple):
 
     build: Build
     label: str
-    colour: str  # "#RRGGBB"
-    style: str  # of lines: solid, dashed or dotted
+    colour: str  # "#RRGGBB"; a convolution has one colour in both of its norms
+    style: str  # of lines: solid, dashed or dotted, which with the colour tells it from all others
     fast: Fast | None  # None: edge by edge, as the clear cell does
 
 
@@ -215,14 +215,11 @@ OPERATIONS: dict[str, Operation] = {
     PART_AWARE: Operation(PartAware, "part-aware", PURPLE, "solid", fast.part_aware),
     "sep_conv_3x3_ibn": Operation(
         lambda c, s, p, a: with_ibn(SeparableConv(c, s, a)),
-        "sep conv 3×3, IBN",
-        VERMILLION,
-        "solid",
-        fast.separable_conv,
+        *("sep conv 3×3, IBN", BLUE, "dotted", fast.separable_conv),
     ),
     "dil_conv_3x3_ibn": Operation(
         lambda c, s, p, a: with_ibn(DepthwiseConv(c, s, 2, a)),
-        *("dil conv 3×3, IBN", YELLOW, "dashed", fast.dilated_conv),
+        *("dil conv 3×3, IBN", SKY, "dotted", fast.dilated_conv),
     ),
 }
 

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from nasda.bilevel import frozen_statistics
 from nasda.cells import SearchCell, edge_shares
 from nasda.devices import seeded
+from nasda.errors import NasdaError
 from nasda.fast.cells import FastSearchCell, Mix
-from nasda.fast.operations import Fast, Quarters, Repeat, State, Terms, join_phases, split_phases
+from nasda.fast.operations import Fast, InstanceBatchNorm, Quarters, Repeat, State, Terms, join_phases, split_phases
 from nasda.genotypes import PRIMITIVES, Space
 from nasda.networks import Supernet
 from nasda.operations import register_operation
 from nasda.search import Search
-from nasda.settings import ComputeSettings, Form, Order, SpaceSettings
+from nasda.settings import AlphaStatistics, ComputeSettings, Form, Order, SpaceSettings
 from tests.tasks import SEARCH, SPACE, make_task, profile_with
 
 SPACES: list[Space] = ["plain", "reid", "style"]
@@ -43,9 +44,11 @@ def two_forms(
             place = {"reduction": reduction, "after_reduction": after_reduction, "partial": partial}
             forms.append(cell(nodes, primitives, (7, 5), CHANNELS, **place).double())
     clear, fast = forms
-    for name, buffer in clear.named_buffers():
-        if name.endswith("running_mean"):  # every edge remembers something else
-            buffer += numbers(*buffer.shape, seed=len(name))
+    for seed, (name, buffer) in enumerate(clear.named_buffers()):  # every edge remembers something else
+        if name.endswith("running_mean"):
+            buffer += numbers(*buffer.shape, seed=seed)
+        elif name.endswith("running_var"):
+            buffer *= numbers(*buffer.shape, seed=seed).exp()
     fast.load_state_dict(clear.state_dict())
     return clear, fast
 
@@ -105,12 +108,13 @@ def test_with_partial_channels_too(partial: int, reduction: bool, height: int, w
 
 
 OTHER_SPACES = [
-    *(("none", name) for name in PRIMITIVES["reid"][1:]),
-    *((name,) for name in PRIMITIVES["reid"][1:]),
+    *(("none", name) for name in PRIMITIVES["style"][1:]),
+    *((name,) for name in PRIMITIVES["style"][1:]),
     ("skip_connect", "max_pool_3x3"),  # nothing of an edge's own without a stride
     ("dil_conv_3x3", "none", "skip_connect"),  # nothing but phases, and what is shared
     PRIMITIVES["reid"][::-1],
     ("part_aware", "dil_conv_3x3", "none", "avg_pool_3x3"),
+    ("dil_conv_3x3_ibn", "dil_conv_3x3"),  # both norms on the same phases
 ]
 
 
@@ -154,9 +158,12 @@ def fast_convolution(state: State, modules: Sequence[Any], scale: Tensor) -> Ter
 @pytest.mark.parametrize("space", [("conv_1x1",), ("conv_1x1", "skip_connect"), (*PRIMITIVES["reid"], "conv_1x1")])
 @pytest.mark.parametrize("reduction", [False, True], ids=["normal", "reduction"])
 @pytest.mark.parametrize("fast_form", [None, fast_convolution], ids=["unknown to the fast form", "known to it"])
-def test_an_operation_that_is_registered(space: tuple[str, ...], reduction: bool, fast_form: Fast | None) -> None:
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_an_operation_that_is_registered(
+    space: tuple[str, ...], reduction: bool, fast_form: Fast | None, training: bool
+) -> None:
     with register_operation("conv_1x1", convolution, fast=fast_form):
-        clear, fast = two_forms(space, reduction, False)
+        clear, fast = (cell.train(training) for cell in two_forms(space, reduction, False))
     inputs, weights = inputs_of(8, 16, 8, False), softmax_of(clear)
     assert_same(run(fast, inputs, weights), run(clear, inputs, weights))
     for name, value in clear.state_dict().items():
@@ -172,6 +179,22 @@ def test_a_registered_operation_under_bfloat16() -> None:
     assert (found - expected).abs().max() <= 0.03 * expected.abs().max()
 
 
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_ibn_under_bfloat16(training: bool) -> None:
+    space = ("sep_conv_3x3_ibn", "dil_conv_3x3_ibn", "none")
+    clear, fast = (cell.float().train(training) for cell in two_forms(space, False, False))
+    inputs, weights = [x.float().requires_grad_() for x in inputs_of(8, 16, 8, False)], softmax_of(clear).float()
+    found = []
+    for cell in (fast, clear):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output = cell(*inputs, weights)
+        loss = (output * numbers(*output.shape, seed=9)).sum()
+        found.append((output, torch.autograd.grad(loss, inputs[1])[0]))
+    for one, other in zip(*found, strict=True):
+        assert one.dtype == other.dtype
+        assert (one - other).norm() <= 0.05 * other.norm()
+
+
 @pytest.mark.parametrize("reduction", [False, True])
 def test_a_batch_of_one_image(reduction: bool) -> None:
     clear, fast = two_forms("plain", reduction, False, nodes=1)
@@ -179,12 +202,28 @@ def test_a_batch_of_one_image(reduction: bool) -> None:
     assert_same(run(fast, inputs, weights), run(clear, inputs, weights))
 
 
-@pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("space", SPACES)
-def test_evaluation_uses_the_running_statistics_of_each_edge(space: Space, batch: int) -> None:
-    clear, fast = two_forms(space, False, False)
-    inputs, weights = inputs_of(batch, 16, 8, False), softmax_of(clear)
-    assert_same(run(fast.eval(), inputs, weights), run(clear.eval(), inputs, weights))
+@pytest.mark.parametrize("reduction", [False, True], ids=["normal", "reduction"])
+@pytest.mark.parametrize("partial", [1, 3])
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 16, 8), (3, 17, 9)])
+def test_evaluation_uses_the_running_statistics_of_each_edge(
+    space: Space, reduction: bool, partial: int, batch: int, height: int, width: int
+) -> None:
+    clear, fast = (cell.eval() for cell in two_forms(space, reduction, True, partial=partial))
+    before = {name: value.clone() for name, value in fast.state_dict().items()}
+    inputs, weights = inputs_of(batch, height, width, True), softmax_of(clear)
+    assert_same(run(fast, inputs, weights), run(clear, inputs, weights))
+    assert all(torch.equal(value, before[name]) for name, value in fast.state_dict().items())
+
+
+@pytest.mark.parametrize("form", [0, 1], ids=FORMS)
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("name", ["sep_conv_3x3_ibn", "dil_conv_3x3_ibn"])
+def test_instance_norm_of_a_single_pixel_is_refused_with_advice(form: int, training: bool, name: str) -> None:
+    cell = two_forms((name,), True, False)[form].train(training)
+    with pytest.raises(NasdaError, match="at least 2 pixels, but got 1×1: use larger images") as caught:
+        run(cell, inputs_of(8, 2, 2, False), softmax_of(cell))
+    assert "\n" not in str(caught.value)
 
 
 def test_one_image_has_no_batch_statistics_for_its_parts_in_either_form() -> None:
@@ -208,13 +247,14 @@ def test_frozen_statistics_stay_as_they_are() -> None:
     assert all(torch.equal(value, before[name]) for name, value in fast.state_dict().items())
 
 
-@pytest.mark.parametrize(("space", "partial"), [("plain", 1), ("reid", 1), ("plain", 4), ("reid", 2)])
-def test_a_whole_supernet(space: Space, partial: int) -> None:
+@pytest.mark.parametrize(("space", "partial"), [("plain", 1), ("reid", 1), ("style", 1), ("plain", 4), ("reid", 2)])
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_a_whole_supernet(space: Space, partial: int, training: bool) -> None:
     size = {"channels": 8 if partial > 1 else 4, "nodes": 2, "cells_per_block": 2, "stem_stride": 1, "embedding": 8}
     settings = SpaceSettings(space=space, partial=partial, dropout=0, **size)
     results = []
     for form in FORMS:
-        network = Supernet(settings, 5, seed=0, form=form).double()
+        network = Supernet(settings, 5, seed=0, form=form).double().train(training)
         features, logits = network(numbers(16, 3, 48, 34, seed=1))
         loss = features.square().sum() + F.cross_entropy(logits, torch.arange(16) % 5)
         found = torch.autograd.grad(loss, list(network.parameters()))
@@ -228,17 +268,27 @@ def test_a_whole_supernet(space: Space, partial: int) -> None:
     assert_same(fast, clear, relative=1e-9)
 
 
-@pytest.mark.parametrize(("order", "partial"), [("first", 1), ("second", 1), ("first", 3), ("second", 3)])
-def test_a_whole_search_finds_the_same_cells(tmp_path: Path, order: Order, partial: int) -> None:
+@pytest.mark.parametrize(
+    ("order", "partial", "space", "statistics"),
+    [
+        *(("first", 1, "reid", "batch"), ("second", 1, "reid", "batch"), ("first", 3, "reid", "batch")),
+        *(("second", 3, "reid", "batch"), ("first", 1, "style", "source"), ("second", 1, "style", "source")),
+    ],
+)
+def test_a_whole_search_finds_the_same_cells(
+    tmp_path: Path, order: Order, partial: int, space: Space, statistics: AlphaStatistics
+) -> None:
     task = make_task(tmp_path)
-    settings = dataclasses.replace(SEARCH, order=order)
+    settings = dataclasses.replace(SEARCH, order=order, alpha_statistics=statistics)
     found = []
     for form in FORMS:
         samples = task.source.train, task.target.train
         search = Search(
             *samples,
             profile_with(
-                space=dataclasses.replace(SPACE, partial=partial), search=settings, compute=ComputeSettings(form)
+                space=dataclasses.replace(SPACE, space=space, partial=partial),
+                search=settings,
+                compute=ComputeSettings(form),
             ),
             seed=0,
             device=torch.device("cpu"),
@@ -289,6 +339,21 @@ class TestPieces:
         assert torch.equal(Repeat.apply(x, 3), x.repeat(1, 3, 1, 1))
         assert torch.autograd.gradcheck(lambda x: Repeat.apply(x, 3), x)
         assert torch.autograd.gradgradcheck(lambda x: Repeat.apply(x, 3), x)
+
+    @pytest.mark.parametrize("phases", [1, 4])
+    @pytest.mark.parametrize("fixed", [False, True], ids=["the batch's", "running"])
+    @pytest.mark.parametrize("scaled", [False, True])
+    def test_instance_and_batch_norm(self, phases: int, fixed: bool, scaled: bool) -> None:
+        """First derivatives only: the second order's are differences."""
+        x = (3 + numbers(2 * phases, 3, 2, 3)).requires_grad_()
+        scale = numbers(3, seed=1).requires_grad_() if scaled else None
+        running = torch.stack([numbers(3, seed=2), numbers(3, seed=3).exp()]) if fixed else None
+        of_image = torch.tensor([True, False, False])
+
+        def normed(x: Tensor, scale: Tensor | None) -> Tensor:
+            return InstanceBatchNorm.apply(x, scale, of_image, running, 1e-5, phases)[0]
+
+        assert torch.autograd.gradcheck(normed, (x, scale))
 
     def test_mix_sums_the_gradient_of_bfloat16_terms_in_float32(self) -> None:
         weight = torch.ones(1, requires_grad=True)

@@ -17,9 +17,9 @@ from nasda.fast.graphs import WARM_UPS, BatchLoss, Compute, Outputs, Recorded
 from nasda.losses import triplet_loss
 from nasda.runs import RunFolder
 from nasda.search import Search, run_search, split_for_search
-from nasda.settings import ComputeSettings, Form, Order, Precision, SearchSettings
+from nasda.settings import ComputeSettings, Form, Order, Precision, SearchSettings, SpaceSettings
 from tests.marks import needs_cuda
-from tests.tasks import SEARCH, make_task, profile_with
+from tests.tasks import SEARCH, SPACE, make_task, profile_with
 
 CPU = torch.device("cpu")
 KINDS = [
@@ -69,8 +69,10 @@ def record(compute: Compute) -> Compute:
     return replay
 
 
-def run(folder: Path, task: Task, settings: SearchSettings) -> tuple[RunFolder, dict[str, torch.Tensor]]:
-    run_search(RunFolder(folder), task, profile_with(search=settings), seed=0, device=CPU)
+def run(
+    folder: Path, task: Task, settings: SearchSettings, space: SpaceSettings = SPACE
+) -> tuple[RunFolder, dict[str, torch.Tensor]]:
+    run_search(RunFolder(folder), task, profile_with(search=settings, space=space), seed=0, device=CPU)
     return RunFolder(folder), RunFolder(folder).load_checkpoint()["run"]["network"]
 
 
@@ -94,6 +96,16 @@ def test_a_recorded_search_equals_the_plain_one_to_the_bit(
     other, found = run(tmp_path / "recorded", task, settings)
     assert equal(found, expected)  # ω, α, running statistics and their counts
     assert [row["loss_alphas"] for row in other.read_log()] == [row["loss_alphas"] for row in folder.read_log()]
+
+
+def test_a_recorded_search_of_the_space_style_equals_the_plain_one_to_the_bit(
+    task: Task, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    settings = dataclasses.replace(SEARCH, order="second", alpha_statistics="source")
+    space = dataclasses.replace(SPACE, space="style")
+    _, expected = run(tmp_path / "plain", task, settings, space)
+    request.getfixturevalue("recorded")
+    assert equal(run(tmp_path / "recorded", task, settings, space)[1], expected)
 
 
 def test_a_recorded_search_resumes_to_the_bit(
