@@ -470,6 +470,8 @@ class Study(WithRows):
 
     def run(self) -> None:
         from nasda.pictures.plots import save, score_over_gap
+        from nasda.study.factors import contrasts, entries_of
+        from nasda.study.factors import markdown as factors
         from nasda.study.gaps import STUDY_ROWS, curves, gap_study
         from nasda.study.rows import CONTROLS, IN_DOMAIN_ROWS, ROWS, rows_named
         from nasda.study.table import markdown
@@ -490,10 +492,37 @@ class Study(WithRows):
         )
         for gap, table in tables.items():
             print(f"gap {gap:g}\n{markdown(table, 'simple')}\n")
+            entries = entries_of(table.scores, (*ROWS, *CONTROLS)) if self.worlds > 1 else []
+            if contrasts(entries):
+                print(f"gap {gap:g}: what the differences are made of\n{factors(entries)}\n")
         if rows := curves(tables):
             save(score_over_gap(rows), self.out / "study.png")
         print(f"study: {self.out / 'study.md'}, .json, .png, and a table for each gap beside it")
         self.check_failures(sum(len(table.failures) for table in tables.values()))
+
+
+@dataclass(frozen=True)
+class Proxy(OnDevice):
+    """Does α's loss know which cells are good? Trains random cells and searches supernets, measures each loss of α on
+    each cell, and prints Kendall's τ with the cells' mAP. Where τ is near 0, no search on that loss can help. Resumes."""
+
+    space: SpaceSettings = SpaceSettings()
+    search: SearchSettings = SearchSettings()
+    train: TrainSettings = TrainSettings()
+    data: DataSettings = DataSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    compute: ComputeSettings = ComputeSettings()
+    cells: int = 30
+    """Random cells."""
+    jobs: int = 1
+    """Processes that train cells at the same time, with one thread each."""
+
+    def run(self) -> None:
+        from nasda.study.proxy import cheap_test, markdown
+
+        shared = {"seed": self.seed, "jobs": self.jobs, "device": self.chosen_device}
+        print(markdown(cheap_test(self.out, self.load_task(), self.settings, self.cells, **shared)))
+        print(f"rankings: {self.out / 'proxy.md'}, .json")
 
 
 @dataclass(frozen=True)
@@ -527,7 +556,7 @@ def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
         fields = {field.name for field in dataclasses.fields(kind)}
         default = kind(**{field: value for field, value in (defaults | other).items() if field in fields})
         # --epochs where there is one such setting; --search.epochs and --train.epochs where there are two
-        markers = () if issubclass(kind, WithRows) else (OmitArgPrefixes,)
+        markers = () if issubclass(kind, (WithRows, Proxy)) else (OmitArgPrefixes,)
         return Annotated[kind, subcommand(name, default=default, description=description), *markers]
 
     obtaining = f"{DataPrepare.__doc__}\n\nNo data set comes with nasda, and none is downloaded.\n\n{describe()}"
@@ -550,6 +579,7 @@ def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
         | command("draw", Draw)
         | command("table", Table)
         | command("study", Study)
+        | command("proxy", Proxy)
         | command("doctor", Doctor)
     )
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from nasda.study.experiments import table_text
+from nasda.study.rows import Row
 from nasda.study.statistics import LEVEL, Comparison, by_world, compare
 
 FACTORS = ("space", "data", "statistics", "loss", "selection")
@@ -57,6 +58,12 @@ class Effect:
     adjusted: Estimate | None  # for size; None where that can't be estimated
     slope: Estimate | None  # of a network twice as large
     left_out: tuple[str, ...]  # runs without their counterpart
+
+
+def entries_of(scores: Mapping[str, Sequence[Entry]], rows: Sequence[Row]) -> list[Entry]:
+    """A study's entries, by the names of their rows, with the `FACTORS` of those rows that have them."""
+    levels = {row.name: row.factors for row in rows}
+    return [{**entry, **found} for name, of_row in scores.items() if (found := levels.get(name)) for entry in of_row]
 
 
 class _Pair(NamedTuple):

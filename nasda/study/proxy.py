@@ -9,8 +9,9 @@ And the loss may be at fault, not the supernet: so it is also measured on the tr
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,14 +27,16 @@ from nasda.data.batches import Batches
 from nasda.data.task import Task, hold_out, target_sample
 from nasda.errors import NasdaError
 from nasda.evaluation import for_statistics, reestimate_statistics
-from nasda.files import read_json
-from nasda.genotypes import Genotype, node_slices
+from nasda.files import read_json, write_json, write_text
+from nasda.genotypes import Genotype, node_slices, random_genotype
 from nasda.losses import class_centres, memory_loss, mmd, triplet_loss
 from nasda.networks import DerivedNetwork, ReIDNetwork, Supernet
 from nasda.runs import RunFolder
-from nasda.search import finished_search
-from nasda.settings import DataSettings, SearchSettings, SpaceSettings
+from nasda.search import finished_search, run_search
+from nasda.settings import DataSettings, Profile, SearchSettings, SpaceSettings, changed
 from nasda.study.experiments import table_text
+from nasda.study.rows import Row
+from nasda.study.table import make_table, search_folder
 from nasda.training import load_trained
 
 SCORES = {"mAP_source": "source statistics", "mAP_target": "target statistics"}
@@ -42,6 +45,9 @@ RESAMPLES = 1_999
 
 Values = NDArray[np.float64]
 Batch = tuple[Tensor, Tensor]  # normalised images (B, 3, H, W) and labels (B,)
+
+
+CELLS_FROM = 1000  # the seed of the first random cell: others than those of the rows of a table
 
 
 class Proxy(NamedTuple):
@@ -235,7 +241,7 @@ def estimate(statistic: Callable[..., Values], *columns: Values) -> Tau:
 
 
 @dataclass(frozen=True)
-class Row:
+class Ranking:
     """How well something ranks the cells by one score: τ is positive if a small loss means a large mAP."""
 
     network: str  # the supernet's name, "trained cells", or "" for multiply-adds
@@ -246,12 +252,12 @@ class Row:
     gain: Tau | None = None  # τ on the target's images less τ of the same loss on the source's
 
 
-def rows_of(losses: Mapping[str, Sequence[Losses]], cells: Sequence[Mapping[str, float]]) -> list[Row]:
+def rows_of(losses: Mapping[str, Sequence[Losses]], cells: Sequence[Mapping[str, float]]) -> list[Ranking]:
     """A row for each network, proxy and score. `losses` has for each network one entry a cell; `cells` has the scores
     of the trained cells, in the same order: mAP_source, mAP_target, multiply_adds."""
     size = np.log([cell["multiply_adds"] for cell in cells])
     scores = {score: np.array([cell[score] for cell in cells]) for score in SCORES}
-    rows = [Row("", None, score, estimate(kendall, size, values)) for score, values in scores.items()]
+    rows = [Ranking("", None, score, estimate(kendall, size, values)) for score, values in scores.items()]
     for (network, of_cells), (score, values) in product(losses.items(), scores.items()):
         columns = {proxy: -np.array([of_cell[proxy] for of_cell in of_cells]) for proxy in of_cells[0]}
         for proxy, column in columns.items():
@@ -260,7 +266,7 @@ def rows_of(losses: Mapping[str, Sequence[Losses]], cells: Sequence[Mapping[str,
                 rival = columns[proxy._replace(images="source")]
                 gain = estimate(lambda a, b, y: kendall(a, y) - kendall(b, y), column, rival, values)
             partial = estimate(partial_kendall, column, values, size)
-            rows.append(Row(network, proxy, score, estimate(kendall, column, values), partial, gain))
+            rows.append(Ranking(network, proxy, score, estimate(kendall, column, values), partial, gain))
     return rows
 
 
@@ -270,9 +276,9 @@ def scores_of(folders: Sequence[RunFolder]) -> list[dict[str, float]]:
     return [{key: read_json(folder.metrics, "a run's scores")[key] for key in keys} for folder in folders]
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown(rows: Sequence[Ranking]) -> str:
     """The rows as Markdown: a line for each network and proxy, for each score τ, partial τ and the target's gain."""
-    by_line: dict[tuple[str, Proxy | None], dict[str, Row]] = {}
+    by_line: dict[tuple[str, Proxy | None], dict[str, Ranking]] = {}
     for row in rows:
         by_line.setdefault((row.network, row.proxy), {})[row.score] = row
     header = ["ω of", "α's loss", "on images of", "statistics"]
@@ -283,3 +289,39 @@ def markdown(rows: Sequence[Row]) -> str:
         numbers = [str(value or "") for row in found for value in (row.tau, row.partial, row.gain)]
         lines.append([network, *(proxy or ("log multiply-adds", "", "")), *numbers])
     return table_text(header, lines)
+
+
+SUPERNETS: dict[str, dict[str, Any]] = {  # α at rest, and as two searches leave it; no ω has seen α's source images
+    "supernet, α at rest": {"mode": "S", "alphas_lr": 1e-9},
+    "supernet of S": {"mode": "S", "alpha_statistics": "source"},
+    "supernet of S+R": {"mode": "S+R", "alpha_statistics": "source", "hold_out": True},
+}
+
+
+def cheap_test(
+    out: Path, task: Task, settings: Profile, cells: int, *, seed: int, jobs: int, device: torch.device
+) -> list[Ranking]:
+    """Train and test random `cells` of the space of `settings`, search the `SUPERNETS`, and measure what ranks them.
+
+    Writes the runs to `out`/runs, and the rows to `out`/proxy.json and proxy.md. The same call continues an interrupted
+    one.
+    """
+    seeds = range(CELLS_FROM, CELLS_FROM + cells)
+    genotypes = [random_genotype(settings.space.nodes, settings.space.primitives, number) for number in seeds]
+    rows = [Row(f"cell {number:02d}", genotype) for number, genotype in enumerate(genotypes)]
+    shared: dict[str, Any] = {"jobs": jobs, "device": device}
+    scores = make_table(out, task, settings, [seed], rows=rows, **shared).scores
+    found: dict[str, list[Losses]] = {}
+    for name, search in SUPERNETS.items():
+        searching = changed(settings, search=search)
+        folder = search_folder(out / "runs", task, searching, seed)
+        with folder.held(wait=True):
+            run_search(folder, task, searching, seed=seed, device=device)
+        found[name] = list(supernet_losses(folder, task, genotypes, device))
+    images = AlphaImages.of_search(folder, task, device)
+    trained = [RunFolder(out / "runs" / scores[row.name][0]["run"]) for row in rows]
+    found["trained cells"] = list(trained_losses(trained, images, device))
+    ranked = rows_of(found, [scores[row.name][0] for row in rows])
+    write_json(out / "proxy.json", [asdict(ranking) for ranking in ranked])
+    write_text(out / "proxy.md", markdown(ranked) + "\n")
+    return ranked

@@ -23,7 +23,8 @@ class Row:
     """One row: how its architecture is chosen, and on what it is trained."""
 
     name: str
-    architecture: str  # searched, random, matched (random, with the size of the cells that are searched), or named
+    # searched, random, matched (random, with the size of the cells that are searched), a name, or a genotype itself
+    architecture: str | Genotype
     mode: Mode | None = None  # of the search
     by: Selection = "alpha"  # how the searched cells are selected
     changes: Changes = field(default_factory=lambda: MappingProxyType({}))
@@ -37,6 +38,22 @@ class Row:
     def is_random(self) -> bool:
         """Whether a seed can have several cells."""
         return self.architecture in (RANDOM, MATCHED)
+
+    @property
+    def factors(self) -> dict[str, str] | None:
+        """The levels of `factors.FACTORS`, if that is all in which the row differs from other searched ones: ω sees as
+        many images as in S, and the cells are trained as they are on the source. None otherwise."""
+        space, search = (self.changes.get(group, {}) for group in ("space", "search"))
+        equal = self.mode == "S" or search.get("hold_out", False)
+        if self.architecture != SEARCHED or not equal or self.norm != "own" or self.train_on or "beta_decay" in search:
+            return None
+        return {
+            "space": space.get("space", "reid"),
+            "data": str(self.mode),
+            "statistics": search.get("alpha_statistics", "batch"),
+            "loss": search.get("alpha_loss", "triplet"),
+            "selection": self.by,
+        }
 
 
 def _style(mode: Mode, **search: Any) -> dict[str, Any]:

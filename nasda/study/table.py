@@ -303,7 +303,7 @@ def _run_piece(piece: _Piece, shared: _Shared) -> tuple[Scores, dict[str, Scores
     metrics = read_json(tested.metrics, "a run's scores")
     floors = metrics.pop("floors")
     times = {"search_seconds": search_seconds, "train_seconds": _seconds(folder)}
-    return {**metrics, **times, "cell": chosen}, floors
+    return {**metrics, **times, "cell": chosen, "run": folder.path.name}, floors
 
 
 def _architecture(
@@ -311,6 +311,8 @@ def _architecture(
 ) -> tuple[Architecture, float]:
     """The architecture of a row, and the seconds that its search took, which is run unless it is done."""
     row, seed, cell, _ = piece
+    if isinstance(row.architecture, Genotype):
+        return row.architecture, 0.0
     if row.architecture == RANDOM:
         return random_genotype(settings.space.nodes, settings.space.primitives, seed=seed + 1000 * cell), 0.0
     if row.mode is None:
