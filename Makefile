@@ -20,6 +20,7 @@ course: env
 	$(NASDA) search $(SAME)
 	$(NASDA) derive $(SAME)
 	$(NASDA) train $(SAME)
+	$(NASDA) train $(SAME) --norm ibn
 	$(NASDA) evaluate $(SAME)
 	$(NASDA) draw $(SAME)
 	@echo

@@ -349,7 +349,8 @@ class Train(OnDevice):
         task, device = self.load_task(), self.chosen_device
         if self.translated:
             task = with_translated_source(task, self.experiment.translated)
-        folder = self.experiment.training(self.architecture, self.train.train_on, translated=self.translated)
+        options: dict[str, Any] = {"translated": self.translated, "norm": self.space.norm}
+        folder = self.experiment.training(self.architecture, self.train.train_on, **options)
         settings = changed(self.settings, compute={"precision": self.precision})
         run_training(folder, task, architecture, settings, seed=self.seed, device=device, weights=self.weights)
         print(f"run: {folder.path}")
@@ -504,7 +505,7 @@ class Study(WithRows):
 @dataclass(frozen=True)
 class Proxy(OnDevice):
     """Does α's loss know which cells are good? Trains random cells and searches supernets, measures each loss of α on
-    each cell, and prints Kendall's τ with the cells' mAP. Where τ is near 0, no search on that loss can help. Resumes."""
+    each cell, and prints Kendall's τ with its mAP. Where τ is near 0, no search on that loss can help. Resumes."""
 
     space: SpaceSettings = SpaceSettings()
     search: SearchSettings = SearchSettings()
@@ -520,8 +521,9 @@ class Proxy(OnDevice):
     def run(self) -> None:
         from nasda.study.proxy import cheap_test, markdown
 
-        shared = {"seed": self.seed, "jobs": self.jobs, "device": self.chosen_device}
-        print(markdown(cheap_test(self.out, self.load_task(), self.settings, self.cells, **shared)))
+        task, device = self.load_task(), self.chosen_device
+        found = cheap_test(self.out, task, self.settings, self.cells, seed=self.seed, jobs=self.jobs, device=device)
+        print(markdown(found))
         print(f"rankings: {self.out / 'proxy.md'}, .json")
 
 

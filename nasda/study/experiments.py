@@ -18,7 +18,7 @@ from nasda.files import read_json, write_json
 from nasda.genotypes import NAMED, Genotype, random_genotype
 from nasda.networks import ReIDNetwork, count_cost
 from nasda.runs import RunFolder
-from nasda.settings import DataSettings, EvaluateSettings, SpaceSettings, TrainOn, check_settings
+from nasda.settings import DataSettings, EvaluateSettings, Norm, SpaceSettings, TrainOn, check_settings
 from nasda.study.statistics import mean_sd
 from nasda.training import BASELINES, Architecture, load_trained
 
@@ -34,9 +34,14 @@ class Experiment:
         self.translated = path / "translated"  # a data root, with the source as `spgan` translates it
 
     def training(
-        self, architecture: str = SEARCHED, train_on: TrainOn = "source", *, translated: bool = False
+        self,
+        architecture: str = SEARCHED,
+        train_on: TrainOn = "source",
+        *,
+        translated: bool = False,
+        norm: Norm = "own",
     ) -> RunFolder:
-        """The run of one architecture with one choice of training images."""
+        """The run of one architecture, one choice of training images and one norm."""
         words = ["train"]
         if architecture != SEARCHED:
             words.append(Path(architecture).stem)
@@ -44,6 +49,8 @@ class Experiment:
             words.append(train_on.replace("+", "-"))
         if translated:
             words.append("translated")
+        if norm != "own":
+            words.append(norm)
         return RunFolder(self.path / "-".join(words))
 
     def trainings(self) -> list[RunFolder]:
