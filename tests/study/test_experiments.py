@@ -41,14 +41,15 @@ def scores(mAP: float) -> dict[str, float]:
 def test_every_training_of_an_experiment_has_a_folder_of_its_own() -> None:
     experiment = Experiment(Path("runs/a"))
     names = {
-        experiment.training(architecture, train_on, translated=translated).path.name
+        experiment.training(architecture, train_on, translated=translated, norm=norm).path.name
         for architecture in ("searched", "random", "resnet50", "cells/mine.json")
         for train_on in ("source", "target", "source+sample")
         for translated in (False, True)
+        for norm in get_args(Norm)
     }
-    assert len(names) == 24
+    assert len(names) == 48
     assert {"train", "train-target", "train-source-sample", "train-mine", "train-resnet50-target"} < names
-    assert "train-resnet50-translated" in names
+    assert {"train-resnet50-translated", "train-ibn"} < names
 
 
 def test_a_name_means_an_architecture(tmp_path: Path) -> None:
