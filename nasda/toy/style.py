@@ -76,14 +76,14 @@ STYLES: dict[Style, Strengths] = {
     "campus": Strengths(
         light=-0.02,
         cast=-0.02,
-        contrast=0.18,
-        common=0.6,
+        contrast=0.14,
+        common=0.5,
         tall=2,
         horizon=0.4,
-        exposure=-0.2,
+        exposure=-0.23,
         walk_heading=25,
-        walk_light=0.11,
-        walk_place=0.45,
+        walk_light=0.13,
+        walk_place=0.55,
         walk_blur=0.3,
         shot_light=0.16,
         shot_place=0.3,
@@ -303,8 +303,8 @@ def _textured(scene: FloatImage, view: View, rng: np.random.Generator) -> FloatI
         return scene
     height, width = scene.shape[:2]
     coarse = Image.fromarray(rng.standard_normal((32, 8), dtype=np.float32))
-    fine = np.asarray(coarse.resize((width, height), Image.Resampling.BILINEAR))
-    return scene * (1 + view.gap * view.strengths.texture * fine[..., None])
+    fine = np.asarray(coarse.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float32)
+    return scene * (1 + np.float32(view.gap * view.strengths.texture) * fine[..., None])
 
 
 def _expose(scene: FloatImage, view: View) -> FloatImage:
