@@ -147,6 +147,28 @@ class DataShow(Common):
 
 
 @dataclass(frozen=True)
+class DataLook(Common):
+    """Compare how training images look, in figures: a column for each data root, beside a real Market-1501's."""
+
+    roots: Positional[tuple[Path, ...]] = ()
+    """Data roots; of several, the mean is given too. --data-root alone if none is given."""
+    side: Side = "target"
+    """Look at the source's or the target's images."""
+
+    def run(self) -> None:
+        from nasda.data.look import MARKET, look, mean_look, table_of_looks
+        from nasda.data.task import load_task
+
+        size = (64, 32) if self.task == "person" else (64, 64)
+        columns = {
+            str(root): look(getattr(load_task(self.task, root), self.side).train, *size)
+            for root in self.roots or (self.data_root,)
+        }
+        means = {"mean": mean_look(list(columns.values()))} if len(columns) > 1 else {}
+        print(table_of_looks(({"Market-1501": MARKET} if self.task == "person" else {}) | columns | means))
+
+
+@dataclass(frozen=True)
 class DataPrepare(Common):
     """Unpack archives (zip, tar, tar.gz, tar.bz2, tar.xz) of a real data set, or copy its folders, to where nasda finds
     it."""
@@ -566,6 +588,7 @@ def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
         command("make", DataMake)
         | command("prepare", DataPrepare, obtaining, data_root=Path("data/real"))
         | command("show", DataShow)
+        | command("look", DataLook)
         | command("check", DataCheck)
         | command("subset", DataSubset)
     )

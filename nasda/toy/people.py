@@ -93,8 +93,8 @@ def draw_attributes(rng: np.random.Generator) -> Person:
     )
 
 
-_ABOVE = (6, 5, 3, 1.5, 2, 2.5, 1, 1, 1, 0.6, 0.4, 0.4)  # a real crowd's colours: weights in the order of CLOTH
-_BELOW = (6, 0.8, 2.5, 0.2, 3, 4, 0.3, 0.1, 0.2, 1, 0.1, 0.1)
+_ABOVE = (7, 7, 2.5, 1.5, 2, 2.5, 1, 1, 1, 0.6, 0.4, 0.4)  # a real crowd's colours: weights in the order of CLOTH
+_BELOW = (7, 2, 2.5, 0.2, 3, 4, 0.3, 0.1, 0.2, 1, 0.1, 0.1)
 
 
 def in_everyday_clothes(person: Person, rng: np.random.Generator, share: float) -> Person:
@@ -106,7 +106,7 @@ def in_everyday_clothes(person: Person, rng: np.random.Generator, share: float) 
     def cloth(weights: tuple[float, ...]) -> Colour:
         colour = tuple(CLOTH.values())[int(rng.choice(len(CLOTH), p=np.array(weights) / sum(weights)))]
         shade = (90, 90, 92) if rng.random() < 0.5 else ((0, 0, 0) if sum(colour) > 384 else (255, 255, 255))
-        return mixed(colour, shade, float(rng.uniform(0, 0.4)))
+        return mixed(colour, shade, float(rng.uniform(0, 0.2)))
 
     upper, sleeve, pattern, lower, shoe, bag, hat = (
         cloth(weights) for weights in (_ABOVE, _ABOVE, _ABOVE, _BELOW, _BELOW, _BELOW, _ABOVE)

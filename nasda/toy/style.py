@@ -25,6 +25,7 @@ class Strengths:
     # what a camera does
     light: float  # to brightness, beyond the engine's 0.08
     cast: float  # to colour, beyond the engine's 0.04
+    contrast: float
     common: float  # how far its background moves towards one that all cameras have in common, 0 to 1
     tall: float  # how high the background is that is pressed into the picture's height, against its width
     horizon: float  # where the pavement begins, from the top
@@ -43,6 +44,7 @@ class Strengths:
     haze: float
     blur: tuple[float, float]  # the least, and what may be added, in pixels at a height of 64
     noise: tuple[float, float]
+    texture: float  # standard deviation of the light on cloth and ground
     # who walks there
     everyday: float  # share of a real crowd's colours in the clothes
 
@@ -51,6 +53,7 @@ STYLES: dict[Style, Strengths] = {
     "street": Strengths(
         light=0.08,
         cast=0.04,
+        contrast=0,
         common=0,
         tall=1,
         horizon=0.76,
@@ -67,30 +70,34 @@ STYLES: dict[Style, Strengths] = {
         haze=14,
         blur=(0.1, 0.4),
         noise=(2, 6),
+        texture=0,
         everyday=0,
     ),
     "campus": Strengths(
         light=-0.02,
         cast=-0.02,
+        contrast=0.14,
         common=0.5,
-        tall=1.6,
-        horizon=0.45,
-        exposure=-0.2,
+        tall=2,
+        horizon=0.4,
+        exposure=-0.23,
         walk_heading=25,
-        walk_light=0.12,
-        walk_place=0.7,
+        walk_light=0.13,
+        walk_place=0.55,
         walk_blur=0.3,
-        shot_light=0.12,
-        shot_place=0.25,
+        shot_light=0.16,
+        shot_place=0.3,
         shot_crop=0.02,
         mirrored=0,
         occluded=0.1,
         haze=3,
-        blur=(0.2, 0.2),
+        blur=(0.1, 0.2),
         noise=(1, 3),
+        texture=0.2,
         everyday=1,
     ),
 }
+_MIDDLE = 100  # the brightness that a camera's contrast leaves as it is
 _PAVEMENT = np.array((112, 110, 106), dtype=np.float32)  # what the backgrounds of a campus have in common
 
 
@@ -263,9 +270,10 @@ def compose(figure: tuple[FloatImage, FloatImage, FloatImage], view: View) -> Pi
     behind = background(view, height, width)
     scene = (1 - opacity) * behind + opacity * colour * shade
     scene = _occlude(scene, behind, view)
-    scene = _expose(scene, view)
+    rng = np.random.default_rng(view.conditions.noise_seed)
+    noise = rng.standard_normal(scene.shape, dtype=np.float32)
+    scene = _expose(_textured(scene, view, rng), view)
     scene = _soften(scene, view)
-    noise = np.random.default_rng(view.conditions.noise_seed).standard_normal(scene.shape, dtype=np.float32)
     least, more = view.strengths.noise
     scene += view.gap * (least + more * view.conditions.noise) * noise
     return np.clip(scene + 0.5, 0, 255).astype(np.uint8)
@@ -289,6 +297,16 @@ def _occlude(scene: FloatImage, behind: FloatImage, view: View) -> FloatImage:
     return (1 - cover) * scene + cover * colour * texture
 
 
+def _textured(scene: FloatImage, view: View, rng: np.random.Generator) -> FloatImage:
+    """Folds of cloth and joints of paving: light that varies over short distances, more downwards than across."""
+    if view.strengths.texture == 0 or view.gap == 0:
+        return scene
+    height, width = scene.shape[:2]
+    coarse = Image.fromarray(rng.standard_normal((32, 8), dtype=np.float32))
+    fine = np.asarray(coarse.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float32)
+    return scene * (1 + np.float32(view.gap * view.strengths.texture) * fine[..., None])
+
+
 def _expose(scene: FloatImage, view: View) -> FloatImage:
     """Brightness and colour cast of the camera, the walk and the shot."""
     camera, shot, by, gap = view.camera.light, view.conditions.light, view.strengths, view.gap
@@ -296,7 +314,8 @@ def _expose(scene: FloatImage, view: View) -> FloatImage:
     brightness += by.walk_light * gap * view.walk.light
     gains = brightness * (1 + (0.04 + by.cast * gap) * np.array(view.camera.cast, dtype=np.float32))
     haze = by.haze * gap * max(0.0, -shot)  # veiling glare lifts the blacks
-    return scene * gains.astype(np.float32) + np.float32(haze)
+    contrast = 1 + by.contrast * gap * camera
+    return scene * (contrast * gains).astype(np.float32) + np.float32(haze + (1 - contrast) * _MIDDLE)
 
 
 def _soften(scene: FloatImage, view: View) -> FloatImage:
