@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from nasda.evaluation import evaluate
 from nasda.genotypes import NAMED, PRIMITIVES, random_genotype
 from nasda.networks import ReIDNetwork
 from nasda.runs import RunFolder
-from nasda.settings import EvaluateSettings, SpaceSettings
+from nasda.settings import EvaluateSettings, Norm, SpaceSettings
 from nasda.study import experiments
 from nasda.study.experiments import (
     Experiment,
