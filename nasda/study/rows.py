@@ -10,6 +10,7 @@ from nasda.errors import NasdaError
 from nasda.genotypes import PRIMITIVES, Genotype, random_genotype
 from nasda.networks import PLAIN, RESNET18, RESNET50, DerivedNetwork, count_cost
 from nasda.settings import Mode, Profile, Selection, TrainOn
+from nasda.training import RESNET_RECIPE
 
 SEARCHED, RANDOM, MATCHED = "searched", "random", "matched"
 SIZE_TOLERANCE = 0.05  # of the multiply-adds of matched cells
@@ -108,7 +109,7 @@ CONTROLS = (
     Row("style NAS (S+R), batch statistics", **_style("S+R", alpha_statistics="batch")),
     # Are cells worth it at all?
     Row("plain CNN", PLAIN),
-    Row("ResNet-18 (S)", RESNET18),
+    Row("ResNet-18 (S)", RESNET18, changes={"train": RESNET_RECIPE}),
     # Another loss, another selection, other weights
     Row("style NAS (S+R), memory", **_style("S+R", alpha_loss="memory")),
     Row("style NAS (S+R), mmd", **_style("S+R", alpha_loss="mmd")),

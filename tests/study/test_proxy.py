@@ -2,7 +2,9 @@
 
 import dataclasses
 import itertools
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,11 +22,13 @@ from nasda.losses import mmd, triplet_loss
 from nasda.networks import Supernet
 from nasda.runs import RunFolder
 from nasda.search import finished_search, run_search
-from nasda.settings import SearchSettings, SpaceSettings
+from nasda.settings import SearchSettings, SpaceSettings, changed
 from nasda.study.proxy import (
+    SUPERNETS,
     AlphaImages,
     Losses,
     Proxy,
+    cheap_test,
     estimate,
     inherited,
     kendall,
@@ -232,3 +236,25 @@ def test_rows_rank_what_was_planted() -> None:
     assert len(lines) == 2 + 3
     assert "log multiply-adds" in lines[2]
     assert "+1.00 (+1.00 to +1.00)" in lines[3]
+
+
+def test_the_cheap_test_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells trained, supernets searched, every loss measured on every cell; and a second call trains nothing."""
+    task = make_task(tmp_path / "data")
+    once = {"epochs": 1, "steps": 1}
+    settings = changed(profile_with(search=SEARCH), space={"space": "style", "nodes": 2}, search=once, train=once)
+    options: dict[str, Any] = {"seed": 0, "jobs": 1, "device": CPU}
+    found = cheap_test(tmp_path / "out", task, settings, 3, **options)
+    assert {ranking.network for ranking in found} == {"", *SUPERNETS, "trained cells"}
+    written = json.loads((tmp_path / "out" / "proxy.json").read_text())
+    assert len(written) == len(found)
+    assert {entry["proxy"][0] for entry in written if entry["proxy"]} == {
+        *("triplet", "unit-triplet", "memory", "mmd", "mmd alone")
+    }
+    assert (tmp_path / "out" / "proxy.md").read_text().strip() == markdown(found)
+    cells = [Genotype.load(path) for path in (tmp_path / "out" / "runs").glob("train-*/genotype.json")]
+    assert {cell.to_json() for cell in cells} == {
+        random_genotype(2, settings.space.primitives, 1000 + i).to_json() for i in range(3)
+    }
+    monkeypatch.setattr("nasda.study.table.run_training", None)  # whoever calls it, fails
+    assert str(cheap_test(tmp_path / "out", task, settings, 3, **options)) == str(found)

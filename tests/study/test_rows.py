@@ -11,6 +11,7 @@ from nasda.genotypes import PRIMITIVES, Genotype, random_genotype
 from nasda.networks import DerivedNetwork
 from nasda.settings import changed, profile
 from nasda.study import rows
+from nasda.study.factors import FACTORS, entries_of
 from nasda.study.rows import CONTROLS, IN_DOMAIN_ROWS, PAIRS, PRETRAINED_ROWS, ROWS, matched_genotype, rows_named
 
 LAPTOP = changed(profile("laptop", "person"), space={"space": "style"})
@@ -69,3 +70,23 @@ def test_a_size_that_no_random_cell_has_is_said(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(rows, "SIZE_TOLERANCE", -1)
     with pytest.raises(NasdaError, match="multiply-adds, to 5 %: choose other controls"):
         matched_genotype(random_genotype(3, PRIMITIVES["style"], 0), LAPTOP, 0)
+
+
+def test_rows_with_factors_make_a_factorial_study() -> None:
+    """Space × data × statistics of α, each level once; then other losses and selections of the last of these."""
+    levels = [tuple(row.factors.values()) for row in EVERY if row.factors]
+    assert len(levels) == len(set(levels))
+    whole = {(space, data, s) for space in ("reid", "style") for data in ("S", "S+R") for s in ("batch", "source")}
+    assert whole == {level[:3] for level in levels}
+    assert {level[3] for level in levels} == {"triplet", "memory", "mmd"}
+    named = {row.name: row.factors for row in EVERY}
+    assert named["NAS (S+R)"] is None  # its ω sees more images
+    assert named["NAS (S), IBN everywhere"] is None
+    assert named["random style cells"] is None
+
+
+def test_entries_take_the_factors_of_their_rows() -> None:
+    entries = entries_of({"NAS (S)": [{"seed": 3}], "random cells": [{"seed": 3}]}, EVERY)
+    (entry,) = entries
+    assert entry["seed"] == 3
+    assert set(FACTORS) < entry.keys()
