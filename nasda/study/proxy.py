@@ -207,10 +207,13 @@ def kendall(x: Values, y: Values) -> Values:
 
 
 def partial_kendall(x: Values, y: Values, z: Values) -> Values:
-    """Kendall's partial τ of x and y, given z: (τxy − τxz τyz) / √((1 − τxz²)(1 − τyz²)) (Biometrika 1942)."""
+    """Kendall's partial τ of x and y, given z: (τxy − τxz τyz) / √((1 − τxz²)(1 − τyz²)) (Biometrika 1942).
+
+    0 where x or y has the order of z: then nothing is left to be explained."""
     xy, xz, yz = kendall(x, y), kendall(x, z), kendall(y, z)
+    left = (1 - xz**2) * (1 - yz**2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2))
+        return np.where(left < 1e-12, 0.0, (xy - xz * yz) / np.sqrt(left))
 
 
 class Tau(NamedTuple):

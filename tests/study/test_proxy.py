@@ -198,6 +198,9 @@ def test_partial_tau_takes_away_what_a_third_variable_explains() -> None:
     inverse = np.linalg.inv([[1, xy, xz], [xy, 1, yz], [xz, yz, 1]])  # the same from the matrix of τ
     expected = -inverse[0, 1] / np.sqrt(inverse[0, 0] * inverse[1, 1])
     assert float(partial_kendall(x, y, z)) == pytest.approx(expected)
+    assert float(partial_kendall(3 * z, y, z)) == 0.0
+    few = [np.argsort(RANDOM.normal(size=6)).astype(float) for _ in range(2)]
+    assert np.isfinite(estimate(partial_kendall, few[0], few[1], few[0] + few[1] / 100)).all()
 
 
 def test_the_interval_holds_tau_about_as_often_as_it_says() -> None:
