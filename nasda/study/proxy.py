@@ -224,6 +224,8 @@ class Tau(NamedTuple):
     high: float
 
     def __str__(self) -> str:
+        if np.isnan(self.low):  # some resamples hold a few cells only, which size or loss orders perfectly
+            return f"{self.value:+.2f}"
         return f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
 
 
