@@ -88,6 +88,8 @@ def with_ibn(module: nn.Module) -> nn.Module:
     """`module` with an `IBN` in the place of every batch norm on images."""
     if isinstance(module, nn.BatchNorm2d):
         return IBN(module.num_features, module.affine)
+    if isinstance(module, IBN):
+        return module
     for name, child in module.named_children():
         setattr(module, name, with_ibn(child))
     return module

@@ -14,6 +14,7 @@ from nasda.errors import NasdaError
 from nasda.genotypes import PRIMITIVES, Genotype
 from nasda.networks import count_cost
 from nasda.operations import (
+    IBN,
     OPERATIONS,
     FactorizedReduce,
     PartAware,
@@ -24,6 +25,7 @@ from nasda.operations import (
     operation_style,
     register_operation,
     rows_to_parts,
+    with_ibn,
 )
 from nasda.pictures.experiment import draw_search
 from nasda.pictures.graphs import cell_graph
@@ -34,7 +36,8 @@ from nasda.training import load_trained, run_training
 from tests.data.test_reading import message_of
 from tests.tasks import DATA, SPACE, make_task, profile_with
 
-REID = PRIMITIVES["reid"]
+ALL = PRIMITIVES["style"]
+IBNS = [name for name in ALL if name.endswith("_ibn")]
 
 
 def images(*shape: int, seed: int = 0) -> Tensor:
@@ -56,7 +59,7 @@ def pixels_seen(operation: nn.Module, height: int, width: int, row: int, column:
     return (x.grad.abs().sum(dim=(0, 1)) > 0).numpy()
 
 
-@pytest.mark.parametrize("name", REID)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("channels", [2, 5, 8])
 @pytest.mark.parametrize("size", [(4, 4), (5, 4), (8, 3), (7, 9)])
@@ -70,7 +73,7 @@ def test_every_operation_gives_the_stated_shape(
     assert torch.isfinite(output).all()
 
 
-@pytest.mark.parametrize("name", REID)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_every_operation_works_on_a_single_image_when_testing(name: str, stride: int) -> None:
     operation = make_operation(name, 6, stride).double().eval()
@@ -79,7 +82,7 @@ def test_every_operation_works_on_a_single_image_when_testing(name: str, stride:
     torch.testing.assert_close(operation(batch), one_by_one, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", REID)
+@pytest.mark.parametrize("name", ALL)
 def test_operations_have_no_learnable_scales_when_searched(name: str) -> None:
     searched, derived = (make_operation(name, 6, 2, affine=affine) for affine in (False, True))
     norms = [m for m in searched.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -167,6 +170,73 @@ def test_relu_conv_bn_is_what_its_name_says() -> None:
     y = torch.einsum("oi,bihw->bohw", operation[1].weight[:, :, 0, 0], x.clamp(min=0))
     mean, variance = y.mean(dim=(0, 2, 3), keepdim=True), y.var(dim=(0, 2, 3), keepdim=True, unbiased=False)
     torch.testing.assert_close(operation(x), (y - mean) / (variance + 1e-5).sqrt(), rtol=1e-12, atol=1e-12)
+
+
+# Instance and batch norm
+
+
+def normed(values: Tensor) -> Tensor:
+    return (values - values.mean()) / (values.var(unbiased=False) + 1e-5).sqrt()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 8])
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("training", [True, False])
+def test_ibn_is_written_in_loops(channels: int, affine: bool, training: bool) -> None:
+    """The first half of the channels over each image's pixels, always; the others over the batch in training, and by
+    the running statistics in evaluation."""
+    norm, x, half = IBN(channels, affine).double().train(training), 2 + images(4, channels, 3, 5), channels // 2
+    for seed, tensor in enumerate([*norm.parameters(), norm.batch.running_mean, norm.batch.running_var]):
+        with torch.no_grad():
+            tensor.copy_(images(*tensor.shape, seed=seed).exp())
+    mean, variance = norm.batch.running_mean.clone(), norm.batch.running_var.clone()
+    found = norm(x)
+    for channel in range(channels):
+        of_batch = channel - half
+        if channel < half:
+            expected = torch.stack([normed(image[channel]) for image in x])
+        elif training:
+            expected = normed(x[:, channel])
+            assert norm.batch.running_mean[of_batch].item() == pytest.approx(
+                0.9 * mean[of_batch].item() + 0.1 * x[:, channel].mean().item(), rel=1e-12
+            )
+        else:
+            expected = (x[:, channel] - mean[of_batch]) / (variance[of_batch] + 1e-5).sqrt()
+        if affine:
+            part, index = (norm.instance, channel) if channel < half else (norm.batch, of_batch)
+            expected = expected * part.weight[index] + part.bias[index]
+        torch.testing.assert_close(found[:, channel], expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("affine", [False, True])
+def test_with_ibn_replaces_every_batch_norm_on_images(name: str, stride: int, affine: bool) -> None:
+    def norms(module: nn.Module, kind: type) -> list[str]:
+        return [name for name, child in module.named_modules() if type(child) is kind]
+
+    own = make_operation(name.removesuffix("_ibn"), 6, stride, affine=affine)
+    replaced = make_operation(name, 6, stride, affine=affine, norm="ibn")
+    assert norms(replaced, IBN) == norms(own, nn.BatchNorm2d)
+    assert norms(replaced, nn.BatchNorm2d) == [f"{place}.batch".lstrip(".") for place in norms(replaced, IBN)]
+    assert norms(replaced, nn.BatchNorm1d) == norms(own, nn.BatchNorm1d)
+    assert all((norm.batch.weight is None) != affine for norm in replaced.modules() if isinstance(norm, IBN))
+
+
+def test_a_last_cell_that_ends_in_instance_norm_has_no_feature_and_with_ibn_it_has() -> None:
+    """The mean over the pixels of a map that instance norm gives is its bias, whatever the image shows."""
+    operation, x = with_ibn(make_operation("dil_conv_3x3", 8)).double(), images(5, 8, 6, 4)
+    assert (operation(x).mean(dim=(2, 3))[:, 4:].std(dim=0) > 0.01).all()
+    operation[3] = nn.InstanceNorm2d(8, affine=True).double()
+    nn.init.normal_(operation[3].bias, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(operation(x).mean(dim=(2, 3)), operation[3].bias.expand(5, 8), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_ibn_of_a_single_pixel_is_refused_with_advice(training: bool) -> None:
+    message = message_of(lambda: IBN(4).train(training)(torch.zeros(8, 4, 1, 1)))
+    assert message.startswith("instance norm needs maps of at least 2 pixels, but got 1×1: use larger images")
+    assert "\n" not in message
 
 
 # The part-aware module
@@ -307,12 +377,21 @@ def test_the_number_of_parts_is_the_callers() -> None:
 # The table
 
 
-def test_the_table_has_the_papers_operations_each_with_a_look_of_its_own() -> None:
-    assert set(OPERATIONS) == set(REID)
-    assert len({row.colour for row in OPERATIONS.values()}) == len(REID)
-    assert len({row.label for row in OPERATIONS.values()}) == len(REID)
+def test_the_table_has_the_operations_of_the_spaces_each_with_a_look_of_its_own() -> None:
+    assert set(OPERATIONS) == set(ALL)
+    assert set(PRIMITIVES["plain"]) < set(PRIMITIVES["reid"]) < set(ALL)
+    assert len({(row.colour, row.style) for row in OPERATIONS.values()}) == len(ALL)
+    assert len({row.label for row in OPERATIONS.values()}) == len(ALL)
     assert {row.style for row in OPERATIONS.values()} == {"solid", "dashed", "dotted"}
     assert all(row.fast is not None for row in OPERATIONS.values())
+
+
+@pytest.mark.parametrize("name", IBNS)
+def test_a_convolution_has_one_colour_and_two_line_styles_for_its_two_norms(name: str) -> None:
+    ibn, plain = OPERATIONS[name], OPERATIONS[name.removesuffix("_ibn")]
+    assert ibn.colour == plain.colour
+    assert ibn.style != plain.style
+    assert ibn.label == f"{plain.label}, IBN"
 
 
 def test_what_is_registered_can_be_taken_out_again() -> None:
@@ -338,8 +417,9 @@ def test_a_registered_operation_looks_as_it_is_told() -> None:
 
 def test_a_third_operation_is_grey_rather_than_a_colour_that_is_taken() -> None:
     with register_operation("a", PartAware), register_operation("b", PartAware), register_operation("c", PartAware):
-        colours = [operation_colour(name) for name in (*REID, "a", "b")]
-        assert len(set(colours)) == len(colours)
+        known = {operation_colour(name) for name in ALL}
+        assert not known & {operation_colour("a"), operation_colour("b")}
+        assert operation_colour("a") != operation_colour("b")
         assert operation_colour("c") == operation_colour("none")
 
 

@@ -86,6 +86,7 @@ ALL_GRAPHS = {
     "derived with strengths": lambda: cell_graph(derive(random_alphas(), REID), "normal", random_alphas(), REID),
     "candidates": lambda: supercell_graph(4, REID),
     "supercell": lambda: supercell_graph(random_alphas()["normal"], REID),
+    "both norms": lambda: supercell_graph(random_alphas(primitives=PRIMITIVES["style"])["normal"], PRIMITIVES["style"]),
     "network": a_network,
 }
 
@@ -133,6 +134,14 @@ def test_a_supercell_has_every_edge_and_a_legend(candidates):
     assert sorted(arrows(graph)) == sorted(edges + [(f"state_{node}", "output") for node in range(2, 6)])
     shown = REID if isinstance(candidates, int) else REID[1:]
     assert {operation_label(name) for name in shown} <= set(labels(graph))
+
+
+def test_both_norms_of_a_convolution_are_told_apart_by_their_lines():
+    graph = supercell_graph(np.eye(9)[[5, 8]] * 50, PRIMITIVES["style"])  # dil conv, and dil conv with IBN
+    lines = [dict(re.findall(r'(\w+)="?([^"\s\]]*)', line)) for line in graph.source.split("\n") if "tooltip" in line]
+    assert [line["style"] for line in lines] == ["dashed", "dotted"]
+    assert len({line["color"] for line in lines}) == 1
+    assert {"dil conv 3×3", "dil conv 3×3, IBN"} <= set(labels(graph))
 
 
 def test_a_supercell_is_widest_where_alpha_is_surest():
