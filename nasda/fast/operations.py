@@ -167,8 +167,11 @@ _STATISTICS = ("running_mean", "running_var")
 
 def _remember(norms: Sequence[Any], means: Sequence[Tensor], variances: Sequence[Tensor]) -> None:
     """Update the running statistics of batch norms by the batch's, which are given for each."""
+    one = norms[0]
+    # Without a momentum, batch norm takes the plain average over batches.
+    share = 1 / (int(one.num_batches_tracked) + 1) if one.momentum is None else one.momentum
     for name, values in zip(_STATISTICS, (means, variances), strict=True):
-        torch._foreach_lerp_([getattr(norm, name) for norm in norms], list(values), norms[0].momentum)
+        torch._foreach_lerp_([getattr(norm, name) for norm in norms], list(values), share)
     torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
 
 

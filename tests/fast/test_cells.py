@@ -15,6 +15,7 @@ from nasda.bilevel import frozen_statistics
 from nasda.cells import SearchCell, edge_shares
 from nasda.devices import seeded
 from nasda.errors import NasdaError
+from nasda.evaluation import reestimate_statistics
 from nasda.fast.cells import FastSearchCell, Mix
 from nasda.fast.operations import Fast, InstanceBatchNorm, Quarters, Repeat, State, Terms, join_phases, split_phases
 from nasda.genotypes import PRIMITIVES, Space
@@ -239,6 +240,20 @@ def test_images_may_lie_in_memory_as_they_like() -> None:
     weights = softmax_of(clear)
     inputs = [x.contiguous(memory_format=torch.channels_last) for x in inputs_of(4, 16, 8, True)]
     assert_same(run(fast, inputs, weights), run(clear, inputs, weights))
+
+
+def test_statistics_can_be_estimated_anew_in_the_fast_form_too() -> None:
+    """Then batch norm has no momentum, and takes the plain average over batches."""
+    settings = dataclasses.replace(SPACE, space="style")
+    generator = torch.Generator().manual_seed(0)
+    batches = [torch.randn(4, 3, 32, 16, generator=generator, dtype=torch.float64) for _ in range(3)]
+    found = []
+    forms: tuple[Form, ...] = ("fast", "clear")
+    for form in forms:
+        network = Supernet(settings, 4, seed=0, form=form).double()
+        reestimate_statistics(network, batches)
+        found.append({name: value for name, value in network.state_dict().items() if "running" in name})
+    assert_same(*found)
 
 
 def test_frozen_statistics_stay_as_they_are() -> None:
