@@ -27,7 +27,7 @@ from nasda.data.batches import Batches
 from nasda.data.task import Task, hold_out, target_sample
 from nasda.errors import NasdaError
 from nasda.evaluation import for_statistics, reestimate_statistics
-from nasda.files import read_json, write_json, write_text
+from nasda.files import write_json, write_text
 from nasda.genotypes import Genotype, node_slices, random_genotype
 from nasda.losses import class_centres, memory_loss, mmd, triplet_loss
 from nasda.networks import DerivedNetwork, ReIDNetwork, Supernet
@@ -273,12 +273,6 @@ def rows_of(losses: Mapping[str, Sequence[Losses]], cells: Sequence[Mapping[str,
             partial = estimate(partial_kendall, column, values, size)
             rows.append(Ranking(network, proxy, score, estimate(kendall, column, values), partial, gain))
     return rows
-
-
-def scores_of(folders: Sequence[RunFolder]) -> list[dict[str, float]]:
-    """What `rows_of` needs of tested cells."""
-    keys = (*SCORES, "multiply_adds")
-    return [{key: read_json(folder.metrics, "a run's scores")[key] for key in keys} for folder in folders]
 
 
 def markdown(rows: Sequence[Ranking]) -> str:
