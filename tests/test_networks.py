@@ -500,3 +500,11 @@ def test_imagenet_weights_without_a_network_say_what_to_do(monkeypatch: pytest.M
     message = message_of(lambda: ResNet("resnet50", SMALL, 5, seed=0, weights="imagenet"))
     assert "no route to host" in message
     assert "--weights FILE" in message
+
+
+@pytest.mark.parametrize("space", ["plain", "reid", "style"])
+def test_a_supernet_costs_the_same_in_either_form(space: Space) -> None:
+    """The size that is printed is that of eq. 6, not of the way in which it is computed."""
+    settings = dataclasses.replace(SMALL, space=space)
+    fast, clear = (count_cost(Supernet(settings, 5, seed=0, form=form), 32, 16) for form in ("fast", "clear"))  # type: ignore[arg-type]
+    assert fast == clear

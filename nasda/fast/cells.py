@@ -14,8 +14,9 @@ Eq. 6, edge by edge, repeats work. What is saved here, and why the numbers stay 
 - With partial channels all edges shuffle alike, so only their sum is shuffled; the other channels are pooled once.
 - Images are channels-last in memory, with which convolutions and poolings are fastest.
 
-`nasda.fast.operations` computes each operation; one that is not there is computed edge by edge. In evaluation mode
-every edge has its own running statistics, so the cell computes as `SearchCell` does.
+`nasda.fast.operations` computes each operation; one that is not there is computed edge by edge. In evaluation
+mode every edge has its own running statistics. α's step may need their gradients (--alpha-statistics source), so it is
+computed here; without gradients the cell computes as `SearchCell` does.
 """
 
 from collections.abc import Sequence
@@ -50,6 +51,8 @@ class FastSearchCell(SearchCell):
 
     def forward(self, before_last: Tensor, last: Tensor, weights: Tensor) -> Tensor:
         """Two cell outputs and the softmax weights (edges, operations) → (B, nodes · C, H', W')."""
+        if not (self.training or torch.is_grad_enabled()):
+            return super().forward(before_last, last, weights)  # as `count_cost` counts it
         of_edge = weights.unbind()
         past: list[Tensor] = []  # with partial channels: of each state, the channels that bypass the operations
         nodes = [range(rows.start, rows.stop) for rows in self.rows]  # the edges into each, by the state they leave
