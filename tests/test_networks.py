@@ -506,5 +506,5 @@ def test_imagenet_weights_without_a_network_say_what_to_do(monkeypatch: pytest.M
 def test_a_supernet_costs_the_same_in_either_form(space: Space) -> None:
     """The size that is printed is that of eq. 6, not of the way in which it is computed."""
     settings = dataclasses.replace(SMALL, space=space)
-    fast, clear = (count_cost(Supernet(settings, 5, seed=0, form=form), 32, 16) for form in ("fast", "clear"))  # type: ignore[arg-type]
+    fast, clear = (count_cost(Supernet(settings, 5, seed=0, form=form), 64, 32) for form in ("fast", "clear"))  # type: ignore[arg-type]
     assert fast == clear
