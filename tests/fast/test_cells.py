@@ -67,8 +67,8 @@ def run(cell: nn.Module, inputs: list[Tensor], weights: Tensor) -> dict[str, Ten
 def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], relative: float = 1e-12) -> None:
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
-        error = (found[name] - tensor).abs().max() / tensor.abs().max()
-        assert error <= relative, f"{name}: {error:.1e}"
+        error, largest = (found[name] - tensor).abs().max(), tensor.abs().max()
+        assert error <= relative * largest, f"{name}: {error:.1e} of {largest:.1e}"
 
 
 def inputs_of(batch: int, height: int, width: int, after_reduction: bool) -> list[Tensor]:
@@ -207,7 +207,7 @@ def test_a_batch_of_one_image(reduction: bool) -> None:
 
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("reduction", [False, True], ids=["normal", "reduction"])
-@pytest.mark.parametrize("partial", [1, 3])
+@pytest.mark.parametrize("partial", [1, 2])
 @pytest.mark.parametrize(("batch", "height", "width"), [(1, 16, 8), (3, 17, 9)])
 def test_evaluation_uses_the_running_statistics_of_each_edge(
     space: Space, reduction: bool, partial: int, batch: int, height: int, width: int
