@@ -33,11 +33,6 @@ class State:
         return _beside(self.rectified, self.edges)
 
     @cached_property
-    def phases_beside(self) -> Tensor:
-        """`beside` in the layout of `split_phases`."""
-        return _beside(split_phases(self.rectified), self.edges)
-
-    @cached_property
     def quarters(self) -> tuple[Tensor, Tensor]:
         """The pixels that 1×1 convolutions of stride 2 read of x, and of x moved by a pixel: each (B, C, H', W')."""
         return Quarters.apply(self.x)
@@ -51,11 +46,6 @@ class State:
     def seen_rectified(self) -> Tensor:
         """The ReLU of `seen`."""
         return F.relu(self.seen)
-
-    @cached_property
-    def seen_beside(self) -> Tensor:
-        """The ReLU of `seen`, once for each edge: (B, n · C, H', W')."""
-        return _beside(self.seen_rectified, self.edges)
 
 
 class Terms(NamedTuple):
@@ -100,9 +90,10 @@ def separable_conv(state: State, modules: Sequence[Any], scale: Tensor) -> Terms
 def dilated_conv(state: State, modules: Sequence[Any], scale: Tensor) -> Terms:
     """`DepthwiseConv` of dilation 2. With stride 2 it is one of dilation 1 on every second pixel."""
     if state.stride == 2:
-        return Terms(own=_depthwise(modules, state.seen_beside, scale=scale))
+        return Terms(own=_depthwise(modules, _beside(state.seen_rectified, state.edges), scale=scale))
     if state.x.device.type == "cpu" and state.x.shape[2] % 2 == state.x.shape[3] % 2 == 0:
-        return Terms(phases=_depthwise(modules, state.phases_beside, scale=scale, phases=4))
+        phases = _beside(split_phases(state.rectified), state.edges)
+        return Terms(phases=_depthwise(modules, phases, scale=scale, phases=4))
     return Terms(own=_depthwise(modules, state.beside, dilation=2, scale=scale))
 
 
@@ -213,40 +204,40 @@ class InstanceBatchNorm(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, scale: Tensor | None, of_image: Tensor, running: Tensor | None, eps: float, phases: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        normed = torch.empty(x.shape, dtype=at_least_float32(x), device=x.device, memory_format=torch.channels_last)
-        pixels, room = _by_image(x, phases), _by_image(normed, phases)
-        mean = pixels.mean(dim=(0, 2), keepdim=True, dtype=normed.dtype)  # (1, B, 1, C), as all statistics are
-        variance = torch.sub(pixels, mean, out=room).square_().mean(dim=(0, 2), keepdim=True)
+        pixels = _by_image(x, phases)
+        mean = pixels.mean(dim=(0, 2), keepdim=True, dtype=at_least_float32(x))  # (1, B, 1, C), as all statistics are
+        centred = pixels - mean
+        variance = centred.square().mean(dim=(0, 2), keepdim=True)
         batch_mean = mean.mean(dim=1, keepdim=True)
         batch_variance = (variance + (mean - batch_mean).square()).mean(dim=1, keepdim=True)
         centre, spread = (batch_mean, batch_variance) if running is None else running
-        centre = torch.where(of_image, mean, centre)
         factor = torch.rsqrt(torch.where(of_image, variance, spread) + eps)
+        shift = (mean - centre).masked_fill(of_image, 0)
         weight = factor if scale is None else factor * scale
-        torch.addcmul(-centre * weight, pixels, weight, out=room)
-        ctx.save_for_backward(x, centre, factor, weight, of_image)
+        ctx.save_for_backward(centred, factor, shift, weight, of_image)
         ctx.scaled, ctx.fixed, ctx.phases = scale is not None, running is not None, phases
         statistics = batch_mean.flatten(), batch_variance.flatten()
         ctx.mark_non_differentiable(*statistics)
-        return normed.to(x.dtype), *statistics
+        normed = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        torch.addcmul(shift * weight, centred, weight, out=_by_image(normed, phases))
+        return normed, *statistics
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        x, centre, factor, weight, of_image = ctx.saved_tensors
-        pixels, of_pixels = _by_image(x, ctx.phases), _by_image(gradient, ctx.phases)
-        count = pixels.shape[0] * pixels.shape[2]
-        room = pixels * of_pixels.to(centre.dtype)
-        sums = of_pixels.sum(dim=(0, 2), keepdim=True, dtype=centre.dtype)
-        products = factor * (room.sum(dim=(0, 2), keepdim=True) - centre * sums)  # with the normalised x
+        centred, factor, shift, weight, of_image = ctx.saved_tensors
+        pixels = _by_image(gradient, ctx.phases)
+        count = centred.shape[0] * centred.shape[2]
+        sums = pixels.sum(dim=(0, 2), keepdim=True, dtype=centred.dtype)
+        products = factor * ((pixels * centred).sum(dim=(0, 2), keepdim=True) + shift * sums)  # with the normalised x
         # What the gradient loses because the mean and the variance, too, depend on x.
         of_mean, of_variance = (
             torch.where(of_image, v, 0 if ctx.fixed else v.mean(dim=1, keepdim=True)) / count for v in (sums, products)
         )
         slope = -weight * factor * of_variance
-        torch.addcmul(-slope * centre - weight * of_mean, pixels, slope, out=room).addcmul_(of_pixels, weight)
-        images = room.to(x.dtype).view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
+        x = torch.addcmul(slope * shift - weight * of_mean, centred, slope).addcmul_(pixels, weight)
         of_scale = products.sum(dim=1).flatten() if ctx.scaled else None
+        images = x.to(gradient.dtype).view(len(gradient), *gradient.shape[2:], -1).permute(0, 3, 1, 2)
         return images, of_scale, None, None, None, None
 
 
