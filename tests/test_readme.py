@@ -9,6 +9,7 @@ import pytest
 import tyro
 
 from nasda.cli import commands, read_ahead
+from nasda.study import proxy
 from nasda.study.experiments import results_table
 from nasda.study.gaps import markdown, tables_of
 from nasda.study.table import Table, ranked
@@ -62,6 +63,14 @@ def test_the_speeds_are_what_make_bench_wrote() -> None:
     assert printed is not None
     report = json.loads((ROOT / "docs" / "benchmarks.json").read_text())
     assert printed.group(1).strip() == table(report)
+
+
+def test_the_cheap_test_is_what_its_command_measured() -> None:
+    printed = re.search(r"<!-- proxy -->\n(.*?)\n<!-- /proxy -->", RESULTS, flags=re.DOTALL)
+    assert printed is not None
+    shipped = json.loads((ROOT / "notebooks" / "shipped" / "proxy-person.json").read_text())
+    assert printed.group(1).strip() == proxy.markdown(proxy.rankings(shipped["content"]))
+    assert shipped["command"] in RESULTS
 
 
 @pytest.mark.parametrize(("block", "name"), [("study", "study"), ("unit", "study-unit"), ("spgan", "study-spgan")])

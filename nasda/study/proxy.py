@@ -9,7 +9,7 @@ And the loss may be at fault, not the supernet: so it is also measured on the tr
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -302,8 +302,8 @@ def cheap_test(
 ) -> list[Ranking]:
     """Train and test random `cells` of the space of `settings`, search the `SUPERNETS`, and measure what ranks them.
 
-    Writes the runs to `out`/runs, and the rows to `out`/proxy.json and proxy.md. The same call continues an interrupted
-    one.
+    Writes the runs to `out`/runs, what was measured to `out`/proxy.json, and the rankings to proxy.md. The same call
+    continues an interrupted one.
     """
     seeds = range(CELLS_FROM, CELLS_FROM + cells)
     genotypes = [random_genotype(settings.space.nodes, settings.space.primitives, number) for number in seeds]
@@ -320,7 +320,23 @@ def cheap_test(
     images = AlphaImages.of_search(folder, task, device)
     trained = [RunFolder(out / "runs" / scores[row.name][0]["run"]) for row in rows]
     found["trained cells"] = list(trained_losses(trained, images, device))
-    ranked = rows_of(found, [scores[row.name][0] for row in rows])
-    write_json(out / "proxy.json", [asdict(ranking) for ranking in ranked])
+    measured = {
+        "cells": [{key: scores[row.name][0][key] for key in (*SCORES, "multiply_adds")} for row in rows],
+        "losses": {
+            name: [[[*proxy, value] for proxy, value in of_cell.items()] for of_cell in of_cells]
+            for name, of_cells in found.items()
+        },
+    }
+    write_json(out / "proxy.json", measured)
+    ranked = rankings(measured)
     write_text(out / "proxy.md", markdown(ranked) + "\n")
     return ranked
+
+
+def rankings(measured: Mapping[str, Any]) -> list[Ranking]:
+    """`rows_of` what proxy.json holds."""
+    losses = {
+        name: [{Proxy(*proxy): value for *proxy, value in of_cell} for of_cell in of_cells]
+        for name, of_cells in measured["losses"].items()
+    }
+    return rows_of(losses, measured["cells"])

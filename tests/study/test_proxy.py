@@ -35,6 +35,7 @@ from nasda.study.proxy import (
     losses_of,
     markdown,
     partial_kendall,
+    rankings,
     rows_of,
     supernet_losses,
     trained_losses,
@@ -250,8 +251,8 @@ def test_the_cheap_test_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     found = cheap_test(tmp_path / "out", task, settings, 3, **options)
     assert {ranking.network for ranking in found} == {"", *SUPERNETS, "trained cells"}
     written = json.loads((tmp_path / "out" / "proxy.json").read_text())
-    assert len(written) == len(found)
-    assert {entry["proxy"][0] for entry in written if entry["proxy"]} == {
+    assert str(rankings(written)) == str(found)
+    assert {proxy[0] for proxy in written["losses"]["trained cells"][0]} == {
         *("triplet", "unit-triplet", "memory", "mmd", "mmd alone")
     }
     assert (tmp_path / "out" / "proxy.md").read_text().strip() == markdown(found)
