@@ -119,7 +119,9 @@ def alpha_heatmap(history: Sequence[Mapping[str, Any]], primitives: Sequence[str
     weights = softmax([entry["alphas"][kind] for entry in history])  # (epochs, edges, operations)
     strength, operation = strengths(history[-1]["alphas"][kind], primitives)
     nodes, columns = len(chosen), CELL_INPUTS + len(chosen) - 1
-    figure = Plot(1.6 + 1.75 * columns, 0.9 + nodes * (0.7 + 0.16 * len(primitives)))
+    longest = max(len(operation_label(name)) for name in primitives)
+    width = max(1.75, 0.45 + 0.092 * longest)  # of a panel, whose title is an operation and its weight
+    figure = Plot(1.6 + width * columns, 0.9 + nodes * (0.7 + 0.16 * len(primitives)))
     axes = figure.subplots(nodes, columns, squeeze=False, sharex=True)
     norm = weight_scale(weights)
     extent = (epochs[0] - 0.5, epochs[-1] + 0.5, len(primitives) - 0.5, -0.5)

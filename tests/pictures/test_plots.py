@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,16 @@ def test_every_plot_is_a_figure_with_named_axes_that_draws(name):
     assert any(axes.get_ylabel() for axes in panels(figure))
     image = Image.open(io.BytesIO(figure._repr_png_())).convert("L")
     assert image.getextrema()[0] < 100 < 250 < image.getextrema()[1]
+
+
+def test_titles_of_the_longest_operations_do_not_touch():
+    style = PRIMITIVES["style"]
+    alphas = {kind: np.eye(9)[[7] * 5] * 5 for kind in CELL_KINDS}  # sep conv 3×3, IBN on every edge
+    figure = alpha_heatmap([{"epoch": 0, "alphas": alphas}], style, "normal")
+    figure.draw_without_rendering()
+    boxes = [panel.title.get_window_extent() for panel in panels(figure) if "IBN" in panel.get_title()]
+    assert len(boxes) == 5
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
 
 
 def test_a_notebook_displays_a_plot_without_pyplot():
