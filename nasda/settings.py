@@ -35,7 +35,7 @@ class SpaceSettings:
     """The search space (§2.1, §2.3) and the macro network that the cells are stacked into (§3.3)."""
 
     space: Space = "reid"
-    """Operations to choose from: plain (§2.1's six), reid (and part-aware, §2.3) or style (and convolutions with IBN)."""
+    """Operations to choose from: plain (§2.1's six), reid (with part-aware, §2.3) or style (with IBN, too)."""
     operations: tuple[str, ...] = ()
     """Instead of --space, the operations to choose from, such as none,skip_connect,sep_conv_3x3."""
     channels: int = 32
@@ -80,7 +80,7 @@ class SearchSettings:
     order: Order = "first"
     """α's gradient: first order, or second order through one virtual step of ω (DARTS eq. 7 and 8)."""
     alpha_loss: AlphaLoss = "triplet"
-    """The α step's loss: triplet on f, unit-triplet on f/‖f‖, retrieval (eq. 9), memory (of centres) or mmd (no labels)."""
+    """α's loss: triplet on f, unit-triplet on f/‖f‖, retrieval (eq. 9), memory (of centres) or mmd (no target labels)."""
     alpha_statistics: AlphaStatistics = "batch"
     """What batch norm takes in the α step: the batch's statistics, or the source's running ones, as the test does."""
     hold_out: bool = False
