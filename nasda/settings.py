@@ -80,7 +80,7 @@ class SearchSettings:
     order: Order = "first"
     """α's gradient: first order, or second order through one virtual step of ω (DARTS eq. 7 and 8)."""
     alpha_loss: AlphaLoss = "triplet"
-    """α's loss: triplet on f, unit-triplet on f/‖f‖, retrieval (eq. 9), memory (of centres) or mmd (no target labels)."""
+    """Triplet on f, unit-triplet on f/‖f‖, retrieval (eq. 9), memory (of centres), mmd (no target labels)."""
     alpha_statistics: AlphaStatistics = "batch"
     """What batch norm takes in the α step: the batch's statistics, or the source's running ones, as the test does."""
     hold_out: bool = False
