@@ -566,7 +566,7 @@ def test_a_study_makes_the_rows_that_are_asked_for(tmp_path: Path, fails: Callab
         return {name for name in found["rows"] if not name.startswith("floor")}
 
     run("study", *common, **places)
-    assert rows() == {"NAS (S)", "NAS (S+R)", "random cells", "ResNet-50 (S)"}
+    assert rows() == {"NAS (S)", "NAS (S+R)", "style NAS (S)", "style NAS (S+R)", "random cells", "ResNet-50 (S)"}
     run("study", *common, "--only", "ResNet-50 (SPGAN, S+R)", **places)
     assert rows() == {"ResNet-50 (SPGAN, S+R)"}
     assert "expected rows among" in fails("study", *common, "--only", "SPGAN", **places)

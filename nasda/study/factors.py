@@ -139,7 +139,7 @@ def _least_squares(pairs: Sequence[_Pair]) -> Values | None:
 
 def contrasts(entries: Sequence[Entry]) -> list[Contrast]:
     """For each factor its first level, in the order of the entries, against each other level."""
-    levels = {factor: list(dict.fromkeys(entry[factor] for entry in entries)) for factor in FACTORS}
+    levels = {factor: list(dict.fromkeys(entry[factor] for entry in entries)) for factor in FACTORS if entries}
     return [Contrast(factor, first, other) for factor, (first, *others) in levels.items() for other in others]
 
 

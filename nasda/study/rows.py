@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
-from types import MappingProxyType
 from typing import Any
 
 from nasda.errors import NasdaError
@@ -28,7 +27,7 @@ class Row:
     architecture: str | Genotype
     mode: Mode | None = None  # of the search
     by: Selection = "alpha"  # how the searched cells are selected
-    changes: Changes = field(default_factory=lambda: MappingProxyType({}))
+    changes: Changes = field(default_factory=dict)
     norm: str = "own"  # `SpaceSettings.norm` of the trained network
     translated: bool = False  # trained on the source as SPGAN translates it
     pretrained: bool = False  # starts from ImageNet's weights, like the paper's ResNet-50; others from random ones

@@ -1,6 +1,7 @@
 """nasda.study.rows: which rows there are, and random cells of a given size."""
 
 import dataclasses
+import pickle
 from collections import Counter
 
 import pytest
@@ -11,7 +12,7 @@ from nasda.genotypes import PRIMITIVES, Genotype, random_genotype
 from nasda.networks import DerivedNetwork
 from nasda.settings import changed, profile
 from nasda.study import rows
-from nasda.study.factors import FACTORS, entries_of
+from nasda.study.factors import FACTORS, contrasts, entries_of
 from nasda.study.rows import CONTROLS, IN_DOMAIN_ROWS, PAIRS, PRETRAINED_ROWS, ROWS, matched_genotype, rows_named
 
 LAPTOP = changed(profile("laptop", "person"), space={"space": "style"})
@@ -32,9 +33,9 @@ def test_names_are_unique_and_pairs_name_rows() -> None:
     assert {name for pair in PAIRS for name in pair} <= names.keys()
 
 
-def test_settings_of_every_row_exist() -> None:
+def test_settings_of_every_row_exist_and_rows_go_to_other_processes() -> None:
     for row in EVERY:
-        assert dataclasses.replace(row) == row
+        assert pickle.loads(pickle.dumps(row)) == row
         settings = changed(LAPTOP, **row.changes)
         assert settings.space.primitives
 
@@ -83,6 +84,10 @@ def test_rows_with_factors_make_a_factorial_study() -> None:
     assert named["NAS (S+R)"] is None  # its ω sees more images
     assert named["NAS (S), IBN everywhere"] is None
     assert named["random style cells"] is None
+
+
+def test_without_such_rows_there_is_nothing_to_contrast() -> None:
+    assert contrasts(entries_of({"random cells": [{"seed": 3}]}, EVERY)) == []
 
 
 def test_entries_take_the_factors_of_their_rows() -> None:
