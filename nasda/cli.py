@@ -409,34 +409,40 @@ class Draw(OnDevice):
 
 
 @dataclass(frozen=True)
-class WithRows(OnDevice):
-    """What the subcommands that make rows of Table 1 share."""
+class WithTrainings(OnDevice):
+    """What the subcommands share that search, train and test many networks."""
 
     space: SpaceSettings = SpaceSettings()
     search: SearchSettings = SearchSettings()
     train: TrainSettings = TrainSettings()
     data: DataSettings = DataSettings()
-    spgan: SPGANSettings = SPGANSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     compute: ComputeSettings = ComputeSettings()
-    seeds: int = 3
-    """How many seeds, counted from --seed."""
-    only: tuple[str, ...] = ()
-    """Names of the rows to make; if none is given, the rows named above."""
-    random_cells: int = 1
-    """Random cells a seed."""
     jobs: int | None = None
     """Processes that work at the same time, with one thread each; by default one for each core on a CPU, else one."""
-
-    @property
-    def all_seeds(self) -> range:
-        return range(self.seed, self.seed + self.seeds)
 
     @property
     def all_jobs(self) -> int:
         from nasda.devices import available_cores
 
         return self.jobs or (available_cores() if self.chosen_device.type == "cpu" else 1)
+
+
+@dataclass(frozen=True)
+class WithRows(WithTrainings):
+    """What the subcommands that make rows of Table 1 share."""
+
+    spgan: SPGANSettings = SPGANSettings()
+    seeds: int = 3
+    """How many seeds, counted from --seed."""
+    only: tuple[str, ...] = ()
+    """Names of the rows to make; if none is given, the rows named above."""
+    random_cells: int = 1
+    """Random cells a seed."""
+
+    @property
+    def all_seeds(self) -> range:
+        return range(self.seed, self.seed + self.seeds)
 
     def check_failures(self, failed: int) -> None:
         if failed:
@@ -445,10 +451,10 @@ class WithRows(OnDevice):
 
 @dataclass(frozen=True)
 class Table(WithRows):
-    """Table 1 on this data, with the controls that the paper lacks: NAS (S), NAS (S+R), random cells, ResNet-50, on the
-    source and on SPGAN's translation of it, and the floors, over seeds and under one training recipe; with --only also
-    'NAS (S+R), trained on the target', which says how wide the gap is. Runs are kept in --out by their configuration,
-    so the command resumes."""
+    """Table 1 on this data, with the controls that the paper lacks: NAS (S), NAS (S+R), both in the space
+    style, random cells, ResNet-50 on the source and on SPGAN's translation of it, and the floors, over seeds; with --only
+    also the controls, and 'NAS (S+R), trained on the target', which says how wide the gap is. Runs are kept in
+    --out by their configuration, so the command resumes."""
 
     weights: str | None = None
     """Adds rows for ResNet-50 with ImageNet's weights: imagenet (torchvision's download) or a file of them."""
@@ -479,8 +485,8 @@ class Table(WithRows):
 
 @dataclass(frozen=True)
 class Study(WithRows):
-    """When does searching on the target help? NAS (S), NAS (S+R), random cells and ResNet-50 (S) on built-in data whose
-    domains are alike or far apart; with --only also ResNet-50 (SPGAN, S+R), which trains a translator for each gap.
+    """When does searching on the target help? NAS (S), NAS (S+R), both in the space style, random cells and ResNet-50
+    on built-in data whose domains are alike or far apart; with --only also the controls, and ResNet-50 (SPGAN, S+R).
     Renders the data beside --data-root; runs are kept, so the command resumes."""
 
     toy: ToySettings = ToySettings()
@@ -525,26 +531,18 @@ class Study(WithRows):
 
 
 @dataclass(frozen=True)
-class Proxy(OnDevice):
+class Proxy(WithTrainings):
     """Does α's loss know which cells are good? Trains random cells and searches supernets, measures each loss of α on
     each cell, and prints Kendall's τ with its mAP. Where τ is near 0, no search on that loss can help. Resumes."""
 
-    space: SpaceSettings = SpaceSettings()
-    search: SearchSettings = SearchSettings()
-    train: TrainSettings = TrainSettings()
-    data: DataSettings = DataSettings()
-    evaluate: EvaluateSettings = EvaluateSettings()
-    compute: ComputeSettings = ComputeSettings()
     cells: int = 30
     """Random cells."""
-    jobs: int = 1
-    """Processes that train cells at the same time, with one thread each."""
 
     def run(self) -> None:
         from nasda.study.proxy import cheap_test, markdown
 
         task, device = self.load_task(), self.chosen_device
-        found = cheap_test(self.out, task, self.settings, self.cells, seed=self.seed, jobs=self.jobs, device=device)
+        found = cheap_test(self.out, task, self.settings, self.cells, seed=self.seed, jobs=self.all_jobs, device=device)
         print(markdown(found))
         print(f"rankings: {self.out / 'proxy.md'}, .json")
 
@@ -580,7 +578,7 @@ def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
         fields = {field.name for field in dataclasses.fields(kind)}
         default = kind(**{field: value for field, value in (defaults | other).items() if field in fields})
         # --epochs where there is one such setting; --search.epochs and --train.epochs where there are two
-        markers = () if issubclass(kind, (WithRows, Proxy)) else (OmitArgPrefixes,)
+        markers = () if issubclass(kind, WithTrainings) else (OmitArgPrefixes,)
         return Annotated[kind, subcommand(name, default=default, description=description), *markers]
 
     obtaining = f"{DataPrepare.__doc__}\n\nNo data set comes with nasda, and none is downloaded.\n\n{describe()}"

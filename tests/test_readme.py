@@ -73,6 +73,29 @@ def test_the_cheap_test_is_what_its_command_measured() -> None:
     assert shipped["command"] in RESULTS
 
 
+def test_the_unfinished_study_is_what_has_run_so_far() -> None:
+    printed = re.search(r"<!-- style -->\n(.*?)\n<!-- /style -->", RESULTS, flags=re.DOTALL)
+    assert printed is not None
+    shipped = json.loads((ROOT / "notebooks" / "shipped" / "style-person.json").read_text())
+    assert printed.group(1).strip() == markdown(tables_of(shipped["content"]))
+    assert shipped["command"] in RESULTS
+    assert shipped["command"] in (ROOT / "docs" / "study-plan.md").read_text()
+    assert f"of its {shipped['unfinished'].split()[2]} runs {shipped['unfinished'].split()[0]} are done" in RESULTS
+
+
+def test_what_one_norm_gives_is_measured() -> None:
+    shipped = ROOT / "notebooks" / "shipped"
+    ibn, cells, study = (
+        json.loads((shipped / f"{name}-person.json").read_text())["content"] for name in ("ibn", "proxy", "study")
+    )
+    as_found = study["1"]["rows"]["NAS (S)"][0]["mAP"]
+    mean = {key: sum(cell[key] for cell in cells["cells"]) / len(cells["cells"]) for key in ibn}
+    said = dict(re.findall(r"^\| (the same cell|the cell|\d+ random).*? \| (\d.*) \|$", RESULTS, flags=re.MULTILINE))
+    assert said["the cell"].startswith(f"{100 * as_found:.1f} |")
+    assert said["the same cell"] == f"{100 * ibn['mAP_source']:.1f} | {100 * ibn['mAP_target']:.1f}"
+    assert said[f"{len(cells['cells'])} random"] == f"{100 * mean['mAP_source']:.1f} | {100 * mean['mAP_target']:.1f}"
+
+
 @pytest.mark.parametrize(("block", "name"), [("study", "study"), ("unit", "study-unit"), ("spgan", "study-spgan")])
 def test_the_studies_are_what_the_named_commands_found(block: str, name: str) -> None:
     printed = re.search(rf"<!-- {block} -->\n(.*?)\n<!-- /{block} -->", RESULTS, flags=re.DOTALL)

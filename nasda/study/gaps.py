@@ -65,6 +65,7 @@ def gap_study(
         make_toy(roots[key], task, height=settings.data.height, width=settings.data.width, settings=toy, processes=jobs)
     tasks = {key: load_sound_task(task, root) for key, root in roots.items()}
     tables = {key: Table(task, list(seeds)) for key in drawn}
+    by_gap: dict[float, Table] = {}
     for _ in fill_tables(tables, tasks, runs or out / "runs", settings, rows=rows, jobs=jobs, **options):
         by_gap = {gap: pooled({w.world: tables[w] for w in drawn if w.gap == gap}) for gap in gaps}
         for gap, table in by_gap.items():

@@ -8,7 +8,7 @@ from typing import Any
 from nasda.errors import NasdaError
 from nasda.genotypes import PRIMITIVES, Genotype, random_genotype
 from nasda.networks import PLAIN, RESNET18, RESNET50, DerivedNetwork, count_cost
-from nasda.settings import Mode, Profile, Selection, TrainOn
+from nasda.settings import Mode, Norm, Profile, Selection, TrainOn
 from nasda.training import RESNET_RECIPE
 
 SEARCHED, RANDOM, MATCHED = "searched", "random", "matched"
@@ -28,7 +28,7 @@ class Row:
     mode: Mode | None = None  # of the search
     by: Selection = "alpha"  # how the searched cells are selected
     changes: Changes = field(default_factory=dict)
-    norm: str = "own"  # `SpaceSettings.norm` of the trained network
+    norm: Norm | None = None  # of the trained network; None: as the settings say, by default each operation's own
     translated: bool = False  # trained on the source as SPGAN translates it
     pretrained: bool = False  # starts from ImageNet's weights, like the paper's ResNet-50; others from random ones
     train_on: TrainOn | None = None  # "target" is in-domain; None: as the settings say, by default the source
@@ -45,7 +45,7 @@ class Row:
         many images as in S, and the cells are trained as they are on the source. None otherwise."""
         space, search = (self.changes.get(group, {}) for group in ("space", "search"))
         equal = self.mode == "S" or search.get("hold_out", False)
-        if self.architecture != SEARCHED or not equal or self.norm != "own" or self.train_on or "beta_decay" in search:
+        if self.architecture != SEARCHED or not equal or self.norm or self.train_on or "beta_decay" in search:
             return None
         return {
             "space": space.get("space", "reid"),

@@ -269,7 +269,11 @@ def _run_piece(piece: _Piece, shared: _Shared) -> tuple[Scores, dict[str, Scores
     task = tasks[key]
     settings = changed(settings, **row.changes)
     architecture, search_seconds = _architecture(piece, task, runs, settings, device)
-    settings = changed(settings, train={"train_on": row.train_on or settings.train.train_on}, space={"norm": row.norm})
+    settings = changed(
+        settings,
+        train={"train_on": row.train_on or settings.train.train_on},
+        space={"norm": row.norm or settings.space.norm},
+    )
     data = settings.data
     initial = weights if row.pretrained else None
     if row.translated:
@@ -366,7 +370,8 @@ def ranked(table: Table) -> dict[str, list[Scores]]:
 
 def lines_of(table: Table) -> tuple[list[str], list[list[str]]]:
     """The table's header and its lines: mean ± standard deviation, scores in percent."""
-    shown = [key for key in COLUMNS if key in table.maps or not key.startswith("mAP") or key == "mAP_trapezoid"]
+    hidden = {"mAP", *STATISTICS} - set(table.maps)
+    shown = [key for key in COLUMNS if key not in hidden]
     header = ["", *(COLUMNS[key] for key in shown), "paper: mAP", "rank-1", "rank-5"]
     lines = []
     for name, scores in ranked(table).items():

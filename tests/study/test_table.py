@@ -20,7 +20,7 @@ from torchvision.models import resnet50
 from nasda.data.task import Task, load_task
 from nasda.settings import Profile, SPGANSettings, ToySettings, changed
 from nasda.study import table as tables
-from nasda.study.rows import IN_DOMAIN_ROWS, PRETRAINED_ROWS, ROWS, Row, rows_named
+from nasda.study.rows import CONTROLS, IN_DOMAIN_ROWS, PRETRAINED_ROWS, ROWS, Row, rows_named
 from nasda.study.statistics import compare, sentence
 from nasda.study.table import Table, lines_of, make_table, markdown
 from nasda.toy.make import make_toy
@@ -210,6 +210,17 @@ def test_a_table_is_the_same_however_many_work_on_it(
     finally:
         torch.set_num_threads(before)
     assert without_times(table) == without_times(made[1])
+
+
+def test_the_norm_of_the_settings_holds_for_rows_that_have_none(tmp_path: Path, task: Task) -> None:
+    ibn, hand_drawn = (
+        changed(QUICK, space={"norm": "ibn"}),
+        rows_named(["hand-drawn cell", "hand-drawn cell, IBN"], CONTROLS),
+    )
+    found = make_table(tmp_path, task, ibn, [0], rows=hand_drawn, device=CPU)
+    assert len({entries[0]["run"] for name, entries in found.scores.items() if "floor" not in name}) == 1
+    (config,) = (json.loads(path.read_text()) for path in (tmp_path / "runs").glob("train-*/config.json"))
+    assert config["space"]["norm"] == "ibn"
 
 
 def test_a_row_has_one_thread(tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
