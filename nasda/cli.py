@@ -452,8 +452,8 @@ class WithRows(WithTrainings):
 @dataclass(frozen=True)
 class Table(WithRows):
     """Table 1 on this data, with the controls that the paper lacks: NAS (S), NAS (S+R), both in the space
-    style, random cells, ResNet-50 on the source and on SPGAN's translation of it, and the floors, over seeds; with --only
-    also the controls, and 'NAS (S+R), trained on the target', which says how wide the gap is. Runs are kept in
+    style, random cells, ResNet-50 on the source and on SPGAN's translation of it, and the floors, over seeds; with
+    --only also the controls, and 'NAS (S+R), trained on the target', which says how wide the gap is. Runs are kept in
     --out by their configuration, so the command resumes."""
 
     weights: str | None = None
