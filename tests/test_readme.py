@@ -73,14 +73,47 @@ def test_the_cheap_test_is_what_its_command_measured() -> None:
     assert shipped["command"] in RESULTS
 
 
-def test_the_unfinished_study_is_what_has_run_so_far() -> None:
+def test_the_study_that_decides_is_complete_and_says_what_was_found() -> None:
     printed = re.search(r"<!-- style -->\n(.*?)\n<!-- /style -->", RESULTS, flags=re.DOTALL)
     assert printed is not None
     shipped = json.loads((ROOT / "notebooks" / "shipped" / "style-person.json").read_text())
     assert printed.group(1).strip() == markdown(tables_of(shipped["content"]))
     assert shipped["command"] in RESULTS
     assert shipped["command"] in (ROOT / "docs" / "study-plan.md").read_text()
-    assert f"of its {shipped['unfinished'].split()[2]} runs {shipped['unfinished'].split()[0]} are done" in RESULTS
+    (found,) = tables_of(shipped["content"]).values()
+    rows = [found.scores[name] for name in ("style NAS (S)", "style NAS (S+R)")]
+    every = [(world, seed) for world in range(1, 7) for seed in (0, 1)]
+    assert all(sorted((entry["world"], entry["seed"]) for entry in row) == every for row in rows)
+    decides = found.compare("style NAS (S+R)", "style NAS (S)")
+    assert decides is not None
+    assert decides.pairs == 6
+    low, high = (f"{100 * bound:+.1f}".replace("-", "−") for bound in (decides.low, decides.high))
+    assert f"it goes from {low} to {high} points" in RESULTS
+    assert f"(95 % interval {low} to {high}, p = {decides.p:.2f})" in README
+    for seed in (0, 1):
+        s, sr = ([entry["mAP_source"] for entry in row if entry["seed"] == seed] for row in rows)
+        mean = 100 * sum(b - a for a, b in zip(s, sr, strict=True)) / 6
+        assert f"{mean:+.1f}".replace("-", "−") in RESULTS
+
+
+def test_the_controls_are_what_their_command_found() -> None:
+    printed = re.search(r"<!-- controls -->\n(.*?)\n<!-- /controls -->", RESULTS, flags=re.DOTALL)
+    assert printed is not None
+    shipped = json.loads((ROOT / "notebooks" / "shipped" / "style-controls-person.json").read_text())
+    assert printed.group(1).strip() == markdown(tables_of(shipped["content"]))
+    assert shipped["command"] in RESULTS
+    (found,) = tables_of(shipped["content"]).values()
+    for better, than, gain in (
+        ("NAS (S), IBN everywhere", "NAS (S)", "12.5"),
+        ("NAS (S), IBN everywhere", "NAS (S+R)", "11.8"),
+        ("hand-drawn cell, IBN", "hand-drawn cell", "11.7"),
+    ):
+        comparison = found.compare(better, than)
+        assert comparison is not None
+        assert comparison.shown
+        assert comparison.above == comparison.pairs == 6
+        assert f"{100 * comparison.mean:.1f}" == gain
+        assert f"{gain} points" in RESULTS
 
 
 def test_what_one_norm_gives_is_measured() -> None:
