@@ -32,7 +32,8 @@ _NAMES = {
     "study.experiments": ("Experiment",),
     "pictures.plots": ("Plot",),
     "pictures.widgets": ("Live", "explore"),
-    "course.check": ("check",),
+    "course.check": ("check", "mine"),
+    "course.predict": ("predict", "recall"),
     "course.open": ("Course", "open_course"),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

@@ -1,7 +1,7 @@
 """The `nasda` command. Its options are the fields of the settings dataclasses; tyro makes them into a command line.
 
-Every subcommand but `convert` takes --task, --profile, --data-root, --out and --seed, which mean the same everywhere.
-A profile fills in the defaults of everything else, which --help shows.
+Every subcommand but `convert` and `progress` takes --task, --profile, --data-root, --out and --seed, which mean the
+same everywhere. A profile fills in the defaults of everything else, which --help shows.
 """
 
 import dataclasses
@@ -562,6 +562,19 @@ class Doctor(Common):
         print("all well")
 
 
+@dataclass(frozen=True)
+class Progress:
+    """What you have done in the course: exercises, predictions and recall questions by notebook, and the hours."""
+
+    def run(self) -> None:
+        from nasda.course.check import modules, of_notebook, your_searcher
+        from nasda.course.journal import Journal, hours, progress
+
+        entries = Journal.here().entries()
+        print(progress(entries, {number: sorted(of_notebook(number)) for number in modules()}))
+        print(f"\n{your_searcher()}\n{hours(entries):.1f} hours, pauses of over half an hour left out")
+
+
 def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
     """All subcommands as one type for tyro, their defaults taken from the profile."""
     chosen = profile(name, task)
@@ -603,6 +616,7 @@ def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
         | command("table", Table)
         | command("study", Study)
         | command("proxy", Proxy)
+        | Annotated[Progress, subcommand("progress")]
         | command("doctor", Doctor)
     )
 

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from nasda.course.check import Exercise, like, show
+from nasda.course.judges import Exercise, like, show
 from nasda.data.colours import colour_histogram
 from nasda.evaluation import Metrics, rank
 from nasda.pictures.graphs import FONT, text_width

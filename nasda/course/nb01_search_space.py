@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from nasda.course.check import like
+from nasda.course.judges import like
 from nasda.operations import operation_label, rows_to_parts
 from nasda.pictures.palette import BLUE, GREY, INK, ORANGE
 from nasda.pictures.plots import SMALL, Plot, dress

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from nasda.course.check import like, value
+from nasda.course.judges import like, value
 from nasda.genotypes import CELL_KINDS, EDGES_PER_NODE, NONE, Genotype, node_slices, softmax, strengths
 from nasda.networks import Supernet
 from nasda.operations import operation_colour, operation_label

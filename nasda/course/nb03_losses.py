@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor, nn
 
-from nasda.course.check import Exercise, like, show
+from nasda.course.judges import Exercise, like, show
 from nasda.course.open import Course
 from nasda.data.batches import Batches
 from nasda.devices import seeded

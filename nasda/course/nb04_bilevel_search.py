@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor
 
-from nasda.course.check import Exercise, attempted, difference, like, show
+from nasda.course.judges import Exercise, attempted, difference, like, show
 from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample
 from nasda.errors import NasdaError
 from nasda.genotypes import CELL_KINDS, EDGES_PER_NODE, CellKind, derive, entropy, node_count, node_slices, softmax

@@ -9,7 +9,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from nasda.course.check import Exercise, NotAttempted, difference, like, show
+from nasda.course.judges import Exercise, NotAttempted, difference, like, show
 from nasda.data.domain import DISTRACTOR, JUNK
 from nasda.errors import NasdaError
 from nasda.evaluation import average_precision, average_precision_trapezoid

@@ -14,7 +14,7 @@ from matplotlib.ticker import LogFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from nasda.course.check import Exercise, like, show
+from nasda.course.judges import Exercise, like, show
 from nasda.files import written_whole
 from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
 from nasda.pictures.plots import SMALL, Plot, dress

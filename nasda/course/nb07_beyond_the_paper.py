@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from nasda.bilevel import Bilevel
-from nasda.course.check import Exercise, NotAttempted, like, show, value
+from nasda.course.judges import Exercise, NotAttempted, like, show, value
 from nasda.files import read_json, write_json
 from nasda.genotypes import CELL_KINDS, EDGES_PER_NODE, PRIMITIVES, Genotype, random_genotype
 from nasda.networks import DerivedNetwork, Supernet

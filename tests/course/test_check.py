@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from nasda.course import judges
 from nasda.course.check import check as checked
-from nasda.course.check import difference, like, show, value
+from nasda.course.judges import Wrong, difference, is_stub, like, show, value
 
 
 class Strange(BaseException):
@@ -39,7 +40,7 @@ def test_an_answer_that_exits_on_a_later_case_is_told_which() -> None:
         return (2, 2) if xi == 0 else sys.exit("enough")
 
     words = checked("04.2", rest).words
-    assert words.startswith("for xi = 0.5: expected (1, 1), yours raised SystemExit")
+    assert words.startswith("for xi = 0.5: expected (1, 1), yours: it raised SystemExit")
 
 
 def test_the_stop_button_stops() -> None:
@@ -54,10 +55,13 @@ def test_an_exercise_that_does_not_exist_is_told_the_others() -> None:
 
 def test_a_case_is_named_by_its_arguments_or_by_its_key_and_gets_its_advice() -> None:
     square = like(lambda x: x * x, [{"x": 1}, {"x": 3}], advice=["of one", "of three"])
-    assert square.judge(lambda x: x) == "for x = 3: expected 9, yours gave 3. of three"
+    wrong = square.judge(lambda x: x)
+    assert isinstance(wrong, Wrong)
+    assert wrong.words == "for x = 3: expected 9, yours gave 3. of three"
+    assert wrong.case == {"x": 3}
     named = like(lambda x: x * x, {"one": {"x": 1}, "three": {"x": 3}}, [(lambda x: 3 * x - 2, "a line")])
-    assert named.judge(lambda x: x) == "for three: expected 9, yours gave 3"
-    assert named.judge(lambda y: 3 * y - 2) == "for three: expected 9, yours gave 7. a line"
+    assert named.judge(lambda x: x) == Wrong("for three: expected 9, yours gave 3", {"x": 3})
+    assert named.judge(lambda y: 3 * y - 2) == Wrong("for three: expected 9, yours gave 7. a line", {"x": 3})
     assert named.judge(lambda x: float(x) ** 2) is None
 
 
@@ -83,6 +87,15 @@ def test_an_answer_may_write_into_its_arguments() -> None:
         ({("a", 1)}, [["a", 1]]),
         (torch.tensor([1.0, 2.0]), [1, 2 + 1e-7]),
         ("word", "word"),
+        ([1, 2], (number for number in (1, 2))),
+        ([0, 1], range(2)),
+        (0.178, "17.8 %"),
+        (0.7, "7/10"),
+        ("b", " B)"),
+        ("sep_conv_3x3", "sep conv 3×3"),
+        ({("junk_kept", 1)}, [("Junk kept", 1)]),
+        ({"A": "3"}, {"A": 3.0}),
+        (torch.tensor([1.0, 2.0]), [torch.tensor(1.0), torch.tensor(2.0, requires_grad=True)]),
     ],
 )
 def test_the_same_in_another_form(expected: Any, found: Any) -> None:
@@ -92,6 +105,8 @@ def test_the_same_in_another_form(expected: Any, found: Any) -> None:
 @pytest.mark.parametrize(
     ("expected", "found", "words"),
     [
+        (True, "yes", "expected True, yours gave 'yes'"),
+        ("a", "b", "expected 'a', yours gave 'b'"),
         (0.5, "a half", "expected 0.5, yours gave 'a half'"),
         (set(), 3, "expected {}, yours gave 3"),
         ({3, 7}, [3], "expected {3, 7}, yours gave [3]"),
@@ -118,3 +133,72 @@ def test_a_value_is_shown_in_a_few_words() -> None:
     assert show(np.zeros((5, 5))) == "numbers of the shape (5, 5)"
     assert show({"b", "a"}) == "{'a', 'b'}"
     assert len(show(list(range(1000)))) <= 160
+
+
+def test_random_cases_find_what_fixed_ones_do_not() -> None:
+    def total(xs: list[int]) -> int:
+        return sum(xs)
+
+    fixed = [{"xs": [1, 2]}]
+    assert like(total, fixed).judge(lambda xs: 3) is None
+    exercise = like(total, fixed, draw=lambda rng: {"xs": rng.integers(9, size=4).tolist()})
+    assert exercise.judge(lambda xs: xs[0] + sum(xs[1:])) is None
+    words = [exercise.judge(lambda xs: 3) for _ in range(2)]
+    assert words[0] == words[1], "the same cases every time"
+    assert isinstance(words[0], Wrong)
+    assert words[0].words.startswith("for a random case, xs = [")
+    assert sum(words[0].case["xs"]) != 3
+
+
+def test_a_function_without_a_return_is_told() -> None:
+    def forgot(xi: float) -> None:
+        _ = 2 / (1 + 2 * xi)
+
+    assert "your function returned None: is there a `return`?" in checked("04.2", forgot).words
+
+
+def test_stubs_are_recognised() -> None:
+    def stub(x: int) -> int:
+        """Words."""
+        ...
+
+    def constant(x: int) -> int:
+        return 0
+
+    class Stub:
+        """Words."""
+
+        def __init__(self) -> None:
+            """Words."""
+
+    class Begun(Stub):
+        def forward(self, x: int) -> int:
+            return x
+
+    def some(x: int) -> Any:
+        yield x
+
+    assert [is_stub(thing) for thing in (stub, Stub, constant, Begun, some)] == [True, True, False, False, False]
+
+
+def test_an_endless_loop_ends_and_its_line_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judges, "SECONDS", 0.2)
+
+    def endless(xi: float) -> float:
+        while True:
+            try:
+                xi += 1
+            except Exception:
+                xi = 0
+
+    words = checked("04.2", endless).words
+    assert "it was stopped after 0.2 s: does every loop end?" in words
+    assert "of your cell: `" in words
+
+
+def test_an_error_is_shown_with_the_student_s_own_line() -> None:
+    def divides(xi: float) -> float:
+        return xi / 0
+
+    assert "it raised ZeroDivisionError: " in checked("04.2", divides).words
+    assert "of your cell: `return xi / 0`)" in checked("04.2", divides).words

@@ -25,7 +25,7 @@ WRONG = {
         (
             "def part_means(x, parts):\n    b, c, h, w = x.shape\n"
             "    return x.reshape(b, c, parts, h // parts, w).mean(dim=(3, 4)).transpose(1, 2)",
-            "yours raised RuntimeError",
+            "it raised RuntimeError",
         ),
         (
             "def part_means(x, parts):\n    of_row = torch.arange(x.shape[2]) * parts // x.shape[2]\n"
