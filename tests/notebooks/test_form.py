@@ -138,11 +138,8 @@ def test_no_idea_hides_behind_an_import(source: Path) -> None:
     """At most one code cell in eight calls a function of the notebook's module that is no picture."""
     code = code_cells(read(source))
     module = importlib.import_module(f"nasda.course.{modules()[source.name[:2]]}")
-    local = {name: name for name in vars(module)}
-    imported = re.findall(
-        rf"from {module.__name__} import \(?([^)\n]*(?:\n[^)]*)?)\)?", "\n".join(c.source for c in code)
-    )
-    named = {name.strip() for line in imported for name in line.split(",")} & local.keys()
+    statements = [node for cell in code for node in ast.parse(cell.source).body if isinstance(node, ast.ImportFrom)]
+    named = {alias.name for node in statements if node.module == module.__name__ for alias in node.names}
     hiding = []
     for cell in code:
         called = set(re.findall(r"lesson\.(\w+)", cell.source)) | {n for n in named if f"{n}(" in cell.source}
