@@ -117,7 +117,7 @@ class DepthwiseConv(nn.Sequential):
 class SeparableConv(nn.Sequential):
     """The depth-wise separable convolution applied twice, as in DARTS; only the first one has the stride."""
 
-    def __init__(self, channels: int, stride: int, affine: bool) -> None:
+    def __init__(self, channels: int, stride: int, affine: bool = True) -> None:
         super().__init__(DepthwiseConv(channels, stride, 1, affine), DepthwiseConv(channels, 1, 1, affine))
 
 
@@ -164,6 +164,10 @@ class PartAware(nn.Module):
         membership = self.membership(x)
         return torch.einsum("bch,hp->bpc", x.mean(dim=3), membership / membership.sum(dim=0))
 
+    def vectors(self, x: Tensor) -> Tensor:
+        """Each stripe's mean, projected by the part's own convolution: (B, C, H, W) → (B, parts, hidden)."""
+        return self.project(self.pool(x).reshape(len(x), -1, 1)).reshape(len(x), self.parts, self.hidden)
+
     def attend(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Self-attention among parts: (B, parts, hidden) → the same shape, and the weights (B, parts, parts).
 
@@ -173,9 +177,8 @@ class PartAware(nn.Module):
         return weights @ vectors, weights
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, _, height, width = x.shape
-        projected = self.project(self.pool(x).reshape(batch, -1, 1)).reshape(batch, self.parts, self.hidden)
-        attended, _ = self.attend(projected)
+        height, width = x.shape[2:]
+        attended, _ = self.attend(self.vectors(x))
         stripes = attended[:, rows_to_parts(height, self.parts, x.device)].transpose(1, 2)
         spread = stripes.unsqueeze(3).expand(-1, -1, -1, width)
         return self.norm(self.merge(torch.cat([x, spread], dim=1)))
