@@ -1,4 +1,4 @@
-"""What notebook 02 draws and measures: descent in a simplex, a node as mixture and as choice, a supernet's corners."""
+"""What notebook 02 draws, descent in a triangle and a node as mixture and as choice; its exercises and questions."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +24,9 @@ from nasda.course.judges import (
     like,
     module,
     show,
+    value,
 )
+from nasda.course.predict import Question
 from nasda.errors import NasdaError
 from nasda.genotypes import (
     CELL_INPUTS,
@@ -40,59 +42,37 @@ from nasda.genotypes import (
     softmax,
     strengths,
 )
-from nasda.networks import Supernet
 from nasda.operations import make_operation, operation_colour, operation_label
 from nasda.pictures.graphs import state_label
 from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, VERMILLION
 from nasda.pictures.plots import SMALL, Plot, dress
-from nasda.study.proxy import inherited as inherited
 
 Values = NDArray[np.float64]
 
 # ------------------------------------------------------------------------------------------------- within a simplex
 
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])  # of the triangle that is drawn
-COLOURS, MARKERS = (BLUE, ORANGE, GREEN), ("o", "s", "^")
+COLOURS, MARKERS, STYLES = (BLUE, ORANGE, GREEN), ("o", "s", "^"), ("-", "--", "-.")
 
 
-def descend(outputs: ArrayLike, target: ArrayLike, starts: ArrayLike, steps: int, rate: float = 0.1) -> Values:
-    """Gradient descent on α (never on the weights) of ½ |Σ_o softmax(α)_o y_o − target|².
-
-    `outputs` (operations, D) are the y_o, `target` is (D,), `starts` (paths, operations) are α. Returns the softmax
-    weights on the way, (steps + 1, paths, operations).
-    """
-    y, goal, alphas = (np.array(values, dtype=np.float64) for values in (outputs, target, starts))
-    path = [softmax(alphas)]
-    for _ in range(steps):
-        mixture = path[-1] @ y
-        slopes = (mixture - goal) @ y.T  # dL/dw_o = (ȳ − t) · y_o
-        average = (path[-1] * slopes).sum(axis=1, keepdims=True)
-        alphas = alphas - rate * path[-1] * (slopes - average)
-        path.append(softmax(alphas))
-    return np.stack(path)
-
-
-def losses(weights: ArrayLike, outputs: ArrayLike, target: ArrayLike) -> Values:
-    """½ |Σ_o w_o y_o − target|² for weights (…, operations)."""
-    return 0.5 * np.square(np.asarray(weights) @ np.asarray(outputs) - np.asarray(target)).sum(axis=-1)
-
-
-def simplex_picture(outputs: ArrayLike, target: ArrayLike, path: Values, names: Sequence[str]) -> Plot:
+def simplex_picture(outputs: ArrayLike, target: ArrayLike, path: ArrayLike, names: Sequence[str]) -> Plot:
     """Three operations twice: left the plane of their outputs, right the triangle of their weights with the loss.
 
-    `outputs` is (3, 2), `path` what `descend` returned. A path has the colour of the operation that is strongest where
-    it ends; a disc is its start, an open circle its end. The black square is the corner with the lowest loss.
+    `outputs` is (3, 2), `path` (steps + 1, searches, 3) holds weights; the triangle shows their shares in their sum. A
+    path has the colour of the operation that is strongest where it ends; a disc is its start, an open circle its end.
+    The black square is the corner with the lowest loss.
     """
-    y, goal = np.asarray(outputs, dtype=np.float64), np.asarray(target, dtype=np.float64)
+    y, goal, weights = (np.asarray(values, dtype=np.float64) for values in (outputs, target, path))
+    shares = weights / weights.sum(axis=-1, keepdims=True)
     figure = Plot(9, 4.4)
     plane, triangle = figure.subplots(1, 2, width_ratios=[1, 1.45])
-    best = int(np.argmin(losses(np.eye(3), y, goal)))
+    best = int(np.argmin(np.square(y - goal).sum(axis=1)))
     _draw_triangle(triangle, y, goal, names)
     plane.fill(*y.T, color=GREY, alpha=0.12)
-    for axes, corners in ((plane, y), (triangle, CORNERS)):
-        for number in range(path.shape[1]):
-            way, end = path[:, number] @ corners, int(path[-1, number].argmax())
-            axes.plot(*way.T, color=COLOURS[end], linewidth=1.6)
+    for axes, corners, of_path in ((plane, y, weights), (triangle, CORNERS, shares)):
+        for number in range(weights.shape[1]):
+            way, end = of_path[:, number] @ corners, int(weights[-1, number].argmax())
+            axes.plot(*way.T, color=COLOURS[end], linestyle=STYLES[end], linewidth=1.6)
             axes.plot(*way[0], "o", color=COLOURS[end], markersize=5)
             axes.plot(*way[-1], "o", markerfacecolor="white", markeredgecolor=COLOURS[end], markersize=7, zorder=4)
         axes.plot(*corners[best], "s", markerfacecolor="none", markeredgecolor=INK, markersize=17, markeredgewidth=1.8)
@@ -101,14 +81,17 @@ def simplex_picture(outputs: ArrayLike, target: ArrayLike, path: Values, names: 
     plane.plot(*goal, "*", color=VERMILLION, markersize=15, label="target", linestyle="none", zorder=3)
     plane.set(xlim=(-2.7, 2.7), ylim=(-1.3, 2.6), aspect="equal")
     names_of_axes = "first number of the output", "second number of the output"
-    dress(plane, *names_of_axes, "outputs: the mixture lies in the triangle", grid="")
+    dress(plane, *names_of_axes, "outputs: grey, all mixtures", grid="")
     plane.legend(frameon=False, ncols=2, loc="upper center")
+    ends = np.bincount(weights[-1].argmax(axis=1), minlength=3)
+    words = ", ".join(f"{count} end with {name} the strongest" for count, name in zip(ends, names, strict=True))
+    figure.alt = f"Paths of {weights.shape[1]} searches in a triangle: {words}. Best alone: {names[best]}."  # type: ignore[attr-defined]
     return figure
 
 
 def _draw_triangle(axes: Axes, outputs: Values, target: Values, names: Sequence[str]) -> None:
     grid = np.array([(i, j, 40 - i - j) for i in range(41) for j in range(41 - i)]) / 40
-    height = np.sqrt(2 * losses(grid, outputs, target))
+    height = np.linalg.norm(grid @ outputs - target, axis=1)
     x, y = (grid @ CORNERS).T
     shades = axes.tricontourf(x, y, height, levels=10, cmap="Greys", alpha=0.55)
     axes.figure.colorbar(shades, ax=axes, shrink=0.7, pad=0.02).set_label("distance of mixture and target")
@@ -127,9 +110,9 @@ def _draw_triangle(axes: Axes, outputs: Values, target: Values, names: Sequence[
 # ------------------------------------------------------------------------------------------------------------ a node
 
 
-def kept_edges(alphas: ArrayLike, primitives: Sequence[str]) -> tuple[list[int], list[str]]:
-    """One node's derived choice, a row of α an edge: which inputs it keeps, and every edge's operation."""
-    strength, operations = strengths(alphas, primitives)
+def kept_edges(weights: ArrayLike, primitives: Sequence[str]) -> tuple[list[int], list[str]]:
+    """One node's derived choice, a row of weights an edge: which inputs it keeps, and every edge's operation."""
+    strength, operations = strengths(np.log(np.maximum(weights, 1e-300)), primitives)
     return sorted(int(i) for i in np.argsort(-strength, kind="stable")[:EDGES_PER_NODE]), operations
 
 
@@ -139,15 +122,14 @@ def shown(image: Tensor) -> Values:
     return np.asarray(((image - low) / (high - low)).permute(1, 2, 0).cpu(), dtype=np.float64)
 
 
-def node_picture(alphas: ArrayLike, primitives: Sequence[str], outputs: Tensor, image: Values) -> tuple[Plot, str]:
+def node_picture(weights: Values, primitives: Sequence[str], outputs: Tensor, image: Values) -> tuple[Plot, str]:
     """A node of eq. 6 as weights, as the choice derived from them, and as the two maps that come out.
 
-    `alphas` is (edges, operations), divided by the temperature; `outputs` (edges, operations, H, W) is what each
+    `weights` is (edges, operations); `outputs` (edges, operations, H, W) is what each
     operation makes of its edge's input, and `image` (H, W, 3) what all of them look at. Returns the picture, and the
     derived node in words.
     """
-    weights = softmax(alphas)
-    kept, operations = kept_edges(alphas, primitives)
+    kept, operations = kept_edges(weights, primitives)
     chosen = sum(outputs[edge, list(primitives).index(operations[edge])] for edge in kept)
     assert isinstance(chosen, Tensor)
     mixed = (torch.as_tensor(weights, dtype=outputs.dtype)[:, :, None, None] * outputs).sum(dim=(0, 1))
@@ -165,6 +147,7 @@ def node_picture(alphas: ArrayLike, primitives: Sequence[str], outputs: Tensor, 
         axes.set(xticks=[], yticks=[])
     apart = float((mixed - chosen).norm() / chosen.norm().clamp(min=1e-9))
     node = " + ".join(f"{operation_label(operations[edge])}({state_label(edge)})" for edge in kept)
+    figure.alt = f"A node with three edges as weights, as a choice ({node}), and as maps: mixed and derived."  # type: ignore[attr-defined]
     return figure, f"derived: {node}\ndifference of the two outputs: {apart:.0%} of the derived one's size"
 
 
@@ -208,37 +191,6 @@ def _draw_choice(
 
 
 _BOX: dict[str, Any] = {"boxstyle": "round", "facecolor": "white", "edgecolor": INK}
-
-# ------------------------------------------------------------------------------------------------ corners of a supernet
-
-
-def corner(genotype: Genotype, primitives: Sequence[str]) -> dict[str, Values]:
-    """The mixing weights at which a supernet computes what `genotype` does: 1 for each of its operations, and 1 for
-    `none` on every edge that it does not use. One (edges, operations) for each kind of cell."""
-    weights: dict[str, Values] = {}
-    one_hot = dict(zip(primitives, np.eye(len(primitives)), strict=True))
-    for kind in CELL_KINDS:
-        nodes = genotype.cell(kind)
-        rows = node_slices(len(nodes))
-        weights[kind] = np.tile(one_hot[NONE], (rows[-1].stop, 1))
-        for node, slots in zip(nodes, rows, strict=True):
-            for edge in node:
-                weights[kind][slots.start + edge.input] = one_hot[edge.operation]
-    return weights
-
-
-def between(start: dict[str, Values], end: dict[str, Values], share: float) -> dict[str, Values]:
-    """The weights at `share` (0 to 1) of the straight way from `start` to `end`."""
-    return {kind: (1 - share) * start[kind] + share * end[kind] for kind in CELL_KINDS}
-
-
-def set_weights(network: Supernet, weights: dict[str, Values]) -> None:
-    """Give a supernet these mixing weights instead of those it has: α becomes their logarithm. ω stays."""
-    with torch.no_grad():
-        for kind in CELL_KINDS:
-            logarithm = torch.as_tensor(weights[kind]).clamp(min=1e-30).log()  # softmax of log w is w again
-            network.alphas[kind].copy_(logarithm)
-
 
 # ---------------------------------------------------------------------------------------------------------- exercises
 
@@ -836,4 +788,28 @@ EXERCISES = {
             praise="With none in the denominator an edge can say that it would rather not be there.",
         )
     ),
+    "02.6": value(
+        -0.5 * float(np.exp(1) / (1 + np.exp(1))),
+        {
+            0.5 * float(np.exp(1) / (1 + np.exp(1))): "Mind the sign of (c): more of none, less of the loss.",
+            float(np.exp(1) / (1 + np.exp(1))): "That is ⟨g, ȳ⟩; (c) multiplies it by −w_none.",
+            -float(np.exp(1) / (1 + np.exp(1))): "The factor w_none is missing.",
+            0.0: "none puts out zeros, but raising its α lowers the weight of the skip connection, and with it the "
+            "logits.",
+            -float(np.exp(2) / (1 + np.exp(2))): "Those are the logits of the skip alone, (0, 2); the mixture's are "
+            "half of them.",
+            -0.5 * float(np.exp(2) / (1 + np.exp(2))): "The probabilities belong to the mixture's logits (0, 1), not "
+            "to (0, 2).",
+            -0.5 * (float(np.exp(1) / (1 + np.exp(1))) - 1): "That takes the second class for the right one.",
+            -0.25 * float(np.exp(1) / (1 + np.exp(1))): "w_skip is in ȳ already: the mixture's logits are (0, 1).",
+        },
+        tolerance=4e-3,
+        praise="Descent raises none here, although none tells no two people apart.",
+    ),
 }
+
+RECALL = (
+    Question("a", "Because eq. 5 sums two chosen operations, each on an input of its own: notebook 01, the cell."),
+    Question("b", "Because a reduction cell halves its two inputs; its nodes have one size: notebook 01, the cell."),
+    Question("c", "Because nothing is adapted, which is why it is the lower bound: notebook 00, the gap."),
+)
