@@ -733,6 +733,9 @@ def _as_genotype(judged: Exercise) -> Exercise:
     return replace(judged, judge=judge)
 
 
+_P = float(softmax([0.0, 1.0])[1])  # the wrong class's probability behind the mixture, in 02.6
+_Q = float(softmax([0.0, 2.0])[1])  # and behind the skip alone
+
 EXERCISES = {
     "02.1": _mixing(
         module(
@@ -789,19 +792,16 @@ EXERCISES = {
         )
     ),
     "02.6": value(
-        -0.5 * float(np.exp(1) / (1 + np.exp(1))),
+        -0.5 * _P,
         {
-            0.5 * float(np.exp(1) / (1 + np.exp(1))): "Mind the sign of (c): more of none, less of the loss.",
-            float(np.exp(1) / (1 + np.exp(1))): "That is ⟨g, ȳ⟩; (c) multiplies it by −w_none.",
-            -float(np.exp(1) / (1 + np.exp(1))): "The factor w_none is missing.",
-            0.0: "none puts out zeros, but raising its α lowers the weight of the skip connection, and with it the "
-            "logits.",
-            -float(np.exp(2) / (1 + np.exp(2))): "Those are the logits of the skip alone, (0, 2); the mixture's are "
-            "half of them.",
-            -0.5 * float(np.exp(2) / (1 + np.exp(2))): "The probabilities belong to the mixture's logits (0, 1), not "
-            "to (0, 2).",
-            -0.5 * (float(np.exp(1) / (1 + np.exp(1))) - 1): "That takes the second class for the right one.",
-            -0.25 * float(np.exp(1) / (1 + np.exp(1))): "w_skip is in ȳ already: the mixture's logits are (0, 1).",
+            0.5 * _P: "Mind the sign of (c): more of none, less of the loss.",
+            _P: "That is ⟨g, ȳ⟩; (c) multiplies it by −w_none.",
+            -_P: "The factor w_none is missing.",
+            0.0: "none puts out zeros, but raising its α lowers the weight of the skip connection, and so the logits.",
+            -_Q: "Those are the logits of the skip alone, (0, 2); the mixture's are half of them.",
+            -0.5 * _Q: "The probabilities belong to the mixture's logits (0, 1), not to (0, 2).",
+            0.5 * (1 - _P): "That takes the second class for the right one.",
+            -0.25 * _P: "w_skip is in ȳ already: the mixture's logits are (0, 1).",
         },
         tolerance=4e-3,
         praise="Descent raises none here, although none tells no two people apart.",

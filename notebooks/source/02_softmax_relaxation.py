@@ -89,6 +89,9 @@ SEED: int = 0
 # %%
 recall("02", ..., ..., ...)
 
+# %% [markdown]
+# All sizes come from the profile that the parameters name. The data are opened here, and made where they are missing.
+
 # %%
 course = open_course(PROFILE, TASK, DATA_ROOT, SEED)
 settings = course.settings
@@ -118,6 +121,9 @@ losses = {
 alone, best = ((outputs - target) ** 2).min(), losses["the mixture"].min()
 print(f"lowest loss of one operation {alone:.4f}, of the mixture {best:.4f}")
 guess.against("between" if best < alone else "one operation")
+
+# %% [markdown]
+# Now both losses over the whole range of the third score, and beside them their slopes, which is what descent sees.
 
 # %%
 figure = Plot(9, 3.4)
@@ -247,7 +253,8 @@ for name, output in zip(primitives, alone, strict=True):
 print(f"{'mixture':13} standard deviation {equal.std():.2f}")
 
 # %% [markdown]
-# The mixture is quieter than most of its operations: their outputs differ, and partly cancel.
+# Each real operation ends in a batch norm, so all are equally loud. The mixture is quieter: their outputs differ and
+# partly cancel, and `none` adds nothing.
 
 # %% [markdown]
 # ## The gradient of a choice
@@ -335,7 +342,7 @@ print(f"sum {float(by_formula.sum()):+.1e}")
 # %% [markdown]
 # ## The paper uses Adam
 #
-# The paper optimises α with Adam at a rate of 0.005 (paper §3.2; so does DARTS). Adam divides each entry of the
+# The paper optimises α with Adam at a rate of 0.005 (paper §3.3; DARTS uses Adam, too). Adam divides each entry of the
 # gradient by the root of its own mean square. An edge is close to a choice, α = (5, 0, 0, 0), and for 200 steps the
 # same slopes come back: ⟨g, y⟩ = (−1, −0.5, 0.5, 1). We take the 200 steps twice at the rate of 0.005, by plain
 # descent and by Adam.
@@ -345,6 +352,10 @@ print(f"sum {float(by_formula.sum()):+.1e}")
 
 # %%
 guess = predict("02.b", ..., "less than a tenth as far", "about as far", "more than ten times as far")
+
+
+# %% [markdown]
+# `follow` does not ask autograd. It gives the optimiser your formula's gradient by hand.
 
 
 # %%
@@ -372,6 +383,9 @@ share = moved[1:].mean() / moved[0]
 words = "less than a tenth as far", "about as far", "more than ten times as far"
 guess.against(words[int(share > 0.1) + int(share > 10)])
 
+# %% [markdown]
+# The four paths, as changes from the start. Look at the losers.
+
 # %%
 figure = Plot(9, 3.2)
 styles = ((palette.VERMILLION, "-"), (palette.BLUE, "--"), (palette.GREEN, "-."), (palette.GREY, ":"))
@@ -383,10 +397,11 @@ panel.legend(["the leader", "loser, slope −0.5", "loser, slope 0.5", "loser, s
 display(figure)
 
 # %% [markdown]
-# Under Adam a loser moves as far as the leader. Adam keeps the *sign* of (b) and takes away its size, and with it the
-# factor $w_o$. Two of our three readings of (b) hold for plain descent only: with Adam a weak operation is not slow,
-# and the sum of an edge's α changes. (All α of an edge can move together: the softmax does not feel it.) What remains
-# is who rises and who falls. When you read a paper's argument on "the gradient of α", ask which optimiser it used.
+# Under Adam a loser moves as far as the leader (the losers' three lines lie on one another). Adam keeps the *sign* of
+# (b) and takes away its size, and with it the factor $w_o$. Two of our three readings of (b) hold for plain descent
+# only: with Adam a weak operation is not slow, and the sum of an edge's α changes. (All α of an edge can move
+# together: the softmax does not feel it.) What remains is who rises and who falls. When you read a paper's argument
+# on "the gradient of α", ask which optimiser it used.
 
 # %% [markdown]
 # ## Where descent goes
@@ -441,7 +456,7 @@ explore(
     search_in_the_plane,
     x=ipywidgets.FloatSlider(0.3, min=-2.5, max=2.5, step=0.1, description="target, first number"),
     y=ipywidgets.FloatSlider(0.2, min=-1.0, max=1.8, step=0.1, description="target, second number"),
-    steps=ipywidgets.IntSlider(100, min=10, max=200, step=10),
+    steps=ipywidgets.IntSlider(200, min=10, max=200, step=10),
 )
 
 # %% [markdown]
@@ -460,6 +475,11 @@ explore(
 
 # %%
 guess = predict("02.c", ..., unit="%")
+
+
+# %% [markdown]
+# For each problem we search with your gradient from equal weights, and compare two answers: the largest weight, and
+# the smallest loss of an operation alone.
 
 
 # %%
@@ -544,6 +564,9 @@ weights_at = mine("02.3")  # yours, or the library's
 # %%
 guess = predict("02.d", ..., "yes", "no")
 
+# %% [markdown]
+# Each temperature calls your `weights_at` once. The slope is that of (b), divided by T, because α is.
+
 # %%
 edge_alphas = [1.2, 1.0, 0.2, -0.5]
 temperatures = np.logspace(-2, 2, 121)
@@ -552,6 +575,9 @@ undecided = -(weights * np.log(np.maximum(weights, 1e-300))).sum(axis=1)
 gains = rng.normal(size=(500, 1, 4))  # <g, y_o> of 500 random losses
 slopes = weights * (gains - (weights * gains).sum(axis=2, keepdims=True)) / temperatures[:, None]
 guess.against("yes" if len(set(weights.argmax(axis=1))) > 1 else "no")
+
+# %% [markdown]
+# Three views of the same edge, from T = 0.01 to T = 100:
 
 # %%
 figure = Plot(9, 3.5)
@@ -641,6 +667,10 @@ def search(relax, make_optimiser, target, steps=200, rate=0.1):
 total = float(search(with_sigmoid, torch.optim.SGD, torch.tensor([0.3, 0.2]))[-1].sum(dim=1).mean())
 print(f"sum of the three sigmoid weights at the end, on average: {total:.2f}")
 guess.against("below 1" if total < 0.9 else "above 1" if total > 1.1 else "about 1")
+
+# %% [markdown]
+# Now choose the relaxation and the optimiser yourself, and move the target. Start with Gumbel: why do the paths look
+# so rough?
 
 # %%
 relaxations = {"softmax": with_softmax, "sigmoid (FairDARTS)": with_sigmoid, "Gumbel (GDAS)": with_gumbel}
@@ -802,6 +832,10 @@ class SmallSupernet(nn.Module):
 guess = predict("02.f", ..., "less than a tenth as far", "about as far", "more than ten times as far")
 
 
+# %% [markdown]
+# The loop: draw a batch, compute the mixture's loss, one step for ω and one for α. Both see the same gradient pass.
+
+
 # %%
 def learn(optimise_alphas, steps=70, batch=32):
     """Train ω and α together by cross-entropy; returns the supernet, its losses, and α after each step."""
@@ -824,6 +858,9 @@ def learn(optimise_alphas, steps=70, batch=32):
 
 runs = {name: learn(optimiser) for name, optimiser in optimisers.items()}
 
+# %% [markdown]
+# What became of α in the two runs?
+
 # %%
 moved = {}
 for name, (_, losses, history) in runs.items():
@@ -836,9 +873,10 @@ share = moved["plain descent"] / moved["Adam"]
 guess.against(words[int(share > 0.1) + int(share > 10)])
 
 # %% [markdown]
-# The losses fall alike: ω learns with any mixture. But plain descent has left α where it was, because the slopes of
-# (b) are small: each is multiplied by a weight of about 1/7. Adam makes steps of the same size from slopes of any
-# size. This is why the rate of 0.005 in the paper is a rate *for Adam*.
+# Both losses fall: ω learns with any mixture. But plain descent has left α where it was, because the slopes of (b) are
+# small: each is multiplied by a weight of about 1/7. Adam makes steps of the same size from slopes of any size. So the
+# paper's rate of 0.005 is a rate *for Adam*; plain descent would need one that is many times larger. (The paper also
+# gives α a weight decay of 0.0005. We leave it out.)
 
 # %%
 last_cell, history = "reduce", runs["Adam"][2]
@@ -940,6 +978,10 @@ check("02.5", derive)
 # %%
 derive = mine("02.5")  # yours, or the library's
 
+# %% [markdown]
+# Your function on the table above, as the second node of a cell. It takes α, and the logarithm of a weight is such an
+# α.
+
 # %%
 table = np.array([[0.10, 0.40, 0.30, 0.20], [0.70, 0.05, 0.05, 0.20], [0.45, 0.10, 0.10, 0.35]])
 four = ["none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"]
@@ -956,12 +998,15 @@ guess.against(" and ".join(str(state) for _, state in second))
 # %% [markdown]
 # ### Move it
 #
-# Here is a node with three inputs in the first cell of the supernet that Adam searched, looking at one image. Four of
-# its operations take part. You set the α of the middle edge, and the temperature of all three. You see the weights,
-# the derived choice, the image, and one channel of what the node makes of it: mixed as in eq. 6, and derived.
+# Here is a node with three inputs behind the trained stem, looking at one image. Four operations take part,
+# untrained. You set the α of the middle edge, and the temperature of all three. You see the weights, the derived
+# choice, the image, and one channel of what the node makes of it: mixed as in eq. 6, and derived.
 #
 # Try three things. Make the middle edge lose its place without touching the scores of any real operation. Change
 # which edges are kept with the temperature alone. And try to change the *operation* of an edge with the temperature.
+
+# %% [markdown]
+# First the outputs of all four operations on each of the three edges, one channel of them.
 
 # %%
 network = runs["Adam"][0].eval()
@@ -1064,6 +1109,11 @@ check("02.6", slope_of_none)
 guess = predict("02.h", ..., "rise", "fall")
 
 
+# %% [markdown]
+# The classifier is linear, so each operation's *logits* can stand for its output, and your `alpha_gradient` takes
+# them as they are.
+
+
 # %%
 def descend_on_edge(logits, steps=150, rate=0.5):
     """Losses and softmax weights on the way; `logits` (operations, images, classes) are each operation's alone."""
@@ -1091,9 +1141,12 @@ ends = {name: trace[-1][1][primitives.index("none")] for name, trace in traces.i
 print("weight of none at the end:", ", ".join(f"{name} {weight:.3f}" for name, weight in ends.items()))
 guess.against("rise" if ends["untrained classifier"] > 1 / len(primitives) else "fall")
 
+# %% [markdown]
+# On the left the two losses, beside them the weights behind either classifier. The thick dotted line is `none`.
+
 # %%
 figure = Plot(9, 3.6)
-panels = figure.subplots(1, 3, width_ratios=[1, 1, 1])
+panels = figure.subplots(1, 3)
 for (name, trace), dash in zip(traces.items(), ("-", "--"), strict=True):
     panels[0].plot([loss for loss, _ in trace], dash, color=palette.BLUE, linewidth=2, label=name)
 panels[0].axhline(np.log(classes), color=palette.GREY, linestyle=":", label="knows nothing: ln of the classes")
@@ -1104,7 +1157,7 @@ for panel, (title, trace) in zip(panels[1:], traces.items(), strict=True):
         look = {"color": operation_colour(name), "linestyle": operation_style(name), "label": operation_label(name)}
         panel.plot(column, linewidth=3 if name == "none" else 1.3, **look)
     plots.dress(panel, "step of descent on α", "softmax weight", title=title)
-panel.legend(frameon=False, fontsize=8)
+panel.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
 display(figure)
 
 # %% [markdown]
@@ -1208,6 +1261,9 @@ def walks_of(name):
 walks = {name: walks_of(name) for name in runs}
 beaten = {name: sum(found["derived"][-1][0] < way[-1][0] for way in found.values()) for name, found in walks.items()}
 guess.against(beaten["Adam"])
+
+# %% [markdown]
+# Left the α of plain descent, right Adam's. The grey lines are the same eight cells in both pictures.
 
 # %%
 figure = Plot(9, 4)

@@ -186,6 +186,17 @@ WRONG = {
         (_but(_DERIVE, ("return Genotype(**cells)", "return cells")), "expected a Genotype"),
         (_but(_DERIVE, ("-strength[first + i]", "-strength[i]")), "for "),
     ],
+    "02.6": [
+        ("slope_of_none = 0.3655", "Mind the sign"),
+        ("slope_of_none = 0", "lowers the weight of the skip"),
+        ("slope_of_none = 0.731", "multiplies it by −w_none"),
+        ("slope_of_none = -0.731", "factor w_none is missing"),
+        ("slope_of_none = -0.88", "the mixture's are half"),
+        ("slope_of_none = '-0.44'", "not to (0, 2)"),
+        ("slope_of_none = torch.tensor(0.1345)", "the second class for the right one"),
+        ("slope_of_none = -0.183", "in ȳ already"),
+        ("slope_of_none = 'none'", "is not it"),
+    ],
 }
 
 RIGHT = {
@@ -263,5 +274,13 @@ def derive(alphas, primitives):
         return tuple(nodes)
     return Genotype(cell(alphas["normal"]), cell(alphas["reduce"]))
 """,
+    ],
+    "02.6": [
+        "slope_of_none = -0.366",
+        "slope_of_none = '-0.366'",
+        "slope_of_none = torch.tensor([-0.3655])",
+        "slope_of_none = -0.25 * 2 * torch.sigmoid(torch.tensor(1.0))  # w_none · w_skip · dL/dw_skip",
+        "from fractions import Fraction\nslope_of_none = Fraction(-11, 30)",
+        "slope_of_none = '-36.6 %'",
     ],
 }
