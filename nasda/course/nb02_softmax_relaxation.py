@@ -715,6 +715,13 @@ def _draw_derive(rng: np.random.Generator) -> Case:
     return {"alphas": alphas, "primitives": tuple(names)}
 
 
+def _check_json(genotype: Genotype) -> None:
+    try:
+        genotype.to_json()
+    except TypeError as error:
+        raise NasdaError(f"this genotype cannot be saved ({error}): make each input a plain int, int(i)") from error
+
+
 def _as_genotype(judged: Exercise) -> Exercise:
     """The same exercise; what is compared is the genotype in plain lists."""
 
@@ -726,6 +733,8 @@ def _as_genotype(judged: Exercise) -> Exercise:
             found = answer(alphas, primitives)
             if found is not None and not isinstance(found, Genotype):
                 raise NasdaError(f"expected a Genotype, found {show(found)}: return Genotype(normal=…, reduce=…)")
+            if found is not None:
+                _check_json(found)
             return _plain_genotype(found)
 
         return judged.judge(plain)
@@ -811,5 +820,5 @@ EXERCISES = {
 RECALL = (
     Question("a", "Because eq. 5 sums two chosen operations, each on an input of its own: notebook 01, the cell."),
     Question("b", "Because a reduction cell halves its two inputs; its nodes have one size: notebook 01, the cell."),
-    Question("c", "Because nothing is adapted, which is why it is the lower bound: notebook 00, the gap."),
+    Question("c", "Because nothing is learnt from the target: notebook 00, the gap between two worlds."),
 )

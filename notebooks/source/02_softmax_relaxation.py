@@ -44,6 +44,7 @@ from IPython.display import display
 from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
+from nasda.cells import CellInputs
 from nasda.course import nb02_softmax_relaxation as lesson
 from nasda.course.check import check, mine
 from nasda.course.open import open_course
@@ -63,7 +64,7 @@ from nasda.genotypes import (
     softmax,
 )
 from nasda.networks import Stem, macro_structure
-from nasda.operations import operation_colour, operation_label, operation_style
+from nasda.operations import make_operation, operation_colour, operation_label, operation_style
 from nasda.pictures import palette, plots
 from nasda.pictures.plots import Plot
 from nasda.pictures.widgets import explore
@@ -158,6 +159,16 @@ display(figure)
 # $\mathcal{O}_{i1}^c(I_{i1}^c)$, *one* operand of eq. 5, while the right side sums over all inputs, which is the whole
 # node; and a line below, the operation to leave out is called "nonce". The inner sum is `nasda.cells.MixedOp`, the
 # outer one `nasda.cells.SearchCell`. You write both.
+
+# %% [markdown]
+# `make_operation` makes the operations of notebook 01. All of an edge's operations must give maps of the same shape,
+# also with stride 2, or else they could not be added.
+
+# %%
+some_maps = torch.randn(2, 8, 16, 8)
+for name in settings.space.primitives:
+    operation = make_operation(name, 8, 2, parts=4, affine=False)  # 8 channels, stride 2
+    print(f"{operation_label(name):13} {tuple(some_maps.shape)} → {tuple(operation(some_maps).shape)}")
 
 # %% [markdown]
 # ### Exercise 02.1 ●○○ · importance ●●● (20 minutes)
@@ -718,6 +729,15 @@ for name, relax in relaxations.items():
 # is the sum of its edges. (The paper says that candidate inputs come from "the previous *block*" of the cell; what is
 # meant are its previous *nodes*. Inference: DARTS and Auto-ReID do so.)
 #
+# The two inputs can differ in channels, and after a reduction cell also in size. `CellInputs` brings them together. It
+# is given:
+
+# %%
+bring = CellInputs(5, 6, 8, after_reduction=True, affine=False)  # from 5 and 6 channels to 8
+for state in bring(torch.randn(2, 5, 16, 8), torch.randn(2, 6, 8, 4)):
+    print(tuple(state.shape))
+
+# %% [markdown]
 # ### Exercise 02.4 ●●● · importance ●●● (40 minutes)
 #
 # Write `SearchCell` with your `MixedOp`, in three steps.
@@ -1163,8 +1183,8 @@ display(figure)
 # %% [markdown]
 # Behind the untrained classifier the loss falls nicely, to that of a network that knows nothing, and the edge has
 # learnt to say nothing. Behind the fitted one `none` fades. So α of `none` says less about the edge than about the
-# *rest of the network*: does it know what to do with this volume? In the paper's search α meets images of a domain
-# that ω has not learnt; remember this curve in notebook 04.
+# *rest of the network*: does it know what to do with this volume? In the paper's search α meets images of a domain that
+# ω has not learnt. Whether `none` rises there too is a question for notebook 04.
 
 # %% [markdown]
 # ### Who hears the volume?
@@ -1301,10 +1321,10 @@ for name, found in walks.items():
 #    this is how to take a gradient of a choice.
 # 2. The gradient of α compares each operation with the mixture (b); under plain descent losers are slow and the sum
 #    stays, under the paper's Adam neither holds.
-# 3. What is best in a mixture need not be best alone; sampling (GDAS) asks the question that is meant, a sigmoid
-#    (FairDARTS) only ends the competition.
-# 4. `none` is a volume knob that descent turns down where the network claims more than it knows, so it counts in the
-#    denominator of a strength, and never wins.
+# 3. What is best in a mixture need not be best alone; on our toy sampling (GDAS) asks the question that is meant, and a
+#    sigmoid (FairDARTS) only ends the competition.
+# 4. `none` is a volume knob: descent turns the edge down where the network claims more than it knows, so `none` counts
+#    in the denominator of a strength, and never wins.
 # 5. A walk from a trained mixture to its corner measures what the choice costs, and random cells tell whether α chose.
 
 # %% [markdown]

@@ -184,7 +184,8 @@ WRONG = {
         (_but(_DERIVE, ("-strength[first + i]", "strength[first + i]")), "two weakest"),
         (_but(_DERIVE, ("softmax(rows)", 'softmax(alphas["normal"])')), "of the normal cell"),
         (_but(_DERIVE, ("return Genotype(**cells)", "return cells")), "expected a Genotype"),
-        (_but(_DERIVE, ("-strength[first + i]", "-strength[i]")), "for "),
+        (_but(_DERIVE, ("-strength[first + i]", "-strength[i]")), "for an edge that is mostly none"),
+        (_but(_DERIVE, ("], i) for i in kept", "], np.int64(i)) for i in kept")), "a plain int"),
     ],
     "02.6": [
         ("slope_of_none = 0.3655", "Mind the sign"),
