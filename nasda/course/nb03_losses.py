@@ -1,11 +1,9 @@
-"""Notebook 03: a small network and its training with any of the losses, and what the losses see, as pictures."""
+"""Notebook 03: what the losses see, as pictures, and what judges the student's losses and sampler."""
 
 import dataclasses
-import io
 import itertools
 import random
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,107 +16,44 @@ from torch import Tensor, nn
 
 from nasda.course.judges import SECONDS, Draw, Exercise, NotAttempted, Wrong, difference, is_stub, like, show
 from nasda.course.limits import within
-from nasda.course.open import Course
-from nasda.data.batches import Batches
+from nasda.course.predict import Question
 from nasda.data.sampling import sample_batch
-from nasda.devices import seeded
-from nasda.losses import mine_hardest, pairwise_distances, retrieval_loss, softmax_loss, triplet_loss
-from nasda.networks import EmbeddingHead, ReIDNetwork
+from nasda.losses import mine_hardest, retrieval_loss, softmax_loss, triplet_loss
 from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
 from nasda.pictures.plots import SMALL, Plot, dress
-from nasda.runs import RunFolder, as_config, finite, run_epochs, seen
-from nasda.settings import changed
-from nasda.training import Training
 
-EPOCHS = 8
-WIDTH = 64  # numbers in the feature f
 _KNOWN = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY)
 _STRANGERS = ("s", "^", "D", "v")
+_FRAMES: tuple[dict[str, Any], ...] = (  # of the hardest positive, and of the hardest negative
+    {"fill": False, "edgecolor": BLUE, "linewidth": 1.8},
+    {"fill": False, "edgecolor": VERMILLION, "linewidth": 1.8, "linestyle": (0, (2, 1))},
+)
+Films = Mapping[str, Mapping[int, Sequence[Tensor]]]  # by loss and step: features of the known, and of strangers
 
-
-class SmallNetwork(ReIDNetwork):
-    """Three convolutions of stride 2, four stripes of the image averaged, and one linear layer: f (B, width)."""
-
-    def __init__(self, width: int, classes: int, seed: int, channels: int = 12) -> None:
-        super().__init__()
-        with seeded(seed):
-            layers: list[nn.Module] = []
-            for before, after in ((3, channels), (channels, 2 * channels), (2 * channels, 4 * channels)):
-                layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
-            layers += [nn.AdaptiveAvgPool2d((4, 1)), nn.Flatten(), nn.Linear(16 * channels, width)]
-            self.body = nn.Sequential(*layers)
-            self.head = EmbeddingHead(width, 32, classes, dropout=0.0)
-
-    def features(self, images: Tensor) -> Tensor:
-        features: Tensor = self.body(images)
-        return features
-
-
-def printed_triplet_loss(features: Tensor, labels: Tensor, margin: float) -> Tensor:
-    """Eq. 8 as printed, except for the mean and the hardest negative: mean over anchors of max(margin, d_p − d_n)."""
-    mined = mine_hardest(pairwise_distances(features), labels)
-    return (mined.positive - mined.negative).clamp(min=margin).mean()
-
-
-class _Told(Training):
-    """`Training` that can also take eq. 8 as it is printed, and shows no progress bar for its many short epochs."""
-
-    printed = False
-
-    def epoch(self, index: int) -> dict[str, Any]:
-        self.network.train()
-        loss = torch.stack([self.step(index, step) for step in range(self.steps)]).mean()
-        return {"epoch": index + 1, "loss": finite(loss, "the training loss", "lower the learning rate")}
-
-    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        triplet = printed_triplet_loss if self.printed else triplet_loss
-        features, logits = self.network(images)
-        balance = self.settings.balance
-        return balance * softmax_loss(logits, labels) + (1 - balance) * triplet(features, labels, self.settings.margin)
-
-
-def untrained(course: Course, seed: int) -> ReIDNetwork:
-    """The small network as it begins, for the identities of the target's training images."""
-    classes = len({sample.pid for sample in course.task.target.train})
-    return SmallNetwork(WIDTH, classes, seed).to(course.device).eval()
-
-
-def trained(course: Course, balance: float, seed: int, *, printed: bool = False) -> ReIDNetwork:
-    """The small network after `EPOCHS` epochs on the target's training images with eq. 9 and λ = `balance`.
-
-    `printed` takes eq. 8 as the paper prints it. The run has a folder of its own among the experiment's; a run that
-    is already there is continued or, when it is finished, read.
-    """
-    chosen = changed(course.settings, train={"train_on": "target", "epochs": EPOCHS, "balance": balance})
-    settings = chosen.train
-    name = f"balance-{balance:.2f}{'-printed' if printed else ''}-seed{seed}"
-    folder = RunFolder(course.experiment.path / "notebook-03" / name)
-    data = course.settings.data
-    train = course.task.target.train
-    sizes = settings.identities, settings.images
-    batches = Batches(train, data, *sizes, seed=seed, device=course.device, augmented=True, fewer_identities=True)
-    run = _Told(SmallNetwork(WIDTH, batches.classes, seed), batches, chosen, seed=seed, device=course.device)
-    run.printed = printed
-    parts = {"train": settings, "data": data, "seen": seen(course.task, "target")}
-    folder.begin(as_config(kind="notebook-03", task=course.task.name, seed=seed, printed=printed, **parts))
-    with redirect_stdout(io.StringIO()):  # many short runs would print a line for each epoch
-        run_epochs(folder, run, settings.epochs, str)
-    return run.network.eval()
+RECALL = (
+    Question("b", "α learns on the target, ω on the source, eqs. 3 and 4: notebook 00, *The paper's idea*."),
+    Question(
+        "a",
+        "Eq. 5 adds two operations; the cell's output joins its nodes: notebook 01, *A cell is a directed "
+        "acyclic graph*.",
+    ),
+    Question("c", "A choice jumps, so no gradient says where to go: notebook 02, *A choice has no slope*."),
+)
 
 
 # -------------------------------------------------------------------------------------------------------- pictures
 
 
 def landscapes(margin: float, most: float = 1.5) -> Plot:
-    """Eq. 8 for one triplet as printed and as corrected, over both distances; grey where there is no slope."""
+    """Eq. 8 for one triplet as printed and in its usual form, over both distances; grey where there is no slope."""
     figure = Plot(7.6, 3.1)
     panels = figure.subplots(1, 3, width_ratios=(1, 1, 1))
     line = torch.linspace(0, most, 151)
     positive, negative = torch.meshgrid(line, line, indexing="xy")
     printed = (positive - negative).clamp(min=margin)
-    corrected = (margin + positive - negative).clamp(min=0)
+    usual = (margin + positive - negative).clamp(min=0)
     levels = torch.linspace(0, most + 1, 11).tolist()
-    for panel, loss, flat in ((panels[0], printed, printed <= margin), (panels[1], corrected, corrected <= 0)):
+    for panel, loss, flat in ((panels[0], printed, printed <= margin), (panels[1], usual, usual <= 0)):
         panel.contourf(positive, negative, loss, levels=levels, cmap="YlOrBr", vmax=most)
         panel.contourf(positive, negative, flat, levels=(0.5, 1.5), colors="#E4E4E4")
         panel.plot((0, most), (0, most), color=INK, linestyle="--", linewidth=1)
@@ -129,10 +64,10 @@ def landscapes(margin: float, most: float = 1.5) -> Plot:
     panels[0].text(0.05 * most, 0.88 * most, "grey: no slope", fontsize=SMALL)
     panels[0].text(0.28 * most, 0.32 * most, "$d_p = d_n$", fontsize=SMALL, rotation=45, ha="center", va="center")
     panels[0].set_title("as printed")
-    panels[1].set_title("corrected")
+    panels[1].set_title("usual form")
     gap = torch.linspace(-most, most, 301)
     panels[2].plot(gap, gap.clamp(min=margin), color=VERMILLION, label="printed")
-    panels[2].plot(gap, (margin + gap).clamp(min=0), color=BLUE, linestyle="--", label="corrected")
+    panels[2].plot(gap, (margin + gap).clamp(min=0), color=BLUE, linestyle="--", label="usual form")
     panels[2].axvline(0, color=GREY, linewidth=1)
     panels[2].set(xlim=(-most, most), ylim=(-0.1, most + 1))
     dress(panels[2], "$d_p - d_n$", "loss of the triplet", "side by side", grid="", legend="best")
@@ -169,9 +104,9 @@ def mined_batch(images: Tensor, distances: Tensor, labels: Tensor, margin: float
     matrix = place(1.35, 0.95, size, size)
     shown = matrix.imshow(distances.numpy(), cmap="Greys_r", interpolation="nearest", vmin=0)
     for anchor in torch.nonzero(mined.valid).flatten().tolist():
-        for column, colour in ((mined.positive_index, BLUE), (mined.negative_index, VERMILLION)):
+        for column, looks in zip((mined.positive_index, mined.negative_index), _FRAMES, strict=True):
             corner = int(column[anchor]) - 0.46, anchor - 0.46
-            matrix.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, edgecolor=colour, linewidth=1.8, clip_on=False))
+            matrix.add_patch(Rectangle(corner, 0.92, 0.92, clip_on=False, **looks))
     matrix.set_xticks([])
     matrix.set_yticks([])
     matrix.set_xlabel("a row for each anchor, a column for each image")
@@ -180,7 +115,7 @@ def mined_batch(images: Tensor, distances: Tensor, labels: Tensor, margin: float
     bar.set_label("distance of two features f")
     bar.ax.tick_params(labelsize=SMALL)
     _anchor_losses(place(5.45, 0.95, 1.95, size), mined.positive, mined.negative, mined.valid, margin)
-    frames = [Patch(fill=False, edgecolor=c, linewidth=1.8) for c in (BLUE, VERMILLION)]
+    frames = [Patch(**looks) for looks in _FRAMES]
     names = ["farthest of the same identity", "nearest of another"]
     figure.legend(frames, names, loc="upper left", bbox_to_anchor=(0.165, 1), ncols=2, frameon=False)
     return figure
@@ -209,56 +144,47 @@ def _anchor_losses(panel: Axes, positive: Tensor, negative: Tensor, valid: Tenso
     dress(panel, "loss of each anchor\n(dashed: $d_p = d_n$)", grid="")
 
 
-class Snapshot(NamedTuple):
-    """Features (N, 2) of images whose identities the network is trained on, and of strangers'; labels (N,) of both."""
-
-    known: Tensor
-    labels: Tensor
-    strange: Tensor
-    strange_labels: Tensor
-
-    def found(self) -> tuple[float, float]:
-        """How often an image's nearest neighbour shows the same identity: among the known, and among strangers."""
-        return nearest_is_same(self.known, self.labels), nearest_is_same(self.strange, self.strange_labels)
-
-
-def nearest_is_same(features: Tensor, labels: Tensor) -> float:
-    """The share of images whose nearest neighbour shows the same identity."""
-    distances = pairwise_distances(features).fill_diagonal_(torch.inf)
-    return float((labels[distances.argmin(dim=1)] == labels).double().mean())
-
-
-def draw_snapshot(panel: Axes, snapshot: Snapshot, size: float = 16) -> None:
-    """The plane of features: a colour for each known identity, an open mark for each stranger."""
-    for index, label in enumerate(snapshot.labels.unique().tolist()):
-        x, y = snapshot.known[snapshot.labels == label].T
-        panel.scatter(x, y, s=size, color=_KNOWN[index % len(_KNOWN)])
-    for index, label in enumerate(snapshot.strange_labels.unique().tolist()):
-        x, y = snapshot.strange[snapshot.strange_labels == label].T
+def _draw_plane(panel: Axes, known: Tensor, labels: Tensor, strange: Tensor, strangers: Tensor, size: float) -> None:
+    """The plane of features: a colour and a number for each known identity, an open mark for each stranger."""
+    for index, label in enumerate(labels.unique()):
+        x, y = known[labels == label].T
+        panel.scatter(x, y, s=size, marker=f"${index + 1}$", color=_KNOWN[index % len(_KNOWN)], linewidths=0.3)
+    for index, label in enumerate(strangers.unique()):
+        x, y = strange[strangers == label].T
         marker = _STRANGERS[index % len(_STRANGERS)]
-        panel.scatter(x, y, s=size, marker=marker, facecolors="none", edgecolors=INK, linewidths=0.8)
+        panel.scatter(x, y, s=0.7 * size, marker=marker, facecolors="none", edgecolors=INK, linewidths=0.8)
     panel.set_aspect("equal", adjustable="datalim")
     panel.tick_params(labelsize=SMALL)
     panel.locator_params(nbins=4)
 
 
-def film(rows: dict[str, dict[int, Snapshot]], steps: Sequence[int]) -> Plot:
-    """One row for each loss, one column for each step; a panel is the plane of features."""
+def snapshot(known: Tensor, labels: Tensor, strange: Tensor, strangers: Tensor) -> Plot:
+    """Features (N, 2) of images whose identities a network is trained on, and of strangers', with their labels."""
+    figure = Plot(6, 4.4)
+    panel = figure.subplots()
+    _draw_plane(panel, known, labels, strange, strangers, size=45)
+    panel.set(xlabel="$f_1$", ylabel="$f_2$")
+    return figure
+
+
+def film(rows: Films, steps: Sequence[int], labels: Tensor, strangers: Tensor) -> Plot:
+    """One row for each loss, one column for each step; a panel is the plane of features, of known and of strangers."""
     figure = Plot(8, 2.2 * len(rows))
     panels = figure.subplots(len(rows), len(steps), squeeze=False)
-    for row, (name, snapshots) in zip(panels, rows.items(), strict=True):
+    for row, (name, found) in zip(panels, rows.items(), strict=True):
         row[0].set_ylabel(f"{name}\n$f_2$")
         for panel, step in zip(row, steps, strict=True):
-            draw_snapshot(panel, snapshots[step], size=9)
+            known, strange = found[step]
+            _draw_plane(panel, known, labels, strange, strangers, size=16)
     for panel, step in zip(panels[0], steps, strict=True):
         panel.set_title(f"after {step} steps")
     for panel in panels[-1]:
         panel.set_xlabel("$f_1$")
     marks = [
-        Line2D([], [], linestyle="", marker="o", color=BLUE),
+        Line2D([], [], linestyle="", marker="$1$", color=BLUE),
         Line2D([], [], linestyle="", marker="s", markerfacecolor="none", color=INK),
     ]
-    names = ["trained on (a colour each)", "strangers (a shape each)"]
+    names = ["trained on (a number each)", "strangers (a shape each)"]
     figure.legend(marks, names, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
@@ -341,7 +267,7 @@ class _Sloped:
         if isinstance(loss, Tensor) and loss.requires_grad and loss.numel() == 1:
             slopes = list(torch.autograd.grad(loss, inputs, allow_unused=True))
         filled = [torch.zeros_like(value) if s is None else s for value, s in zip(inputs, slopes, strict=True)]
-        value = loss.detach() if isinstance(loss, Tensor) else loss
+        value = float(loss.detach()) if isinstance(loss, Tensor) and loss.numel() == 1 else loss
         return (value, all(bool(s.isfinite().all()) for s in filled)) if self.tied else (value, *filled)
 
 
@@ -397,13 +323,13 @@ def _draw_batch(rng: np.random.Generator) -> dict[str, Any]:
     return {"features": features, "labels": torch.tensor(labels)[order], "margin": _number(rng, 1.5) - 0.5}
 
 
-_ONE_POINT_TWICE = torch.tensor([[0, 0], [0.5, 0], [0, 0], [0.62, 0.05], [0.5, 0.3]], dtype=torch.float64)
+_ONE_POINT_TWICE = torch.tensor([[0, 0], [0.5, 0], [0, 0], [0.62, 0.05], [0.5, 0.3], [0.57, 0.41]], dtype=torch.float64)
 
 
 _SMOOTH = {
     "step 1, distances (two identities, two images each)": _batch([0, 0, 1, 1]),
     "step 1, the slope at distance 0 (two images with the same feature)": {
-        **_batch([0, 1, 0, 1, 2], 0.8),
+        **_batch([0, 1, 0, 1, 2, 2], 0.8),
         "features": _ONE_POINT_TWICE,
     },
     "step 2, the masks (unsorted labels)": _batch([5, 1501, 5, 2, 1501, 2], seed=1),
@@ -617,7 +543,7 @@ _USABLE_SLIPS = (
     ),
     (_beside, "A positive may stand anywhere in the batch, not only beside the anchor"),
     (
-        lambda labels: max(map(labels.count, labels)),
+        lambda labels: max(map(labels.count, labels), default=0),
         "These are the images of the largest identity: the others' count as well",
     ),
 )
