@@ -267,8 +267,8 @@ class _Sloped:
         if isinstance(loss, Tensor) and loss.requires_grad and loss.numel() == 1:
             slopes = list(torch.autograd.grad(loss, inputs, allow_unused=True))
         filled = [torch.zeros_like(value) if s is None else s for value, s in zip(inputs, slopes, strict=True)]
-        value = float(loss.detach()) if isinstance(loss, Tensor) and loss.numel() == 1 else loss
-        return (value, all(bool(s.isfinite().all()) for s in filled)) if self.tied else (value, *filled)
+        found = float(loss.detach()) if isinstance(loss, Tensor) and loss.numel() == 1 else loss
+        return (found, all(bool(s.isfinite().all()) for s in filled)) if self.tied else (found, *filled)
 
 
 def _loss(

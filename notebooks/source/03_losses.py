@@ -160,7 +160,8 @@ print(f"ours {ours:.4f}, nasda.losses.softmax_loss {library:.4f}, log {classes} 
 # %% [markdown]
 # Every identity gets a probability near $1/C$, so the loss is near $\log C$. That is worth checking in any project: a
 # first loss far from $\log C$ is a bug before it is a result.
-#
+
+# %% [markdown]
 # ### Break it: names without neighbours
 #
 # Is eq. 7 ever satisfied? Take four images of two identities, with the plane $f_1 = 0$ between them. The head makes
@@ -227,7 +228,8 @@ explore(draw, margin=ipywidgets.FloatSlider(value=0.3, min=0, max=1, step=0.1))
 # As printed, the loss is never below the margin, and where $d_p - d_n$ lies below the margin it has no slope. It does
 # not only fail to ask for room: it accepts strangers that are *nearer* than the anchor's own images, and more of them
 # the larger the margin. Only at margin 0 do both forms agree.
-#
+
+# %% [markdown]
 # ### Exercise 03.1 ●○○ · importance ●●○ (5 minutes)
 #
 # Correct eq. 8 for a single triplet: no loss where the positive is nearer than the negative by at least the margin,
@@ -276,7 +278,8 @@ check("03.1", triplet)
 # where $A$ are the anchors that have a positive and a negative in the batch. It is computed on the feature $f$,
 # because $f$ is what the test compares. The distances are not squared; Hermans et al. found squared ones to collapse
 # more easily (exercise 03.7).
-#
+
+# %% [markdown]
 # ### Exercise 03.2 ●●● · importance ●●● (40 minutes)
 #
 # Write it. The first part of your searcher is a loss that trains both ω and α. Four steps, each two or three lines;
@@ -347,7 +350,8 @@ print(f"names {loss:.1e}, neighbours {neighbours:.1f}; slope of the latter in f�
 # %% [markdown]
 # A step against these slopes brings the two images of an identity together. And this loss *can* be content: where every
 # positive is nearer than every negative by the margin, its value and its gradient are exactly 0.
-#
+
+# %% [markdown]
 # ### Break it: a root without a clamp
 #
 # Step 1 is no decoration. Take two images, and the root of their squared distances as it is. The mask hides the
@@ -364,7 +368,8 @@ for name, distances in {"root alone": square.sqrt(), "clamped": square.clamp(min
 # %% [markdown]
 # The value is right in both; a step with the first gradient would turn every weight of the network into `nan`. That is
 # why the check looks at gradients.
-#
+
+# %% [markdown]
 # ## 4 · Tell it both
 #
 # Names teach steadily: every image of every batch is compared with all identities there are. Neighbours teach what
@@ -372,7 +377,8 @@ for name, distances in {"root alone": square.sqrt(), "clamped": square.clamp(min
 # it, takes both, with $\lambda = 0.5$ (paper §2.2, §3.3):
 #
 # $$L_{ret} = \lambda L_s + (1 - \lambda) L_t \tag{9}$$
-#
+
+# %% [markdown]
 # ### Exercise 03.3 ●●○ · importance ●●● (20 minutes)
 #
 # Write eq. 9, with means in both terms. `balance` is λ. Three steps: eq. 7 (by hand, as in section 1, or with a
@@ -442,7 +448,8 @@ for size in (8, 16, 32, 64):
 # gradient is $B$ times as long. SGD, which learns ω there (§3.3), then takes steps $B$ times as long, while Adam,
 # which learns α, divides the length out again: the batch size would silently change how fast ω learns in comparison
 # with α. With means, λ keeps its meaning and the steps keep their length.
-#
+
+# %% [markdown]
 # ### Exercise 03.4 ●●○ · importance ●○○ (10 minutes)
 #
 # Somebody sums eq. 7 over a batch, averages eq. 8, and mixes them with `balance`. Which λ, with means in both terms,
@@ -483,7 +490,8 @@ check("03.4", balance_in_effect)
 #
 # An anchor without a second image of its identity in the batch has no positive. Draw $B$ images at random from $C$
 # identities of equal size, and an anchor finds one with probability $1 - (1 - 1/C)^{B-1}$, nearly.
-#
+
+# %% [markdown]
 # **Predict.** Market-1501 has 751 training identities, and the paper's batch is 64. Which share of the anchors of a
 # random batch has a positive, in %?
 
@@ -541,7 +549,8 @@ display(figure)
 # With as many identities as a real data set has, most images of a random batch of 64 would teach the triplet loss
 # nothing. Hence the class-balanced sampler (paper §2.2): P identities, then K images of each. Every anchor then has
 # K − 1 positives and (P − 1) K negatives.
-#
+
+# %% [markdown]
 # ### Exercise 03.5 ●●● · importance ●●● (35 minutes)
 #
 # Write the sampler. Chance is hard to test, so the check draws many batches and looks at what must hold in each, and
@@ -726,7 +735,8 @@ more_identities.against("larger" if change > 1.1 else "smaller" if change < 0.9 
 # The network is the same; the question got harder. The nearest of 28 strangers is nearer than the nearest of 4. So
 # losses of batches of another size cannot be compared, and a falling triplet loss may just mean smaller batches. K
 # works in the same way on the farthest positive.
-#
+
+# %% [markdown]
 # ### Break it: one image an identity
 #
 # §3.1 takes as validation set *one picture of each identity*, and §2.2 learns α on it "with $L_t$". (Algorithm 1 says
@@ -747,7 +757,8 @@ print(f"literal: loss {loss:.3f}, length of the gradient {slope.norm():.3f}")
 # %% [markdown]
 # Nothing arrives at α: only weight decay still moves them, towards "undecided". Noise would decide which cell is found
 # in the end. A program may hide this. Forget step 2's second sentence, and an image is its own positive, at distance 0.
-#
+
+# %% [markdown]
 # **Predict.** With that slip, what does one step of gradient descent do to these images, each of another identity? Do
 # they move `"together"`, `"apart"`, or `"nowhere"`?
 
@@ -769,7 +780,8 @@ print(f"loss {loss:.3f}, length of the gradient {slope.norm():.3f}; after a step
 # %% [markdown]
 # Now there is a gradient, and it says "away from each other", without a word on who belongs together. The paper's text
 # does not tell which of the two its program did. In this course K ≥ 2 is the rule, and `--literal` has to be asked for.
-#
+
+# %% [markdown]
 # ### Exercise 03.6 ●○○ · importance ●●○ (5 minutes)
 #
 # How many anchors of a batch can the triplet loss use at all? It takes a positive *and* a negative.
@@ -870,7 +882,8 @@ explore(
 # %% [markdown]
 # Two dimensions are for looking only; do not rank the losses by what happens to four strangers in a plane. One thing
 # that happens in triplet training hardly shows in these pictures. Can you tell it from the loss alone?
-#
+
+# %% [markdown]
 # ### Exercise 03.7 ●●○ · importance ●●○ (5 minutes)
 #
 # You train with the usual form of eq. 8 alone, margin 0.3. Epoch after epoch the loss is 0.300. What do the features
@@ -913,7 +926,8 @@ check("03.7", my_answer)
 # identities that were never trained on. The network is told one of the four ways of section 6, each for three seeds.
 # Within a seed all four begin with the same weights and see the same batches. Two floors lie below everything useful:
 # random features, and a histogram of colours.
-#
+
+# %% [markdown]
 # **Predict.** Which of the first three finds strangers best, by mean mAP: `"names"`, `"neighbours"` or `"both"`?
 
 # %%
