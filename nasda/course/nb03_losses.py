@@ -1,24 +1,20 @@
 """Notebook 03: what the losses see, as pictures, and what judges the student's losses and sampler."""
 
-import dataclasses
-import itertools
-import random
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from torch import Tensor, nn
+from torch import Tensor
 
-from nasda.course.judges import SECONDS, Draw, Exercise, NotAttempted, Wrong, difference, is_stub, like, show
-from nasda.course.limits import within
+from nasda.course.judged_losses import RETRIEVAL, TRIPLET, number_below
+from nasda.course.judged_sampler import SAMPLER
+from nasda.course.judges import Exercise, difference, like, show
 from nasda.course.predict import Question
-from nasda.data.sampling import sample_batch
-from nasda.losses import mine_hardest, retrieval_loss, softmax_loss, triplet_loss
+from nasda.losses import mine_hardest
 from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
 from nasda.pictures.plots import SMALL, Plot, dress
 
@@ -211,12 +207,8 @@ def scores(rows: dict[str, list[float]], floors: dict[str, float]) -> Plot:
 # ---------------------------------------------------------------------------------------------------------- exercises
 
 
-def _number(rng: np.random.Generator, most: float) -> float:
-    return round(float(rng.uniform(0, most)), 3)
-
-
 def _draw_triplet(rng: np.random.Generator) -> dict[str, Any]:
-    return {"positive": _number(rng, 4), "negative": _number(rng, 2), "margin": _number(rng, 1)}
+    return {"positive": number_below(rng, 4), "negative": number_below(rng, 2), "margin": number_below(rng, 1)}
 
 
 def _hinge(positive: float, negative: float, margin: float) -> float:
@@ -242,258 +234,6 @@ _HINGE_SLIPS = (
         lambda positive, negative, margin: max(0.0, positive - negative - margin),
         "This asks for a negative margin: a positive that is a little too far costs nothing",
     ),
-)
-
-
-class _Sloped:
-    """A loss as a function that returns its value and its gradients, to be compared with another one's.
-
-    The case's last arguments are given by `keywords`. Where several images are equally hard, `tied`, a gradient is not
-    the only right one; then it is only asked whether it consists of numbers.
-    """
-
-    def __init__(self, loss: Callable[..., Any], keywords: Sequence[str], tied: bool) -> None:
-        self.loss, self.keywords, self.tied = loss, keywords, tied
-
-    def __call__(self, *arguments: Any) -> Any:
-        split = len(arguments) - len(self.keywords)
-        inputs = [value for value in arguments if isinstance(value, Tensor) and value.is_floating_point()]
-        for value in inputs:
-            value.requires_grad_()
-        loss = self.loss(*arguments[:split], **dict(zip(self.keywords, arguments[split:], strict=True)))
-        if loss is None:
-            return None
-        slopes: list[Tensor | None] = [None] * len(inputs)
-        if isinstance(loss, Tensor) and loss.requires_grad and loss.numel() == 1:
-            slopes = list(torch.autograd.grad(loss, inputs, allow_unused=True))
-        filled = [torch.zeros_like(value) if s is None else s for value, s in zip(inputs, slopes, strict=True)]
-        found = float(loss.detach()) if isinstance(loss, Tensor) and loss.numel() == 1 else loss
-        return (found, all(bool(s.isfinite().all()) for s in filled)) if self.tied else (found, *filled)
-
-
-def _loss(
-    reference: Callable[..., Tensor],
-    smooth: Mapping[str, dict[str, Any]],
-    ties: Mapping[str, dict[str, Any]],
-    slips: Sequence[tuple[Callable[..., Any], str]],
-    *,
-    draw: Draw,
-    gradients: Sequence[str],
-    keywords: Sequence[str] = (),
-    **of_exercise: Any,
-) -> Exercise:
-    """A loss to write: value and gradients agree on `smooth` and random cases, and on `ties` the values, while the
-    gradients are numbers."""
-    exercises = []
-    for cases, tied in ((smooth, False), (ties, True)):
-        sloped = partial(_Sloped, keywords=keywords, tied=tied)
-        usual = [(sloped(slip), words) for slip, words in slips]
-        exercises.append(like(sloped(reference), cases, usual, draw=None if tied else draw, **of_exercise))
-    names = {"item 0: ": "the loss: "}
-    for number, of_what in enumerate(gradients, 1):
-        names[f"item {number}: "] = f"the loss is right, its gradient with respect to the {of_what} is not: "
-
-    def judge(answer: Any) -> Wrong | None:
-        for exercise, tied in zip(exercises, (False, True), strict=True):
-            ready = callable(answer) and not is_stub(answer)
-            wrong = exercise.judge(_Sloped(answer, keywords, tied) if ready else answer)
-            if isinstance(wrong, Wrong):
-                words = wrong.words.replace("item 1: expected True, yours gave False", "the gradient is not a number")
-                for name, shown in names.items():
-                    words = words.replace(name, shown)
-                return Wrong(words, wrong.case)
-        return None
-
-    return dataclasses.replace(exercises[0], judge=judge)
-
-
-def _points(count: int, seed: int, size: int = 3) -> Tensor:
-    return torch.randn(count, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def _batch(labels: Sequence[int], margin: float = 0.5, seed: int = 0) -> dict[str, Any]:
-    return {"features": _points(len(labels), seed), "labels": torch.tensor(labels), "margin": margin}
-
-
-def _draw_batch(rng: np.random.Generator) -> dict[str, Any]:
-    """A batch of 4 to 12 images with at least one positive and one negative in it."""
-    labels = [7, 7, *(int(x) for x in rng.choice([3, 7, 12, 1501], rng.integers(1, 10))), 12]
-    order = rng.permutation(len(labels))
-    features = torch.tensor(rng.normal(size=(len(labels), rng.integers(1, 6))) * rng.choice([0.2, 1.0, 3.0]))
-    return {"features": features, "labels": torch.tensor(labels)[order], "margin": _number(rng, 1.5) - 0.5}
-
-
-_ONE_POINT_TWICE = torch.tensor([[0, 0], [0.5, 0], [0, 0], [0.62, 0.05], [0.5, 0.3], [0.57, 0.41]], dtype=torch.float64)
-
-
-_SMOOTH = {
-    "step 1, distances (two identities, two images each)": _batch([0, 0, 1, 1]),
-    "step 1, the slope at distance 0 (two images with the same feature)": {
-        **_batch([0, 1, 0, 1, 2, 2], 0.8),
-        "features": _ONE_POINT_TWICE,
-    },
-    "step 2, the masks (unsorted labels)": _batch([5, 1501, 5, 2, 1501, 2], seed=1),
-    "step 3, the hardest (four images of an identity)": _batch([1, 0, 0, 1, 0, 1, 0, 1], seed=2),
-    "step 4, the mean (some anchors have no positive)": _batch([0, 3, 1, 0, 2, 0], seed=3),
-    "step 4, the mean (no image has a negative: loss and gradient are 0)": _batch([4, 4, 4]),
-    "step 4, the mean (no image has a positive: loss and gradient are 0)": _batch([4, 2, 3]),
-    "features of length 1": {
-        **_batch([0, 1, 1, 0, 2, 2], 1.0),
-        "features": nn.functional.normalize(_points(6, 5)),
-    },
-}
-_CORNERS = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1], [0, 0]], dtype=torch.float64)
-_TIES = {
-    "the corners of a square, where several images are equally far": {
-        "features": _CORNERS,
-        "labels": torch.tensor([0, 1, 1, 0, 0]),
-        "margin": 0.3,
-    },
-    "all features on one point": {**_batch([0, 1, 0, 1], 0.3), "features": torch.ones(4, 2, dtype=torch.float64)},
-}
-
-
-def _variant(
-    *,
-    positive: str = "amax",
-    negative: str = "amin",
-    itself: bool = False,
-    squared: bool = False,
-    bare: bool = False,
-    detached: bool = False,
-    reduce: Callable[[Tensor, Tensor, float], Tensor],
-) -> Callable[..., Tensor]:
-    """The batch-hard loss with one thing done otherwise: a usual slip. `reduce` gets gaps, who counts, and margin."""
-
-    def loss(features: Tensor, labels: Tensor, margin: float) -> Tensor:
-        square = (features.unsqueeze(1) - features.unsqueeze(0)).square().sum(dim=2)
-        distances = square if squared else square.sqrt() if bare else square.clamp(min=1e-12).sqrt()
-        same = labels.unsqueeze(1) == labels.unsqueeze(0)
-        others = same if itself else same & ~torch.eye(len(labels), dtype=torch.bool)
-        lost = {"amax": -torch.inf, "amin": torch.inf}
-        farthest = getattr(distances.masked_fill(~others, lost[positive]), positive)(dim=1)
-        nearest = getattr(distances.masked_fill(same, lost[negative]), negative)(dim=1)
-        gap = (farthest - nearest).detach() if detached else farthest - nearest
-        return reduce(gap, others.any(dim=1) & ~same.all(dim=1), margin)
-
-    return loss
-
-
-def _of_valid(gap: Tensor, valid: Tensor, margin: float) -> Tensor:
-    return torch.relu(margin + gap[valid]).sum() / valid.sum().clamp(min=1)
-
-
-def _of_all(gap: Tensor, valid: Tensor, margin: float) -> Tensor:
-    return torch.relu(margin + gap[valid]).sum() / len(gap)
-
-
-def _empty_is_nan(gap: Tensor, valid: Tensor, margin: float) -> Tensor:
-    return torch.relu(margin + gap[valid]).mean()
-
-
-def _summed(gap: Tensor, valid: Tensor, margin: float) -> Tensor:
-    return torch.relu(margin + gap[valid]).sum()
-
-
-def _printed(gap: Tensor, valid: Tensor, margin: float) -> Tensor:
-    return gap[valid].clamp(min=margin).sum() / valid.sum().clamp(min=1)
-
-
-def _mean_first(gap: Tensor, valid: Tensor, margin: float) -> Tensor:
-    return torch.relu(margin + gap[valid].sum() / valid.sum().clamp(min=1)) * valid.any()
-
-
-_TRIPLET_SLIPS = (
-    (_variant(reduce=_printed), "This is eq. 8 as printed: it has no slope where d_p − d_n is below the margin"),
-    (_variant(squared=True, reduce=_of_valid), "These are squared distances: take the root"),
-    (
-        _variant(bare=True, reduce=_of_valid),
-        "The slope of a root at 0 is infinite, and each image is at distance 0 from itself: clamp below the root",
-    ),
-    (_variant(itself=True, reduce=_of_valid), "An image is not its own positive: take the diagonal out of the mask"),
-    (_variant(positive="amin", reduce=_of_valid), "The hardest positive is the farthest one"),
-    (_variant(negative="amax", reduce=_of_valid), "The hardest negative is the nearest one"),
-    (
-        _variant(reduce=_of_all),
-        "Divide by the number of anchors that have a positive and a negative, not by that of all images",
-    ),
-    (_variant(reduce=_empty_is_nan), "A mean of nothing is nan: where no anchor counts, the loss is 0"),
-    (_variant(reduce=_summed), "This is the sum: take the mean over the anchors that count"),
-    (_variant(reduce=_mean_first), "The hinge belongs to each anchor: first max(0, …), then the mean"),
-    (
-        _variant(detached=True, reduce=_of_valid),
-        "Your loss doesn't know where it came from: no .item(), .detach(), .tolist() or no_grad() on the way",
-    ),
-)
-
-
-def _logits(count: int, seed: int, scale: float = 1.0) -> Tensor:
-    return scale * torch.randn(count, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def _both(labels: Sequence[int], margin: float, balance: float, seed: int = 0, scale: float = 1.0) -> dict[str, Any]:
-    batch = _batch(labels, margin, seed)
-    logits = _logits(len(labels), seed + 10, scale)
-    return {"features": batch["features"], "logits": logits, "labels": batch["labels"], **_weights(margin, balance)}
-
-
-def _weights(margin: float, balance: float) -> dict[str, float]:
-    return {"margin": margin, "balance": balance}
-
-
-def _draw_both(rng: np.random.Generator) -> dict[str, Any]:
-    labels = [int(x) for x in rng.permutation([0, 0, 5, *rng.integers(0, 6, rng.integers(1, 8))])]
-    return _both(labels, _number(rng, 1), _number(rng, 1), int(rng.integers(1000)), float(rng.choice([0.3, 1, 5])))
-
-
-_BOTH = {
-    "step 1, eq. 7 alone (balance 1)": _both([0, 5, 0, 1, 5, 1], 0.3, 1.0),
-    "step 1, eq. 7 with logits near 1000": _both([0, 5, 0, 1, 5, 1], 0.3, 1.0, 1, 1000.0),
-    "step 2, eq. 8 alone (balance 0)": _both([0, 5, 0, 1, 5, 1], 0.3, 0.0, 2),
-    "step 3, both (balance 0.25)": _both([0, 0, 2, 2, 2, 4, 4], 0.3, 0.25, 3),
-}
-
-
-def _mixed(
-    names: Callable[[Tensor, Tensor], Tensor] = softmax_loss, *, of_logits: bool = False
-) -> Callable[..., Tensor]:
-    """Eq. 9 with another first term, or with the second one on the logits."""
-
-    def loss(features: Tensor, logits: Tensor, labels: Tensor, *, margin: float, balance: float) -> Tensor:
-        neighbours = triplet_loss(logits if of_logits else features, labels, margin)
-        return balance * names(logits, labels) + (1 - balance) * neighbours
-
-    return loss
-
-
-def _swapped(features: Tensor, logits: Tensor, labels: Tensor, *, margin: float, balance: float) -> Tensor:
-    return retrieval_loss(features, logits, labels, margin=margin, balance=1 - balance)
-
-
-def _added(features: Tensor, logits: Tensor, labels: Tensor, *, margin: float, balance: float) -> Tensor:
-    return balance * softmax_loss(logits, labels) + triplet_loss(features, labels, margin)
-
-
-def _bare_softmax(logits: Tensor, labels: Tensor) -> Tensor:
-    shares = logits.exp() / logits.exp().sum(dim=1, keepdim=True)
-    return -shares[torch.arange(len(labels)), labels].log().mean()
-
-
-def _summed_softmax(logits: Tensor, labels: Tensor) -> Tensor:
-    return nn.functional.cross_entropy(logits, labels, reduction="sum")
-
-
-def _softmax_twice(logits: Tensor, labels: Tensor) -> Tensor:
-    return nn.functional.cross_entropy(logits.softmax(dim=1), labels)
-
-
-_RETRIEVAL_SLIPS = (
-    (_mixed(_bare_softmax), "exp overflows: subtract each row's largest logit first, or take log_softmax"),
-    (_mixed(_summed_softmax), "Eq. 7 is summed here: take the mean over the batch"),
-    (_mixed(_softmax_twice), "Softmax is taken twice: cross_entropy has it inside"),
-    (_mixed(of_logits=True), "The triplet loss is taken of the logits: the test compares the feature f"),
-    (_swapped, "The two weights are exchanged: balance belongs to eq. 7"),
-    (_added, "Eq. 8 has the weight 1 − balance"),
 )
 
 
@@ -525,27 +265,28 @@ def _usable_anchors(labels: Sequence[int]) -> int:
 
 
 def _beside(labels: Sequence[int]) -> int:
-    """Images whose neighbour in the list is of the same identity."""
+    """Images whose neighbour in the list is of the same identity, if there is another identity at all."""
     around = ((labels[max(0, i - 1) : i], labels[i + 1 : i + 2]) for i in range(len(labels)))
-    return sum(label in before or label in after for label, (before, after) in zip(labels, around, strict=True))
+    found = sum(label in before or label in after for label, (before, after) in zip(labels, around, strict=True))
+    return found if len(set(labels)) > 1 else 0
+
+
+def _largest(labels: Sequence[int]) -> int:
+    """Images of the identities that have most, if there are others."""
+    most = max(map(labels.count, labels), default=0)
+    return sum(labels.count(label) == most for label in labels) if 1 < most < len(labels) else 0
 
 
 _USABLE_SLIPS = (
     (len, "An anchor takes another image of its identity, and one of somebody else"),
     (lambda labels: sum(labels.count(label) > 1 for label in labels), "These have a positive: have they a negative?"),
-    (
-        lambda labels: sum(labels.count(label) > 1 for label in set(labels)),
-        "These are identities: count the images",
-    ),
+    (lambda labels: sum(labels.count(label) > 1 for label in set(labels)), "These are identities: count the images"),
     (
         lambda labels: sum(labels.count(label) < len(labels) for label in labels),
         "These have a negative: have they a positive?",
     ),
     (_beside, "A positive may stand anywhere in the batch, not only beside the anchor"),
-    (
-        lambda labels: max(map(labels.count, labels), default=0),
-        "These are the images of the largest identity: the others' count as well",
-    ),
+    (_largest, "These are the images of the largest identity: the others' count as well"),
 )
 
 _STANDSTILL = {
@@ -568,176 +309,6 @@ def _judge_standstill(answer: Any) -> str | None:
     return f"{show(answer)} is not it. {next(said, _ONE_LETTER)}"
 
 
-# -------------------------------------------------------------------------------------------------- the sampler's judge
-
-
-class _Asked(NamedTuple):
-    """A case of the sampler."""
-
-    labels: Tensor
-    identities: int
-    images: int
-
-    def case(self, seed: int) -> dict[str, Any]:
-        return {**self._asdict(), "generator": torch.Generator().manual_seed(seed)}
-
-    def sizes(self) -> dict[int, int]:
-        return dict(zip(*(x.tolist() for x in self.labels.unique(return_counts=True)), strict=True))
-
-
-def _of_sizes(sizes: Mapping[int, int], seed: int) -> Tensor:
-    """Labels, shuffled: so many images of each identity."""
-    labels = torch.tensor([identity for identity, size in sizes.items() for _ in range(size)])
-    return labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))]
-
-
-_BATCHES = {
-    "sorted labels": _Asked(torch.arange(5).repeat_interleave(4), 3, 2),
-    "unsorted labels with gaps in their numbers": _Asked(_of_sizes({2: 4, 7: 5, 40: 4, 1501: 6}, 0), 2, 4),
-    "every identity in the batch": _Asked(_of_sizes({0: 3, 1: 3, 2: 4}, 1), 3, 3),
-    "one image an identity": _Asked(_of_sizes({3: 2, 5: 1, 6: 4}, 2), 2, 1),
-    "identities with fewer than K images": _Asked(_of_sizes({1: 1, 4: 2, 9: 3, 11: 6}, 3), 4, 4),
-}
-_MANY = _Asked(_of_sizes({3: 1, 4: 2, 8: 3, 20: 4, 700: 6, 1501: 8}, 4), 2, 3)
-_DRAWS = 900
-_SIGMAS = 5
-
-
-def _judge_sampler(answer: Any) -> Wrong | None:
-    if not callable(answer):
-        return Wrong(f"expected a function, found {show(answer)}")
-    if is_stub(answer):
-        raise NotAttempted
-    for name, asked in _BATCHES.items():
-        for seed in range(20):
-            case = asked.case(seed)
-            words = _wrong_batch(within(SECONDS, answer, *_copied(asked, case["generator"])), asked)
-            if words:
-                return Wrong(f"{name}, P = {asked.identities}, K = {asked.images}: {words}", case)
-    words = _wrong_chance(answer) or _wrong_shares(answer)
-    return Wrong(words, _MANY.case(0)) if words else None
-
-
-def _copied(asked: _Asked, generator: torch.Generator) -> tuple[Any, ...]:
-    return asked.labels.clone(), asked.identities, asked.images, generator
-
-
-def _as_indices(found: Any) -> Tensor | None:
-    """A batch as int64 (n,), whatever it was: a tensor, an array, a list of numbers or of tensors; None for others."""
-    try:
-        if isinstance(found, (list, tuple)):
-            found = [int(index) for index in found]
-        batch = torch.as_tensor(found)
-        return batch.long() if batch.dim() == 1 and torch.equal(batch.long().to(batch.dtype), batch) else None
-    except (TypeError, ValueError, RuntimeError):
-        return None
-
-
-def _wrong_batch(found: Any, asked: _Asked) -> str:
-    """What is wrong with one batch; "" if nothing is."""
-    count = asked.identities * asked.images
-    if found is None:
-        return "your function returned None: is there a `return`?"
-    batch = _as_indices(found)
-    if batch is None:
-        return f"expected {count} indices in one row, yours gave {show(found)}"
-    if len(batch) != count:
-        return f"expected P·K = {count} indices, yours gave {len(batch)}: {show(batch)}"
-    if not bool(((batch >= 0) & (batch < len(asked.labels))).all()):
-        return f"expected indices from 0 to {len(asked.labels) - 1}, yours gave {show(batch)}: are these labels?"
-    own = dict(zip(*(x.tolist() for x in asked.labels[batch].unique(return_counts=True)), strict=True))
-    if len(own) != asked.identities or set(own.values()) != {asked.images}:
-        times = ", ".join(f"{count} × identity {identity}" for identity, count in own.items())
-        return f"expected K = {asked.images} images of each of {asked.identities} identities, yours has {times}"
-    for identity in own:
-        size = asked.sizes()[identity]
-        different = len(batch[asked.labels[batch] == identity].unique())
-        if different != min(size, asked.images):
-            return (
-                f"identity {identity} has {size} images, so of the {asked.images} drawn {min(size, asked.images)} are "
-                f"different; yours has {different} different ones"
-            )
-    return ""
-
-
-def _wrong_chance(answer: Callable[..., Any]) -> str:
-    """Does anything but the generator decide; does the generator decide at all? "" if all is well."""
-
-    def batches(seed: int, count: int = 3) -> list[list[int]]:
-        generator = torch.Generator().manual_seed(seed)
-        found = [within(SECONDS, answer, *_copied(_MANY, generator)) for _ in range(count)]
-        return [torch.as_tensor(_as_indices(batch)).tolist() for batch in found]
-
-    before, found = _states(), []
-    try:
-        for seed in (1, 2):
-            for seeded_anew in (torch.manual_seed, random.seed, np.random.seed):
-                seeded_anew(seed)
-            untouched = _states()
-            found.append(batches(0))
-            if any(difference(was, now, 0) for was, now in zip(untouched, _states(), strict=True)):
-                return "your function draws from the global random state: hand `generator` to everything that draws"
-    finally:
-        torch.set_rng_state(before[0])
-        random.setstate(before[1])
-        np.random.set_state(before[2])
-    if found[0] != found[1]:
-        return "generators with the same seed gave different batches: take all chance from `generator`"
-    if found[0][0] == found[0][1] == found[0][2]:
-        return "three calls with one generator gave the same batch three times: draw from it, and don't seed it anew"
-    if found[0] == batches(1) == batches(2):
-        return "generators with different seeds gave the same batches: take all chance from `generator`"
-    return ""
-
-
-def _states() -> tuple[Tensor, Any, Any]:
-    return torch.get_rng_state(), random.getstate(), np.random.get_state()
-
-
-def _wrong_shares(answer: Callable[..., Any]) -> str:
-    """Does every identity, pair of identities, image and pair of images come up as often as it should?"""
-    generator = torch.Generator().manual_seed(0)
-    found = within(SECONDS, lambda: [answer(*_copied(_MANY, generator)) for _ in range(_DRAWS)])
-    batches = torch.stack([torch.as_tensor(_as_indices(batch)) for batch in found])
-    drawn = torch.stack([(batches == index).sum(dim=1) for index in range(len(_MANY.labels))])  # (images, draws)
-    sizes = _MANY.sizes()
-    seen = {identity: drawn[_MANY.labels == identity].sum(dim=0) > 0 for identity in sizes}
-    share = _MANY.identities / len(sizes)
-    for identity, of_identity in seen.items():
-        words = _far_off(int(of_identity.sum()), share, _DRAWS)
-        if words:
-            return f"each identity should be in {share:.0%} of the batches; identity {identity}, {words}"
-    for one, other in itertools.combinations(sizes, 2):
-        if not bool((seen[one] & seen[other]).any()):
-            return f"identities {one} and {other} are never in one batch: draw each identity for itself"
-    for identity, size in sizes.items():
-        words = _wrong_images(drawn[_MANY.labels == identity][:, seen[identity]], size)
-        if words:
-            return f"identity {identity} has {size} images: {words}"
-    return ""
-
-
-def _wrong_images(drawn: Tensor, size: int) -> str:
-    """`drawn` (images, draws): how often each image of an identity was drawn in the batches that have it."""
-    times = drawn.shape[1]
-    if size < _MANY.images:
-        again = (drawn > 1).sum(dim=1)
-        return "the same ones are always drawn again" if size > 1 and int(again.min()) < 0.2 * times else ""
-    share = _MANY.images / size
-    far = (_far_off(int((image > 0).sum()), share, times) for image in drawn)
-    words = next((found for found in far if found), "")
-    if words:
-        return f"each should be drawn in {share:.0%} of its batches; one {words}"
-    together = all(bool(((one > 0) & (other > 0)).any()) for one, other in itertools.combinations(drawn, 2))
-    return "" if together else "some two of them are never drawn together"
-
-
-def _far_off(count: int, share: float, draws: int) -> str:
-    """Words where a count is farther from its expectation than chance allows."""
-    sigma = (share * (1 - share) * draws) ** 0.5
-    return f"was in {count} of {draws}" if abs(count - share * draws) > _SIGMAS * sigma else ""
-
-
 EXERCISES = {
     "03.1": like(
         _hinge,
@@ -746,7 +317,7 @@ EXERCISES = {
             {"positive": 0.5, "negative": 0.6, "margin": 0.3},
             {"positive": 0.2, "negative": 1.0, "margin": 0.3},
             {"positive": 0.5, "negative": 0.5, "margin": 0.0},
-            {"positive": 9.0, "negative": 0.5, "margin": 0.3},
+            {"positive": 1000.0, "negative": 0.5, "margin": 0.3},
         ],
         _HINGE_SLIPS,
         draw=_draw_triplet,
@@ -760,29 +331,8 @@ EXERCISES = {
         praise="Now look back at the printed form: it is margin + triplet(positive, negative, −margin). It asks for a "
         "margin, too, but for a negative one",
     ),
-    "03.2": _loss(
-        partial(triplet_loss, literal=True),
-        _SMOOTH,
-        _TIES,
-        _TRIPLET_SLIPS,
-        draw=_draw_batch,
-        gradients=["features"],
-        praise="Value and gradient are the library's, to five digits, in float64",
-        part="the triplet loss",
-        library=triplet_loss,
-    ),
-    "03.3": _loss(
-        retrieval_loss,
-        _BOTH,
-        {"all features on one point": {**_both([0, 1, 0, 1], 0.3, 0.5), "features": torch.ones(4, 2).double()}},
-        _RETRIEVAL_SLIPS,
-        draw=_draw_both,
-        gradients=["features", "logits"],
-        keywords=("margin", "balance"),
-        praise="This loss trains ω and α in the paper: notebook 04 searches with it",
-        part="the retrieval loss",
-        library=retrieval_loss,
-    ),
+    "03.2": TRIPLET,
+    "03.3": RETRIEVAL,
     "03.4": like(
         _balance_in_effect,
         [
@@ -793,7 +343,7 @@ EXERCISES = {
             {"balance": 1.0, "batch": 16},
         ],
         _BALANCE_SLIPS,
-        draw=lambda rng: {"balance": _number(rng, 1), "batch": int(rng.integers(1, 257))},
+        draw=lambda rng: {"balance": number_below(rng, 1), "batch": int(rng.integers(1, 257))},
         advice=(
             "Write the loss as a·L_s + b·L_t with both means; λ is a / (a + b)",
             "For a batch of 1 sum and mean are the same",
@@ -804,13 +354,7 @@ EXERCISES = {
         praise=f"The paper's λ = 0.5 with its batch of 64 would in effect be {_balance_in_effect(0.5, 64):.3f}: hardly "
         "any triplet left",
     ),
-    "03.5": Exercise(
-        _judge_sampler,
-        f"Identities, images and pairs of them come up as often as they should in {_DRAWS} batches, and nothing but "
-        "the generator decides",
-        "the P×K sampler",
-        sample_batch,
-    ),
+    "03.5": SAMPLER,
     "03.6": like(
         _usable_anchors,
         [
@@ -822,6 +366,14 @@ EXERCISES = {
             {"labels": []},
         ],
         _USABLE_SLIPS,
+        advice=(
+            "Each image has one of its identity and two of another",
+            "Only identity 0 has more than one image",
+            "A positive may stand anywhere in the batch",
+            "Without another identity there is no negative",
+            "Without a second image of an identity there is no positive",
+            "An empty batch has no anchors",
+        ),
         draw=lambda rng: {"labels": rng.integers(0, rng.integers(1, 7), rng.integers(0, 10)).tolist()},
         praise="§3.1's validation set, a picture of each identity, gives 0 in every batch that can be drawn from it",
     ),

@@ -226,12 +226,18 @@ WRONG = {
             "    return sum(any(0 <= j < n and labels[j] == labels[i] for j in (i - 1, i + 1)) for i in range(n))",
             "A positive may stand anywhere",
         ),
-        ("def usable_anchors(labels): return max(map(labels.count, labels), default=0)", "the others' count as well"),
+        ("def usable_anchors(labels): return max(map(labels.count, labels), default=0)", "[0, 0, 1, 1]"),
         (
             "def usable_anchors(labels):\n"
             "    most = max(labels, key=labels.count, default=None)\n"
             "    return labels.count(most) if 1 < labels.count(most) < len(labels) else 0",
             "expected 4, yours gave 2",
+        ),
+        (
+            "def usable_anchors(labels):\n"
+            "    most = max(map(labels.count, labels), default=0)\n"
+            "    return sum(labels.count(x) == most for x in labels) if 1 < most < len(labels) else 0",
+            "the others' count as well",
         ),
         ("def usable_anchors(labels): return len(labels) - len(set(labels))", "for labels = [0, 0, 1, 1]"),
         (
