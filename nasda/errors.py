@@ -1,14 +1,31 @@
 """The one error that is meant for the user, not for a programmer."""
 
+import re
+
+_PARAMETERS = ("data-root", "profile", "task", "seed")  # of a notebook, in capitals
+
 
 class NasdaError(Exception):
     """A fault that the user can mend: one line that says what was found, what was expected, and what to do.
 
-    The `nasda` command prints the line and exits with status 2.
+    The `nasda` command prints the line and exits with status 2. A notebook shows it without a traceback.
     """
 
     def __str__(self) -> str:
         return one_line(super().__str__())
+
+    def in_a_notebook(self) -> str:
+        """The line in a notebook's words: its parameters, such as DATA_ROOT, and settings for the command's options."""
+        said = str(self).replace("choose another --out", "move that folder away")
+        return re.sub(r"(?<![\w-])--([a-z][a-z-]*)", lambda option: _name(option[1]), said)
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows."""
+        return [f"NasdaError: {self.in_a_notebook()}"]
+
+
+def _name(option: str) -> str:
+    return (option.upper() if option in _PARAMETERS else option).replace("-", "_")
 
 
 def one_line(text: str) -> str:
