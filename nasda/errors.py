@@ -3,6 +3,7 @@
 import re
 
 _PARAMETERS = ("data-root", "profile", "task", "seed")  # of a notebook, in capitals
+_OPTION = re.compile(r"(?P<command>`[^`]*`|\bnasda [a-z][^;,]*)|(?<![\w-])--(?P<option>[a-z][a-z-]*)")
 
 
 class NasdaError(Exception):
@@ -15,9 +16,10 @@ class NasdaError(Exception):
         return one_line(super().__str__())
 
     def in_a_notebook(self) -> str:
-        """The line in a notebook's words: its parameters, such as DATA_ROOT, and settings for the command's options."""
+        """The line in a notebook's words: its parameters, such as DATA_ROOT, and settings for the command's options. A
+        command to run stays as it is."""
         said = str(self).replace("choose another --out", "move that folder away")
-        return re.sub(r"(?<![\w-])--([a-z][a-z-]*)", lambda option: _name(option[1]), said)
+        return _OPTION.sub(lambda found: found["command"] or _name(found["option"]), said)
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows."""
