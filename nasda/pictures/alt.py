@@ -142,8 +142,10 @@ def _bars(axes: Axes) -> Iterator[tuple[str, str]]:
 
 
 def _series(found: Iterator[tuple[str, str]], detail: str, most: int = 6) -> list[str]:
-    """What has a name in the legend, with its values; of what has none, how much there is."""
+    """What has a name in the legend, with its values; of what has none, how much there is; without detail, no more."""
     everything = list(found)
+    if everything and not detail:
+        return [str(len(everything))]
     named = [(label, values) for label, values in everything if not label.startswith("_")]
     parts = [f"{label} {values}" if "values" in detail else label for label, values in named[:most]]
     if len(named) > most:

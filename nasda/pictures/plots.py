@@ -276,6 +276,7 @@ def contact_sheet(
     images: int = 8,
     height: int = 128,
     width: int = 64,
+    titles: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Figure:
     """Training images of the domains, side by side: a row is one identity, columns are cameras.
@@ -286,8 +287,9 @@ def contact_sheet(
     """
     sheets = [_domain_sheet(domain, identities, images, (height, width), seed) for domain in domains]
     figure, row = _side_by_side([sheet for sheet, _, _ in sheets], 13)
-    for axes, domain, (sheet, pids, cameras) in zip(row, domains, sheets, strict=True):
-        sheet.show(axes, "camera", cameras, "identity: each row shows one", pids, domain.name)
+    titles = titles or [domain.title for domain in domains]
+    for axes, title, (sheet, pids, cameras) in zip(row, titles, sheets, strict=True):
+        sheet.show(axes, "camera", cameras, "identity: each row shows one", pids, title)
     return figure
 
 

@@ -129,7 +129,7 @@ def text_with(box: Locator, words: str) -> None:
 
 def run_all(page: Page) -> None:
     """Run all cells once the kernel is there, and wait for the last one."""
-    page.wait_for_function(f"{KERNEL}?.status === 'idle'", timeout=120_000)
+    page.wait_for_function(f"{KERNEL}?.status === 'idle'", timeout=MINUTES * 60_000)
     page.evaluate(f"() => {{ window.ran = false; {RUN_ALL}.then(() => {{ window.ran = true; }}); }}")
     page.wait_for_function("window.ran === true", timeout=MINUTES * 60_000)
     page.wait_for_function(f"{KERNEL}?.status === 'idle'", timeout=60_000)
