@@ -2,6 +2,7 @@
 run to save and to resume."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -14,16 +15,32 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from nasda.course.judges import Exercise, attempted, difference, like, show
+from nasda.bilevel import frozen_statistics
+from nasda.course.judges import Exercise, NotAttempted, attempted, difference, is_stub, like, show
+from nasda.course.predict import Question
 from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample
 from nasda.errors import NasdaError
-from nasda.genotypes import CELL_KINDS, EDGES_PER_NODE, CellKind, derive, entropy, node_count, node_slices, softmax
+from nasda.genotypes import (
+    CELL_KINDS,
+    EDGES_PER_NODE,
+    CellKind,
+    Genotype,
+    derive,
+    entropy,
+    node_count,
+    node_slices,
+    softmax,
+)
+from nasda.losses import retrieval_loss, triplet_loss
+from nasda.networks import Supernet
 from nasda.operations import operation_colour, operation_label, operation_style
 from nasda.pictures.graphs import cell_graph, render, state_label
 from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, SKY, VERMILLION, tint
 from nasda.pictures.plots import SMALL, Plot, dress, weight_scale, whole_numbers
+from nasda.settings import SearchSettings, SpaceSettings
 
 History: TypeAlias = Sequence[Mapping[str, Any]]
 Gradient: TypeAlias = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
@@ -324,7 +341,187 @@ _DIFFERENCE_ADVICE = {
 }
 
 
-# 04.4: checkpoint
+# 04.4: a step of first order
+
+Loss: TypeAlias = Callable[[], Tensor]
+
+
+def first_order_step(
+    network: nn.Module, weight_loss: Loss, alpha_loss: Loss, sgd: Optimizer, adam: Optimizer
+) -> tuple[Tensor, Tensor]:
+    """ω a step down its loss, then α a step down its own, which leaves batch norm's running statistics as they were.
+
+    Returns both losses as they were before their steps.
+    """
+    return _stepped(network, weight_loss, alpha_loss, sgd, adam)
+
+
+def _stepped(
+    network: nn.Module, weight_loss: Loss, alpha_loss: Loss, sgd: Optimizer, adam: Optimizer, slip: str = ""
+) -> tuple[Tensor, Tensor]:
+    """`slip` names the mistakes that are recognised."""
+    turns = [(sgd, weight_loss), (adam, alpha_loss)]
+    seen, waiting = [], []
+    for optimizer, loss_of in reversed(turns) if slip == "α first" else turns:
+        keeps = optimizer is adam and slip != "not frozen"
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        with frozen_statistics(network) if keeps else nullcontext():
+            loss = loss_of()
+            if slip == "backward":
+                loss.backward()
+            else:
+                for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+                    parameter.grad = gradient
+        waiting.append(optimizer) if slip == "at once" else optimizer.step()
+        seen.append(loss.detach())
+    for optimizer in waiting:
+        optimizer.step()
+    first, second = reversed(seen) if slip == "α first" else seen
+    return first, second
+
+
+_STEP_ADVICE = {
+    "α first": "The paper's Algorithm 1 updates ω first: α's loss is taken with the new ω",
+    "at once": "α's loss is computed after ω has moved, not before",
+    "backward": "`backward` adds to every `.grad`, of both learners: take `torch.autograd.grad`, or clear them all",
+    "not frozen": "The target's images must not move batch norm's running statistics: `frozen_statistics(network)`",
+}
+_ROUNDS = 3
+
+
+def _rounds(step: Callable[..., Any], problem: str) -> list[Any]:
+    """What a small problem in double precision is like after a few steps: ω, α, statistics, losses on the way."""
+    draw = torch.Generator().manual_seed(len(problem))
+    images, of_target, goal, weights, alphas = (
+        torch.randn(shape, generator=draw, dtype=torch.float64) for shape in ((5, 3), (5, 3), (5, 3), (3, 3), (3,))
+    )
+    norm, w, a = nn.BatchNorm1d(3, affine=False).double(), weights.requires_grad_(), alphas.requires_grad_()
+    momentum, decay = ("momentum" in problem) * 0.9, ("decay" in problem) * 0.1
+    sgd = torch.optim.SGD([w] if "groups" not in problem else [{"params": [w]}], 0.1, momentum, weight_decay=decay)
+    adam = (torch.optim.Adam if "Adam" in problem else torch.optim.SGD)([a], 0.05, weight_decay=decay)
+
+    def loss(images: Tensor) -> Tensor:
+        return (norm(images * torch.softmax(a, 0)) @ w - goal).square().mean() + (a.sum() - w.sum()).square()
+
+    seen = []
+    for _ in range(_ROUNDS):
+        found = step(norm, partial(loss, images), partial(loss, 2 * of_target + 1), sgd, adam)
+        if found is None:
+            return ["your function returned None"]
+        seen.append([float(number) for number in found])
+    return [w.detach(), a.detach(), norm.running_mean, norm.running_var, seen]
+
+
+_STEP_CASES = [
+    {"problem": words}
+    for words in (
+        "plain descent for ω and α",
+        "momentum for ω, Adam for α",
+        "momentum, weight decay and Adam",
+        "parameters in groups, Adam",
+    )
+]
+
+
+def judged_by(
+    run: Callable[..., Any],
+    reference: Callable[..., Any],
+    cases: Sequence[Mapping[str, Any]],
+    mistakes: Sequence[tuple[Callable[..., Any], str]],
+    **words: Any,
+) -> Exercise:
+    """A function to write that is judged by what `run` makes with it: `run(answer, **case)` is compared."""
+    inner = like(
+        partial(run, reference), cases, [(partial(run, made), said) for made, said in mistakes], tolerance=1e-9
+    )
+
+    def judge(answer: Any) -> Any:
+        if not callable(answer):
+            return f"expected a function, found {show(answer)}"
+        if is_stub(answer):
+            raise NotAttempted
+        return inner.judge(partial(run, answer))
+
+    return Exercise(judge, library=reference, **words)
+
+
+# 04.5: the whole search
+
+
+def search(net: Any, source: Any, target: Any, settings: Any, steps: int) -> Genotype:
+    """Algorithm 1: ω by SGD on the source's retrieval loss, α by Adam on the target's triplet loss; the cells that α
+    ends with."""
+    return _searched(net, source, target, settings, steps)
+
+
+def _searched(net: Any, source: Any, target: Any, settings: Any, steps: int, slip: str = "") -> Genotype:
+    """`slip` names the mistakes that are recognised."""
+    weights, alphas = net.weight_parameters(), net.architecture_parameters()
+    decay = 0.0 if slip == "decay" else settings.weights_decay
+    sgd = torch.optim.SGD(weights, settings.weights_lr, settings.momentum, weight_decay=decay)
+    adam = torch.optim.Adam(alphas, settings.alphas_lr, weight_decay=0.0 if slip == "decay" else settings.alphas_decay)
+    for _ in range(steps):
+        images, labels = source.next()
+
+        def weight_loss(images: Tensor = images, labels: Tensor = labels) -> Tensor:
+            f, h = net(images)
+            return retrieval_loss(f, h, labels, margin=settings.margin, balance=settings.balance)
+
+        seen, names = (source if slip == "source for both" else target).next()
+
+        def alpha_loss(images: Tensor = seen, labels: Tensor = names) -> Tensor:
+            if slip == "retrieval for both":
+                return weight_loss(images, labels)
+            return triplet_loss(net.features(images), labels, settings.margin)
+
+        first_order_step(net, weight_loss, alpha_loss, sgd, adam)
+    found: Genotype = net.genotype()
+    return found
+
+
+_SEARCH_ADVICE = {
+    "source for both": "α learns on the target's batches, ω on the source's (eqs. 3 and 4)",
+    "retrieval for both": "α goes down the triplet loss alone: the classifier's names mean nothing on the target",
+    "decay": "Both optimizers have a weight decay in the settings",
+}
+
+
+class Repeated:
+    """A few batches, handed out one after the other, again and again."""
+
+    def __init__(self, batches: Sequence[tuple[Tensor, Tensor]]) -> None:
+        self.batches = batches
+        self.given = 0
+
+    def next(self) -> tuple[Tensor, Tensor]:
+        """The next batch: images (B, 3, H, W), labels (B,)."""
+        self.given += 1
+        return self.batches[(self.given - 1) % len(self.batches)]
+
+
+def _after_search(answer: Callable[..., Any], steps: int, images: int) -> list[Any]:
+    """α, ω and batch norm's statistics of a small supernet after a search, and the cells that it returned."""
+    space = SpaceSettings(
+        channels=2, nodes=2, cells_per_block=1, blocks=2, stem_stride=2, parts=2, embedding=4, dropout=0
+    )
+    net = Supernet(space, 3, seed=images, form="clear").double().train()
+    draw = torch.Generator().manual_seed(steps)
+    labels = torch.arange(3).repeat_interleave(images)
+    source, target = (
+        Repeated([(torch.randn(len(labels), 3, 16, 8, generator=draw, dtype=torch.float64), labels) for _ in range(2)])
+        for _ in range(2)
+    )
+    settings = SearchSettings(weights_lr=0.05, alphas_lr=0.05, alphas_decay=0.02, weights_decay=0.01)
+    found = answer(net, source, target, settings, steps)
+    if found is None:
+        return ["your function returned None"]
+    alphas = [alpha.detach() for alpha in net.alphas.values()]
+    sums = [sum(float(p.detach().abs().sum()) for p in net.weight_parameters())]
+    running = [sum(float(b.double().sum()) for b in net.buffers())]
+    return [*alphas, sums, running, [source.given, target.given], str(found)]
+
+
+# 04.6: checkpoint
 
 
 def _judge_checkpoint(answer: Any) -> str | None:
@@ -407,5 +604,38 @@ EXERCISES = {
         tolerance=1e-7,
         praise="Two gradients of L_train, however many entries ω and α have.",
     ),
-    "04.4": Exercise(_judge_checkpoint, "Bit for bit: nothing that the future depends on is missing."),
+    "04.4": judged_by(
+        _rounds,
+        first_order_step,
+        _STEP_CASES,
+        [(partial(_stepped, slip=slip), words) for slip, words in _STEP_ADVICE.items()],
+        part="the first-order step",
+        praise="ω and α each go down their own loss, and neither leaves a trace in the other's gradient.",
+    ),
+    "04.5": judged_by(
+        _after_search,
+        search,
+        [{"steps": 1, "images": 2}, {"steps": 3, "images": 3}],
+        [(partial(_searched, slip=slip), words) for slip, words in _SEARCH_ADVICE.items()],
+        part="the search",
+        praise="α, ω and batch norm's statistics are those of the library's search, step for step.",
+    ),
+    "04.6": Exercise(_judge_checkpoint, "Bit for bit: nothing that the future depends on is missing."),
 }
+
+RECALL = (
+    Question(
+        "b",
+        "The softmax runs over the operations of one edge, and none is one of them: notebook 02, eq. 6 and deriving.",
+    ),
+    Question(
+        "c",
+        "A batch of P identities with K ≥ 2 images each gives every image a positive and a negative: notebook 03, the "
+        "P×K sampler.",
+    ),
+    Question(
+        "a",
+        "A derived cell keeps two edges a node and one operation an edge, and has no α: notebook 01, *A cell is a "
+        "directed acyclic graph*.",
+    ),
+)
