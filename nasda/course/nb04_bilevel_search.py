@@ -18,8 +18,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nasda.bilevel import frozen_statistics
-from nasda.course.judges import Exercise, NotAttempted, attempted, difference, is_stub, like, show
+from nasda.bilevel import frozen_statistics, restored
+from nasda.course.judges import SECONDS, Exercise, NotAttempted, Wrong, attempted, difference, is_stub, like, show
+from nasda.course.limits import within
 from nasda.course.predict import Question
 from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample
 from nasda.errors import NasdaError
@@ -44,6 +45,7 @@ from nasda.settings import SearchSettings, SpaceSettings
 
 History: TypeAlias = Sequence[Mapping[str, Any]]
 Gradient: TypeAlias = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+_MARKERS = "os^vDPX*<>"
 _LOW, _HIGH = -2.4, 3.4  # of the toy problem's plane
 
 
@@ -92,16 +94,19 @@ def what_a_difference_sees(
     entry of ∇α L_train along the line that the difference is taken on, centred and scaled to ±1."""
     figure = Plot(9, 3.9)
     left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
-    colours = dict(zip(errors, (BLUE, ORANGE, VERMILLION), strict=False))
-    for (name, values), marker in zip(errors.items(), "so^", strict=False):
-        left.loglog(radii, values, color=colours[name], marker=marker, label=name)
+    looks = dict(zip(errors, ((BLUE, "s", "-"), (ORANGE, "o", "--"), (VERMILLION, "^", "-.")), strict=False))
+    for name, values in errors.items():
+        colour, marker, line = looks[name]
+        left.loglog(radii, values, color=colour, marker=marker, linestyle=line, label=name)
     left.axhline(1, color=GREY, linestyle=":")
     left.text(min(radii), 1.5, "as wrong as leaving it out", fontsize=SMALL)
     left.axvline(0.01, color=INK, linestyle="--", linewidth=1)
     left.text(0.008, left.get_ylim()[0] * 3, "usual radius", fontsize=SMALL, ha="right")
     for name, values in slopes.items():
         centred = np.asarray(values) - np.mean(values)
-        right.plot(distances, centred / np.abs(centred).max(), color=colours[name], marker=".", markersize=3)
+        colour, marker, line = looks[name]
+        share = centred / np.abs(centred).max()
+        right.plot(distances, share, color=colour, marker=marker, linestyle=line, markersize=3)
     dress(left, "radius = ε · ‖v‖ (length in ω)", "relative error of the curvature term", grid="both")
     slope = "∇α of the training loss,\none entry (centred, scaled)"
     dress(right, "distance from ω along v (length in ω)", slope, grid="both")
@@ -171,8 +176,9 @@ def _curves(panel: Axes, history: History, kind: CellKind, epoch: int) -> None:
 
 
 def alpha_paths(histories: Mapping[str, History], primitives: Sequence[str], *, edges: bool = True) -> Plot:
-    """The softmax weights over the epochs, a column for each search, a row for each kind of cell: thick the mean of an
-    operation over all edges, thin (with `edges`) every edge on which it ever gets twice the undecided share."""
+    """The softmax weights over the epochs, a column for each search, a row for each kind of cell: thick and marked the
+    mean of an operation over all edges, thin (with `edges`) every edge on which it ever gets twice the undecided
+    share."""
     figure = Plot(8.5, 5 if edges else 4)
     panels = figure.subplots(2, len(histories), squeeze=False, sharex="col", sharey=True)
     for column, (title, history) in enumerate(histories.items()):
@@ -188,7 +194,8 @@ def alpha_paths(histories: Mapping[str, History], primitives: Sequence[str], *, 
                         epochs, weights[:, strong, index], linestyle=line, color=colour, alpha=0.3, linewidth=0.8
                     )
                 mean = weights[:, :, index].mean(axis=1)
-                panel.plot(epochs, mean, linestyle=line, color=colour, linewidth=2.6, label=operation_label(name))
+                look = {"linestyle": line, "marker": _MARKERS[index % len(_MARKERS)], "markersize": 5}
+                panel.plot(epochs, mean, **look, color=colour, linewidth=2, label=operation_label(name))
             panel.axhline(1 / len(primitives), color=INK, linestyle=":", linewidth=1)
             whole_numbers(panel)
             names = "epoch" if row == 1 else "", "softmax weight" if column == 0 else ""
@@ -341,6 +348,36 @@ _DIFFERENCE_ADVICE = {
 }
 
 
+_PRODUCT = like(
+    _product,
+    _DIFFERENCE_CASES,
+    [(partial(_product, slip=slip), words) for slip, words in _DIFFERENCE_ADVICE.items()],
+    tolerance=1e-7,
+    praise="Two gradients of L_train, however many entries ω and α have.",
+)
+
+
+def _judge_product(answer: Any) -> Any:
+    wrong = _PRODUCT.judge(answer)
+    for words, case in {} if wrong else _DIFFERENCE_CASES.items():
+        changed = _overwritten(answer, case)
+        if changed:
+            return Wrong(
+                f"for {words}: the product is right, but afterwards `{changed}` is not what it was, and the search "
+                "goes on with it. Evaluate `gradient` at new tensors, or put everything back",
+                case,
+            )
+    return wrong
+
+
+def _overwritten(answer: Any, case: Mapping[str, Any]) -> str | None:
+    """The name of the first tensor among a case's arguments that an answer has changed."""
+    given = {name: value.clone() if isinstance(value, Tensor) else value for name, value in case.items()}
+    within(SECONDS, answer, *given.values())
+    tensors = [name for name, value in case.items() if isinstance(value, Tensor)]
+    return next((name for name in tensors if not torch.allclose(given[name], case[name], 0, 1e-12)), None)
+
+
 # 04.4: a step of first order
 
 Loss: TypeAlias = Callable[[], Tensor]
@@ -367,7 +404,9 @@ def _stepped(
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         with frozen_statistics(network) if keeps else nullcontext():
             loss = loss_of()
-            if slip == "backward":
+            if slip in ("backward", "the other's .grad"):
+                if slip != "backward":
+                    optimizer.zero_grad()
                 loss.backward()
             else:
                 for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
@@ -384,6 +423,7 @@ _STEP_ADVICE = {
     "α first": "The paper's Algorithm 1 updates ω first: α's loss is taken with the new ω",
     "at once": "α's loss is computed after ω has moved, not before",
     "backward": "`backward` adds to every `.grad`, of both learners: take `torch.autograd.grad`, or clear them all",
+    "the other's .grad": "`backward` fills the other learner's `.grad` too: take `torch.autograd.grad` of your own",
     "not frozen": "The target's images must not move batch norm's running statistics: `frozen_statistics(network)`",
 }
 _ROUNDS = 3
@@ -403,13 +443,24 @@ def _rounds(step: Callable[..., Any], problem: str) -> list[Any]:
     def loss(images: Tensor) -> Tensor:
         return (norm(images * torch.softmax(a, 0)) @ w - goal).square().mean() + (a.sum() - w.sum()).square()
 
-    seen = []
+    def slope(images: Tensor, of: Tensor) -> Tensor:
+        with frozen_statistics(norm):
+            return torch.autograd.grad(loss(images), of)[0]
+
+    seen, foreign = [], []
+    of_alpha = 2 * of_target + 1
     for _ in range(_ROUNDS):
-        found = step(norm, partial(loss, images), partial(loss, 2 * of_target + 1), sgd, adam)
+        before, own = a.detach().clone(), slope(images, w)
+        found = step(norm, partial(loss, images), partial(loss, of_alpha), sgd, adam)
         if found is None:
             return ["your function returned None"]
         seen.append([float(number) for number in found])
-    return [w.detach(), a.detach(), norm.running_mean, norm.running_var, seen]
+        foreign += [w.grad is not None and not torch.allclose(w.grad, own)]
+        with restored([a]):
+            a.data.copy_(before)
+            own = slope(of_alpha, a)
+        foreign += [a.grad is not None and not torch.allclose(a.grad, own)]
+    return [w.detach(), a.detach(), norm.running_mean, norm.running_var, seen, foreign]
 
 
 _STEP_CASES = [
@@ -550,7 +601,15 @@ def _judge_checkpoint(answer: Any) -> str | None:
     for _ in range(3):
         resumed.run_epoch()
     different = difference(whole.alphas.detach(), resumed.alphas.detach(), 0)
-    return None if different is None else f"three epochs later α is not the same: {different}"
+    if different:
+        return f"three epochs later α is not the same: {different}"
+    again = SmallRun(seed=2)
+    load(again, state)  # a checkpoint may be read twice
+    different = next((name for name, value in _parts(again).items() if value != as_saved[name]), None)
+    return different and (
+        f"{different}: loading a second time gives another run. The resumed run works on the memory of what was saved: "
+        "`load` copies, too"
+    )
 
 
 _MISSING = {
@@ -597,13 +656,7 @@ EXERCISES = {
         praise="The longer the step, the nearer to the solution; at ξ = 1/2 one step solves the inner problem, and "
         "beyond that the search overshoots.",
     ),
-    "04.3": like(
-        _product,
-        _DIFFERENCE_CASES,
-        [(partial(_product, slip=slip), words) for slip, words in _DIFFERENCE_ADVICE.items()],
-        tolerance=1e-7,
-        praise="Two gradients of L_train, however many entries ω and α have.",
-    ),
+    "04.3": Exercise(_judge_product, _PRODUCT.praise),
     "04.4": judged_by(
         _rounds,
         first_order_step,
