@@ -37,7 +37,12 @@ SMALL = 9  # points, for words inside a plot
 
 
 class Plot(Figure):
-    """A `Figure`, its size in inches, that a notebook displays without pyplot."""
+    """A `Figure`, its size in inches, that a notebook displays without pyplot.
+
+    Its alt text is computed; `alt` says what the axes do not, and comes instead.
+    """
+
+    alt: str = ""
 
     def __init__(self, width: float, height: float) -> None:
         super().__init__(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
