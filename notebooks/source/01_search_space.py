@@ -611,9 +611,11 @@ def build_operation(name, channels, stride=1, *, parts=4):
 
 
 with torch.no_grad():
-    inputs = CellInputs(16, 24, CHANNELS, after_reduction=True, affine=True)
-    i_0, i_1 = inputs(torch.randn(2, 16, 32, 16), torch.randn(2, 24, 16, 8))
+    at_inputs = CellInputs(16, 24, CHANNELS, after_reduction=True, affine=True)
+    i_0, i_1 = at_inputs(torch.randn(2, 16, 32, 16), torch.randn(2, 24, 16, 8))
 print(f"I₀ {tuple(i_0.shape)}, I₁ {tuple(i_1.shape)}")
+for name in ("sep_conv_3x3", "part_aware", "dil_conv_3x3"):
+    print(f"{operation_label(name):12} from {type(build_operation(name, CHANNELS)).__module__}")
 
 # %% [markdown]
 # ### Exercise 01.4 ●●○ · importance ●●● (40 minutes)
