@@ -1056,7 +1056,8 @@ for name in list(costs)[2:]:
 # real shapes.
 
 # %%
-network = networks["untrained"][0]
+network = DerivedNetwork(GENOTYPE, settings.space, classes, seed=course.seed).to(course.device)
+with_your_cells(network)
 outputs = []
 for stacked in network.cells:
     stacked.register_forward_hook(lambda _, inputs, output: outputs.append(tuple(output.shape[1:])))
