@@ -697,7 +697,7 @@ def with_your_cells(network):
         nodes, halves = network.genotype.cell(place.kind), place.kind == "reduce"
         options = {"reduction": halves, "after_reduction": place.after_reduction, "parts": settings.space.parts}
         yours = Cell(nodes, place.inputs, place.channels, **options)
-        copy_weights(network.cells[number], yours)
+        assert copy_weights(network.cells[number], yours) is None
         network.cells[number] = yours.to(course.device)
     return network.eval()
 
