@@ -789,9 +789,10 @@ distances_picture({"statistics as they were": before, "statistics of these image
 
 # %% [markdown]
 # Each mark is one block of one seed. With statistics of 0 and 1, a fresh network shrinks its numbers from layer to
-# layer; all scores are then nearly 0, and a softmax of zeros is even. Under the same statistics the untrained and the
-# trained networks cannot be told apart here. So the first numbers showed batch norm, not learning (measured here, three
-# seeds). Two networks in evaluation mode are comparable only when their statistics are.
+# layer; all scores are then nearly 0, and a softmax of zeros is even (inference). Under the same statistics the
+# untrained and the trained networks lie in the same range: three seeds show no effect of so brief a training (measured
+# here). The first numbers showed batch norm, not learning. Two networks in evaluation mode are comparable only when
+# their statistics are.
 #
 # The next picture shows A for one image, after re-estimation: lines run from every part on the left to the parts that
 # it takes from; a wider line means a larger share. Move through the images, and into deeper blocks. Are the preferences
