@@ -1308,7 +1308,8 @@ for name, found in walks.items():
 # %% [markdown]
 # The star is where ω was trained: all operations together. At the right end each operation stands alone, without the
 # neighbours that it learnt to rely on; the rise is the *discretisation gap*. Even the derived cell pays it. What α has
-# learnt shows in the place of the thick line among the grey ones: compare the two optimisers.
+# learnt shows in the place of the thick line among the grey ones. Compare the two optimisers. A small α is no excuse:
+# `derive` looks at the order alone. But an undecided mixture never taught ω to do with fewer operations.
 #
 # Two warnings. This is *not* the result of a search: the derived network is trained from scratch before it is judged,
 # and a cell that does badly with inherited weights may do well with its own. And this is one seed. Change `SEED` and
