@@ -264,8 +264,8 @@ for name, output in zip(primitives, alone, strict=True):
 print(f"{'mixture':13} standard deviation {equal.std():.2f}")
 
 # %% [markdown]
-# Each real operation ends in a batch norm, so all are equally loud. The mixture is quieter: their outputs differ and
-# partly cancel, and `none` adds nothing.
+# The stem ends in a batch norm, and so does each real operation but the skip connection: all are equally loud. The
+# mixture is quieter: their outputs differ and partly cancel, and `none` adds nothing.
 
 # %% [markdown]
 # ## The gradient of a choice
@@ -409,10 +409,10 @@ display(figure)
 
 # %% [markdown]
 # Under Adam a loser moves as far as the leader (the losers' three lines lie on one another). Adam keeps the *sign* of
-# (b) and takes away its size, and with it the factor $w_o$. Two of our three readings of (b) hold for plain descent
-# only: with Adam a weak operation is not slow, and the sum of an edge's α changes. (All α of an edge can move
-# together: the softmax does not feel it.) What remains is who rises and who falls. When you read a paper's argument
-# on "the gradient of α", ask which optimiser it used.
+# (b) and takes away its size, and with it the factor $w_o$. None of our three readings of (b) survives: the sum of an
+# edge's α changes, a weak operation is not slow, and the steps do not fade near a choice. What remains is who rises
+# and who falls. (Here the slopes are constant. Where their signs change from batch to batch, Adam's steps are
+# smaller.) When you read a paper's argument on "the gradient of α", ask which optimiser it used.
 
 # %% [markdown]
 # ## Where descent goes
@@ -1321,7 +1321,7 @@ for name, found in walks.items():
 # 1. A choice has no slope, so eq. 6 computes all operations and mixes them with one softmax per edge, which has one:
 #    this is how to take a gradient of a choice.
 # 2. The gradient of α compares each operation with the mixture (b); under plain descent losers are slow and the sum
-#    stays, under the paper's Adam neither holds.
+#    stays, under the paper's Adam neither holds, and only the signs of (b) remain.
 # 3. What is best in a mixture need not be best alone; on our toy sampling (GDAS) asks the question that is meant, and a
 #    sigmoid (FairDARTS) only ends the competition.
 # 4. `none` is a volume knob: descent turns the edge down where the network claims more than it knows, so `none` counts
