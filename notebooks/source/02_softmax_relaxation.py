@@ -620,8 +620,8 @@ display(figure)
 #   e^{-\alpha_o})$. The weights need not sum to 1. An extra loss, $-\frac{1}{N} \sum_o (\sigma(\alpha_o) - 0.5)^2$,
 #   drives them to 0 or 1.
 # - **GDAS** (Dong and Yang 2019) *draws* one operation in each step, in proportion to the softmax: it adds Gumbel
-#   noise to α and takes the largest. Only that operation is computed. The gradient is that of the softmax of the noisy
-#   α at a temperature τ, which falls from 10 to 0.1 during the search ("straight through").
+#   noise to α and takes the largest. Only that operation is computed. Its weight is 1, but gets the slope of the
+#   softmax of the noisy α at a temperature τ, which falls from 10 to 0.1 during the search ("straight through").
 #
 # Each is a few lines. `progress` goes from 0 to 1 during the search.
 
@@ -639,11 +639,11 @@ def with_sigmoid(alphas, progress):
 
 
 def with_gumbel(alphas, progress):
-    """GDAS: one operation, drawn; its gradient is a softmax's."""
+    """GDAS: one operation, drawn; only its weight has a slope, a softmax's."""
     noise = -torch.log(-torch.log(torch.rand_like(alphas).clamp(1e-9, 1 - 1e-7)))
     soft = torch.softmax((alphas + noise) / (10 + progress * (0.1 - 10)), dim=-1)
     drawn = one_hot(soft.argmax(dim=-1), alphas.shape[-1])
-    return drawn + soft - soft.detach(), 0.0
+    return drawn * (1 + soft - soft.detach()), 0.0
 
 
 # %% [markdown]
