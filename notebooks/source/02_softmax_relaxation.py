@@ -1030,7 +1030,6 @@ guess.against(" and ".join(str(state) for _, state in second))
 
 # %%
 network = runs["Adam"][0].eval()
-columns = [primitives.index(name) for name in four]
 node_edges = [MixedOp(four, 8, 1, settings.space.parts) for _ in range(3)]  # three edges, untrained
 with torch.no_grad():
     map_of = network.stem(images[held[:32]])
@@ -1162,16 +1161,17 @@ print("weight of none at the end:", ", ".join(f"{name} {weight:.3f}" for name, w
 guess.against("rise" if ends["untrained classifier"] > 1 / len(primitives) else "fall")
 
 # %% [markdown]
-# On the left the two losses, beside them the weights behind either classifier. The thick dotted line is `none`.
+# On the left the two losses (a network that knows nothing has the logarithm of the number of classes), beside them
+# the weights behind either classifier. The thick dotted line is `none`.
 
 # %%
 figure = Plot(9, 3.6)
-panels = figure.subplots(1, 3)
+panels = figure.subplots(1, 3, width_ratios=[1.3, 1, 1])
 for (name, trace), dash in zip(traces.items(), ("-", "--"), strict=True):
     panels[0].plot([loss for loss, _ in trace], dash, color=palette.BLUE, linewidth=2, label=name)
-panels[0].axhline(np.log(classes), color=palette.GREY, linestyle=":", label="knows nothing: ln of the classes")
+panels[0].axhline(np.log(classes), color=palette.GREY, linestyle=":", label="knows nothing")
 plots.dress(panels[0], "step of descent on α", "cross-entropy")
-panels[0].legend(frameon=False, fontsize=8)
+panels[0].legend(frameon=False)
 for panel, (title, trace) in zip(panels[1:], traces.items(), strict=True):
     for name, column in zip(primitives, np.array([weights for _, weights in trace]).T, strict=True):
         look = {"color": operation_colour(name), "linestyle": operation_style(name), "label": operation_label(name)}
