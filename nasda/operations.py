@@ -96,7 +96,8 @@ def with_ibn(module: nn.Module) -> nn.Module:
 
 
 class Pool(nn.Sequential):
-    """3×3 pooling and batch norm, which keeps the mixture's terms at one scale (DARTS)."""
+    """3×3 pooling and batch norm, which keeps the mixture's terms at one scale (DARTS, whose derived networks drop it;
+    here they keep it)."""
 
     def __init__(self, pool: nn.Module, channels: int, affine: bool) -> None:
         super().__init__(pool, nn.BatchNorm2d(channels, affine=affine))
@@ -139,6 +140,8 @@ class PartAware(nn.Module):
 
     Split H into stripes, average each to a vector, project it by its own ReLU–1×1 conv–BN to C//3 channels, let every
     part attend to all parts, spread each part's vector over its stripe again, and merge it with x by a 1×1 convolution.
+    Its authors' code differs where parts do not divide H (10 rows: stripes of 2, 3, 2, 3; here 3, 2, 3, 2), and at
+    stride 2, where it merges by a `FactorizedReduce`.
     """
 
     def __init__(self, channels: int, stride: int, parts: int = 4, affine: bool = True) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from math import comb, prod
 from typing import Any
 
@@ -56,11 +56,21 @@ def operations_picture(rows: Mapping[str, Mapping[str, ArrayLike]]) -> Plot:
             if panel in axes[0]:
                 panel.set_title(operation_label(name))
         line[0].set_ylabel(title)
+    figure.alt = "; ".join(
+        f"{title}: {', '.join(f'{operation_label(name)} {_seen(pictures[name])}' for name in names)} pixels"
+        if title.startswith("sees")
+        else f"{title}: what {', '.join(map(operation_label, names))} make of it"
+        for title, pictures in rows.items()
+    )
     return figure
 
 
+def _seen(field: ArrayLike) -> int:
+    return int((np.asarray(field) > 1e-9).sum())
+
+
 def _receptive_field(panel: Axes, field: NDArray[np.float64]) -> None:
-    seen = int((field > 1e-9).sum())
+    seen = _seen(field)
     strength = np.sqrt(field / field.max()) if seen else field
     panel.imshow(np.where(field > 1e-9, np.maximum(strength, 0.22), 0), cmap="Blues", vmin=0, vmax=1)
     panel.set_xticks(np.arange(field.shape[1] + 1) - 0.5, minor=True)
@@ -82,7 +92,16 @@ def attention_links(images: Sequence[ArrayLike], attentions: Sequence[ArrayLike]
     for panel, image, attention, title in zip(panels, images, attentions, titles, strict=True):
         _links(panel, np.asarray(image), np.asarray(attention), gap)
         panel.set_title(title, color=INK)
+    figure.alt = "; ".join(
+        f"{title}: {_strongest(np.asarray(attention))}" for title, attention in zip(titles, attentions, strict=True)
+    )
     return figure
+
+
+def _strongest(attention: NDArray[np.float64]) -> str:
+    return ", ".join(
+        f"part {part} takes most of part {row.argmax()} ({row.max():.0%})" for part, row in enumerate(attention)
+    )
 
 
 def _links(panel: Axes, image: NDArray, attention: NDArray[np.float64], gap: float) -> None:
@@ -133,7 +152,15 @@ def distances_picture(panels: Mapping[str, Mapping[str, Sequence[Sequence[float]
     axes[0].set_ylabel("mean distance from 1/P")
     axes[0].set_ylim(bottom=0)
     axes[0].legend(frameon=False)
+    figure.alt = "; ".join(f"{title}: {_spread(kinds)}" for title, kinds in panels.items())
     return figure
+
+
+def _spread(kinds: Mapping[str, Sequence[Sequence[float]]]) -> str:
+    return ", ".join(
+        f"{kind} from {np.min(seeds):.3f} to {np.max(seeds):.3f}, median {np.median(seeds):.3f}"
+        for kind, seeds in kinds.items()
+    )
 
 
 def costs_picture(costs: Mapping[str, Sequence[tuple[int, int]]]) -> Plot:
@@ -267,7 +294,8 @@ def _of_the_batch(x: Tensor, parts: int) -> Tensor:
 
 
 def _of_columns(x: Tensor, parts: int) -> Tensor:
-    return part_means(x.transpose(2, 3), parts)
+    of_column = torch.arange(x.shape[3]) * parts // x.shape[3]
+    return torch.stack([x[..., of_column == part].mean(dim=(2, 3)) for part in range(parts)], dim=1)
 
 
 _POOLING_MISTAKES: Mistakes = [
@@ -397,12 +425,6 @@ class _Unfolded(_Parts):
         return super().vectors(x).reshape(len(x), self.hidden, self.parts).transpose(1, 2)
 
 
-class _Channels(_Parts):
-    def attend(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        weights = torch.softmax(self.query(vectors).transpose(1, 2) @ self.key(vectors), dim=2)
-        return vectors @ weights.transpose(1, 2), weights
-
-
 class _OtherWay(_Parts):
     def attend(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         weights = torch.softmax(self.query(vectors) @ self.key(vectors).transpose(1, 2), dim=1)
@@ -487,7 +509,6 @@ _PART_MISTAKES: dict[str, Mistakes] = {
         ),
     ],
     "attend": [
-        (_Channels, "There the channels attend to each other: A is (B, P, P), one row and one column a part"),
         (_OtherWay, "Each row of A sums to 1: the softmax runs over q, the last dimension"),
         (_Transposed, "Part p takes Σ_q A_pq u_q: that is A @ u, without a transpose"),
         (_Scaled, "These scores are not divided by the root of the length"),
@@ -531,6 +552,12 @@ class _Only(nn.Module):
         two = isinstance(found, tuple | list) and len(found) == 2 and all(isinstance(part, Tensor) for part in found)
         if found is None or not two:
             raise TypeError(f"attend returns two tensors, what each part takes and A; found {show(found)}")
+        shapes, wanted = [tuple(part.shape) for part in found], [tuple(x.shape), (*x.shape[:2], x.shape[1])]
+        if shapes != wanted:
+            raise ValueError(
+                f"attend gave the shapes {shapes[0]} and {shapes[1]}: expected {wanted[0]} and {wanted[1]}. The parts "
+                "attend to each other, not the channels: A has a row and a column for each part"
+            )
         return torch.cat(list(found), dim=2)
 
 
@@ -617,7 +644,7 @@ class _Steps(Cell):
 
 class _AllStates(_Steps):
     def joined(self, states: list[Tensor]) -> Tensor:
-        return torch.cat([state for state in states if state.shape[2:] == states[-1].shape[2:]], dim=1)
+        return torch.cat(states, dim=1)
 
 
 class _SumOfNodes(_Steps):
@@ -663,6 +690,9 @@ class _Exchanged(_Steps):
 class _InPlace(_Steps):
     def added(self, first: Tensor, second: Tensor) -> Tensor:
         return first.add_(second)
+
+
+_CELL_IN_PLACE = "A skip hands on its state as it is: add_ or += then writes into that state, which later nodes read"
 
 
 class _Product(_Steps):
@@ -720,7 +750,7 @@ _CELL_MISTAKES: Mistakes = [
     (_StateOne, "Each edge says which state it reads: edge.input"),
     (_InOrder, "The first edge of a node need not read state 0: each edge says which state it reads"),
     (_Exchanged, "State 0 is the cell before the last, state 1 is the last"),
-    (_InPlace, "A skip hands its state on as it is: add_ or += then writes into that state, which later nodes read"),
+    (_InPlace, _CELL_IN_PLACE),
     (_Product, "A node is the sum of its two operations (eq. 5), not the product"),
     (_Mean, "A node is the sum of its two operations (eq. 5), not the mean"),
     (_FirstEdge, "A node is the sum of two operations (eq. 5): both edges"),
@@ -770,26 +800,43 @@ _CELL_CASES = {
     **{f"random cell {seed}": _random_cell(seed) for seed in range(6)},
 }
 
-_CELL_ADVICE = {
-    "one node": "Two skips hand on what CellInputs gives: the output is the sum of its two tensors",
-    "three nodes": "One node is right: append each node to the list of states, so that later edges find it by number",
-    "two nodes": "Build each operation with the parts that the cell was given; edge.input names the state to read",
-    "a reduction cell": "Normal cells are right: which edges have stride 2? Those from states 0 and 1, and no others",
-    "a cell behind": "Hand after_reduction on to CellInputs: it halves the output of the cell before the last",
-}
+_CELL_ADVICE = [
+    ("", "inplace operation", _CELL_IN_PLACE),
+    ("one node", "of yours", "Two skips have no weights: all of them are those of CellInputs, with affine=True"),
+    (
+        "three nodes",
+        "of yours",
+        "PyTorch finds weights only in modules that are attributes of self, or in a ModuleList",
+    ),
+    ("one node", "", "Two skips hand on what CellInputs gives: the output is the sum of its two tensors"),
+    ("three nodes", "", "One node is right: append each node to the list of states, and read states[edge.input]"),
+    ("two nodes", "", "Build each operation with the parts that the cell was given"),
+    ("a reduction cell", "", "Normal cells are right. Edges from states 0 and 1 have stride 2, and no others"),
+    ("a cell behind", "", "Hand after_reduction on to CellInputs: it halves the output of the cell before the last"),
+]
 
 
-def _told(judged: Exercise, mistakes: Mistakes, advice: Mapping[str, str]) -> Exercise:
-    """The same exercise; a wrong answer that is no usual mistake gets the advice of its case."""
+def _cell() -> Exercise:
+    """Judges a cell; a usual mistake is recognised by the cases up to the first wrong one."""
+    whole = module(
+        Cell,
+        _CELL_CASES,
+        praise="nasda.cells.Cell has the same lines. From here on the notebook's networks consist of your cells",
+        part="Cell",
+    )
 
     def judge(answer: Any) -> Any:
-        wrong = judged.judge(answer)
-        if not isinstance(wrong, Wrong) or any(words in wrong.words for _, words in mistakes):
+        wrong = whole.judge(answer)
+        if not isinstance(wrong, Wrong) or not wrong.case:
             return wrong
-        more = next((words for name, words in advice.items() if wrong.words.startswith(name)), "")
-        return Wrong(f"{wrong.words}. {more}" if more else wrong.words, wrong.case)
+        name = next(name for name in _CELL_CASES if wrong.words.startswith(f"{name}: "))
+        names = list(_CELL_CASES)[: list(_CELL_CASES).index(name) + 1]
+        cases = {name: _CELL_CASES[name] for name in names}
+        known = (words for mistake, words in _CELL_MISTAKES if module(mistake, cases).judge(answer) is None)
+        advice = (words for case, said, words in _CELL_ADVICE if name.startswith(case) and said in wrong.words)
+        return Wrong(". ".join([wrong.words, *islice(chain(known, advice), 1)]), wrong.case)
 
-    return replace(judged, judge=judge)
+    return replace(whole, judge=judge)
 
 
 # 01.5
@@ -935,17 +982,7 @@ EXERCISES = {
     ),
     "01.2": _either(_pooling(part_means), _pooling(_part_means_of_auto_reid)),
     "01.3": _part_aware(),
-    "01.4": _told(
-        module(
-            Cell,
-            _CELL_CASES,
-            _CELL_MISTAKES,
-            praise="nasda.cells.Cell has the same lines. From here on the notebook's networks consist of your cells",
-            part="Cell",
-        ),
-        _CELL_MISTAKES,
-        _CELL_ADVICE,
-    ),
+    "01.4": _cell(),
     "01.5": like(
         _count_cells,
         [{"nodes": 1, "operations": 6}, {"nodes": 2, "operations": 6}, {"nodes": 4, "operations": 7}],

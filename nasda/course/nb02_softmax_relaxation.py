@@ -757,17 +757,6 @@ EXERCISES = {
         _MIXED_CASES,
         _MIXED_MISTAKES,
     ),
-    "02.4": _mixing(
-        module(
-            SearchCell,
-            _CELL_CASES,
-            _CELL_MISTAKES,
-            part="SearchCell",
-            praise="Edges do not compete with each other during the search: only the operations on one edge do.",
-        ),
-        _CELL_CASES,
-        _CELL_MISTAKES,
-    ),
     "02.2": _in_closed_form(
         like(
             alpha_gradient,
@@ -787,6 +776,17 @@ EXERCISES = {
         advice=_TEMPERATURE_ADVICE,
         part="temperature",
         praise="At T = 0 a tie is shared; any T above 0 breaks it by the smallest difference in α.",
+    ),
+    "02.4": _mixing(
+        module(
+            SearchCell,
+            _CELL_CASES,
+            _CELL_MISTAKES,
+            part="SearchCell",
+            praise="Edges do not compete with each other during the search: only the operations on one edge do.",
+        ),
+        _CELL_CASES,
+        _CELL_MISTAKES,
     ),
     "02.5": _as_genotype(
         like(

@@ -67,6 +67,10 @@ def landscapes(margin: float, most: float = 1.5) -> Plot:
     panels[2].axvline(0, color=GREY, linewidth=1)
     panels[2].set(xlim=(-most, most), ylim=(-0.1, most + 1))
     dress(panels[2], "$d_p - d_n$", "loss of the triplet", "side by side", grid="", legend="best")
+    figure.alt = (
+        f"Eq. 8 for one triplet over both distances: as printed grey, without a slope, where d_p − d_n is below "
+        f"{margin:.1f}, in the usual form where it is below {-margin:.1f}. Arrows: a smaller d_p, a larger d_n."
+    )
     for panel in panels:
         panel.set_box_aspect(1)
         panel.tick_params(labelsize=SMALL)
@@ -113,6 +117,11 @@ def mined_batch(images: Tensor, distances: Tensor, labels: Tensor, margin: float
     _anchor_losses(place(5.45, 0.95, 1.95, size), mined.positive, mined.negative, mined.valid, margin)
     frames = [Patch(**looks) for looks in _FRAMES]
     names = ["farthest of the same identity", "nearest of another"]
+    farther = int((mined.positive > mined.negative)[mined.valid].sum())
+    figure.alt = (
+        f"Distances of {count} images, 0 to {float(distances.max()):.2g}, each anchor's mined pair framed; of "
+        f"{int(mined.valid.sum())} anchors with a pair {farther} have the positive farther. Bars: the anchors' losses."
+    )
     figure.legend(frames, names, loc="upper left", bbox_to_anchor=(0.165, 1), ncols=2, frameon=False)
     return figure
 
@@ -160,7 +169,17 @@ def snapshot(known: Tensor, labels: Tensor, strange: Tensor, strangers: Tensor) 
     panel = figure.subplots()
     _draw_plane(panel, known, labels, strange, strangers, size=45)
     panel.set(xlabel="$f_1$", ylabel="$f_2$")
+    figure.alt = f"The plane of features: {_spread(known, labels)}."
     return figure
+
+
+def _spread(features: Tensor, labels: Tensor) -> str:
+    """How far the known identities lie apart, and how wide they are, in words."""
+    groups = [features[labels == label] for label in labels.unique()]
+    means = torch.stack([group.mean(dim=0) for group in groups])
+    width = torch.cat([(group - mean).norm(dim=1) for group, mean in zip(groups, means, strict=True)]).mean()
+    nearest = torch.pdist(means).min()
+    return f"means of {len(groups)} known identities at least {nearest:.2g} apart, images {width:.2g} from their own"
 
 
 def film(rows: Films, steps: Sequence[int], labels: Tensor, strangers: Tensor) -> Plot:
@@ -172,6 +191,8 @@ def film(rows: Films, steps: Sequence[int], labels: Tensor, strangers: Tensor) -
         for panel, step in zip(row, steps, strict=True):
             known, strange = found[step]
             _draw_plane(panel, known, labels, strange, strangers, size=16)
+    last = "; ".join(f"{name}: {_spread(found[steps[-1]][0], labels)}" for name, found in rows.items())
+    figure.alt = f"Planes of features after {', '.join(map(str, steps))} steps. In the last, {last}."
     for panel, step in zip(panels[0], steps, strict=True):
         panel.set_title(f"after {step} steps")
     for panel in panels[-1]:

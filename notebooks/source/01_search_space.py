@@ -283,7 +283,8 @@ operations_picture({"an image": shown, "sees, stride 1": fields[1], "sees, strid
 # The last column is of another kind. The part-aware module sees its own pixel strongly, and the *whole* image faintly,
 # through its parts (the picture exaggerates: whatever has any influence is at least pale blue). A stack of a few 3×3
 # layers cannot do that.
-#
+
+# %% [markdown]
 # ### Break it: the same in training mode
 #
 # In training, batch norm subtracts the mean of the whole batch. Then every pixel of every image in the batch has an
@@ -321,7 +322,8 @@ for name, y in raw.items():
 #
 # One difference to DARTS: its code has the pooling's batch norm in the search only, and drops it from the derived
 # network. Here a derived cell keeps it, with a scale (`nasda.operations.Pool`).
-#
+
+# %% [markdown]
 # ## The part-aware module
 #
 # Auto-ReID (Quan et al. 2019) adds an operation for bodies. A pedestrian's box has a fixed order from top to bottom:
@@ -359,13 +361,15 @@ for panels, (title, images) in zip(
     for panel, image in zip(panels, images, strict=True):
         panel.imshow(image.permute(1, 2, 0))
         panel.set(xticks=[], yticks=[])
+figure.alt = f"{len(photos)} photographs; below each one its {PARTS} stripes, filled with their mean colours"
 display(figure)
 
 # %% [markdown]
 # Four colours say little, and the background washes them out. A feature map has more channels, and its weights can
 # learn to leave the background aside; part-based pooling was a success of its own in re-identification (PCB, Sun et
 # al. 2018).
-#
+
+# %% [markdown]
 # ### Exercise 01.2 ●●○ · importance ●●● (15 minutes)
 #
 # The cell above needs H to be a multiple of P. Feature maps are not so kind. Write the pooling (a) for any H ≥ P: row
@@ -466,20 +470,21 @@ class PartAware(nn.Module):
 check("01.3", PartAware)
 
 # %% [markdown]
-# <details><summary>Hint 1: vectors</summary>
+# <details><summary>Hint 1</summary>
 #
-# `part_means(x, self.parts)` is (B, P, C). `flatten(1)` puts the parts one behind the other, `unsqueeze(2)` adds the
-# length 1 that a `Conv1d` wants. Behind the projection, `reshape` makes (B, P, h) of it.
+# For `vectors`: `part_means(x, self.parts)` is (B, P, C). `flatten(1)` puts the parts one behind the other,
+# `unsqueeze(2)` adds the length 1 that a `Conv1d` wants. Behind the projection, `reshape` makes (B, P, h) of it.
 # </details>
-# <details><summary>Hint 2: attend</summary>
+# <details><summary>Hint 2</summary>
 #
-# `self.query(u)` and `self.key(u)` are (B, P, h). Their scores are one matrix product, (B, P, P), with the second one
-# transposed in its last two dimensions. Then a softmax over the last dimension, and `A @ u`.
+# For `attend`: `self.query(u)` and `self.key(u)` are (B, P, h). Their scores are one matrix product, (B, P, P), with
+# the second one transposed in its last two dimensions. Then a softmax over the last dimension, and `A @ u`.
 # </details>
-# <details><summary>Hint 3: forward</summary>
+# <details><summary>Hint 3</summary>
 #
-# Which part is row r in? Index the P vectors with that: `mixed[:, of_row]` is (B, H, h). Bring it to (B, h, H), add a
-# last dimension and `expand` it to the width. Then `torch.cat` with x along the channels, `merge`, `norm`.
+# For `forward`: which part is row r in? Index the P vectors with that: `mixed[:, of_row]` is (B, H, h). Bring it to
+# (B, h, H), add a last dimension and `expand` it to the width. Then `torch.cat` with x along the channels, `merge`,
+# `norm`.
 # </details>
 # <details><summary>Solution</summary>
 #
@@ -545,7 +550,8 @@ print("A of the first image:", [[round(weight, 2) for weight in row] for row in 
 # not divide H, as above. At stride 2 Auto-ReID merges by a factorised reduction, with a ReLU before it, and we by one
 # 1×1 convolution of stride 2, which reads a quarter of the pixels. And its projection and its key have biases, which
 # batch norm and softmax cancel.
-#
+
+# %% [markdown]
 # ## A cell is a directed acyclic graph
 #
 # Now the operations are joined. A cell has two inputs, the outputs of the last two cells, and N nodes in a row. Node
@@ -605,9 +611,11 @@ def build_operation(name, channels, stride=1, *, parts=4):
 
 
 with torch.no_grad():
-    inputs = CellInputs(16, 24, CHANNELS, after_reduction=True, affine=True)
-    i_0, i_1 = inputs(torch.randn(2, 16, 32, 16), torch.randn(2, 24, 16, 8))
+    at_inputs = CellInputs(16, 24, CHANNELS, after_reduction=True, affine=True)
+    i_0, i_1 = at_inputs(torch.randn(2, 16, 32, 16), torch.randn(2, 24, 16, 8))
 print(f"I₀ {tuple(i_0.shape)}, I₁ {tuple(i_1.shape)}")
+for name in ("sep_conv_3x3", "part_aware", "dil_conv_3x3"):
+    print(f"{operation_label(name):12} from {type(build_operation(name, CHANNELS)).__module__}")
 
 # %% [markdown]
 # ### Exercise 01.4 ●●○ · importance ●●● (40 minutes)
@@ -689,7 +697,7 @@ def with_your_cells(network):
         nodes, halves = network.genotype.cell(place.kind), place.kind == "reduce"
         options = {"reduction": halves, "after_reduction": place.after_reduction, "parts": settings.space.parts}
         yours = Cell(nodes, place.inputs, place.channels, **options)
-        copy_weights(network.cells[number], yours)
+        assert copy_weights(network.cells[number], yours) is None
         network.cells[number] = yours.to(course.device)
     return network.eval()
 
@@ -759,7 +767,8 @@ for kind, seeds in before.items():
 # It looks as if an untrained module hardly preferred anything, and training had taught parts to look at each other. An
 # earlier version of this notebook said so. Is it training? Something else differs between the two: in evaluation mode
 # a batch norm uses its *running statistics*, and those of an untrained network are still 0 and 1.
-#
+
+# %% [markdown]
 # ### Break it: give both the statistics of these images
 #
 # `nasda.evaluation.reestimate_statistics` lets every batch norm take the mean and the variance of given images, and
@@ -780,9 +789,10 @@ distances_picture({"statistics as they were": before, "statistics of these image
 
 # %% [markdown]
 # Each mark is one block of one seed. With statistics of 0 and 1, a fresh network shrinks its numbers from layer to
-# layer; all scores are then nearly 0, and a softmax of zeros is even. Under the same statistics the untrained and the
-# trained networks cannot be told apart here. So the first numbers showed batch norm, not learning (measured here, three
-# seeds). Two networks in evaluation mode are comparable only when their statistics are.
+# layer; all scores are then nearly 0, and a softmax of zeros is even (inference). Under the same statistics the
+# untrained and the trained networks lie in the same range: three seeds show no effect of so brief a training (measured
+# here). The first numbers showed batch norm, not learning. Two networks in evaluation mode are comparable only when
+# their statistics are.
 #
 # The next picture shows A for one image, after re-estimation: lines run from every part on the left to the parts that
 # it takes from; a wider line means a larger share. Move through the images, and into deeper blocks. Are the preferences
@@ -790,6 +800,10 @@ distances_picture({"statistics as they were": before, "statistics of these image
 
 
 # %%
+def buttons(options, **more):
+    return ipywidgets.ToggleButtons(options=options, style={"button_width": "auto"}, **more)
+
+
 def look(image, block):
     photo = photos[image].permute(1, 2, 0).numpy()
     weights = [attention_of(nets[0], block)[image].numpy() for nets in networks.values()]
@@ -803,7 +817,7 @@ def look(image, block):
 explore(
     look,
     image=ipywidgets.IntSlider(value=0, min=0, max=len(photos) - 1),
-    block=ipywidgets.ToggleButtons(options=[2, 3, 4]),
+    block=buttons([2, 3, 4]),
 )
 
 # %% [markdown]
@@ -812,7 +826,8 @@ explore(
 # reduction cells only; one has none (authors' code). Nothing in the module knows of bodies: with vehicles its stripes
 # are roof, windows, bonnet and road, and the assumption behind it, that the same part is at the same height, is worth
 # less (inference).
-#
+
+# %% [markdown]
 # ## Everything that could have been
 #
 # The candidates of a whole cell in one picture: each node is fed by *every* earlier state, and each edge holds *every*
@@ -870,12 +885,12 @@ def build(start, kind, first_input, first_operation, second_input, second_operat
 
 explore(
     build,
-    start=ipywidgets.ToggleButtons(options=list(STARTS)),
-    kind=ipywidgets.ToggleButtons(options=["normal", "reduce"]),
-    first_input=ipywidgets.ToggleButtons(options=STATES, value=1),
-    first_operation=ipywidgets.ToggleButtons(options=REAL, value="part_aware"),
-    second_input=ipywidgets.ToggleButtons(options=STATES, value=4),
-    second_operation=ipywidgets.ToggleButtons(options=REAL, value="sep_conv_3x3"),
+    start=buttons(list(STARTS)),
+    kind=buttons(["normal", "reduce"]),
+    first_input=buttons(STATES, value=1),
+    first_operation=buttons(REAL, value="part_aware"),
+    second_input=buttons(STATES, value=4),
+    second_operation=buttons(REAL, value="sep_conv_3x3"),
 )
 
 # %% [markdown]
@@ -943,7 +958,8 @@ check("01.5", count_cells)
 
 # %%
 seconds = sum(row["seconds"] for row in runs[0].read_log("seconds"))
-for space, names in PRIMITIVES.items():
+for space in ("plain", "reid"):
+    names = PRIMITIVES[space]
     one_kind = math.prod(len(choices(node, len(names))) for node in range(NODE_COUNT))
     years = one_kind**2 * seconds / (365 * 24 * 3600)
     power = round(math.log10(years))
@@ -967,7 +983,8 @@ for operations in (6, 7):
 # %% [markdown]
 # The DARTS paper, too, gives its count without regard to such symmetry. Where cells are listed one by one, as in
 # NAS-Bench-101 (Ying et al. 2019), equal graphs have to be found first.
-#
+
+# %% [markdown]
 # ## What does a cell cost?
 #
 # All these cells are equally easy to choose at random, but they do not cost the same. First your two operations: which
@@ -979,7 +996,7 @@ guess_heavier = predict("01.d", ..., "sep conv", "part-aware")
 
 # %%
 heavier = {}
-for channels in (4, 12, 22, 24, 26, 32, 64):
+for channels in (4, 12, 20, 28, 32, 64):
     pair = {"sep conv": SeparableConv(channels, 1), "part-aware": PartAware(channels, 1, PARTS)}
     counts = {name: sum(p.numel() for p in module.parameters()) for name, module in pair.items()}
     heavier[channels] = max(counts, key=counts.get)
@@ -988,9 +1005,10 @@ for channels in (4, 12, 22, 24, 26, 32, 64):
 guess_heavier.against(heavier[12])
 
 # %% [markdown]
-# The separable convolution grows as 2C², the part-aware module as 26/9 · C²: P = 4 projections of C · C/3, a query and
-# a key of C²/9 each, and a merging convolution of 4/3 · C². For small C the 18C weights of the two 3×3 kernels decide,
-# for large C the squares. The paper's C is 32 in the first block, so there the module is the heavier one.
+# The separable convolution has 2C² + 18C weights and batch norm's, the part-aware module about 26/9 · C²: P = 4
+# projections of C · C/3, a query and a key of C²/9 each, and a merging convolution of 4/3 · C². For small C the 18C
+# weights of the two 3×3 kernels decide, for large C the squares. They are equal near C = 24. The paper's C is 32 in the
+# first block (§3.3), so there the module is the heavier one.
 #
 # Now whole networks. We compare sixty random genotypes, the hand-made one, and three that use one operation everywhere:
 
@@ -1039,7 +1057,8 @@ for name in list(costs)[2:]:
 # real shapes.
 
 # %%
-network = networks["untrained"][0]
+network = DerivedNetwork(GENOTYPE, settings.space, classes, seed=course.seed).to(course.device)
+with_your_cells(network)
 outputs = []
 for stacked in network.cells:
     stacked.register_forward_hook(lambda _, inputs, output: outputs.append(tuple(output.shape[1:])))
@@ -1175,20 +1194,23 @@ for stride in (1, 2, 4):
 # profile takes. For vehicles even that does not fit by this count; but the count is generous: an implementation can
 # overwrite outputs, recompute them, or keep them in half precision. Such arithmetic is worth its five minutes
 # whenever a paper leaves a number out.
-#
+
+# %% [markdown]
 # ## What did we learn?
 #
-# 1. A candidate operation is a line or two of PyTorch, and its receptive field, found by a gradient, says more about
-#    it than its name.
-# 2. The part-aware module pools stripes, lets the parts attend to each other, and hands the result back to every
-#    pixel, so it is the one candidate that sees the whole image.
-# 3. A node is the sum of two operations (eq. 5), a cell's output is the concatenation of its nodes, and where the
-#    paper says otherwise it slipped.
+# 1. A candidate operation is a few lines of PyTorch, and its receptive field, found by a gradient, says more about it
+#    than its name.
+# 2. The part-aware module pools stripes, lets the parts attend to each other, and hands the result back to every pixel,
+#    so it is the one candidate that sees the whole image; that its attention seemed to be learnt was an effect of batch
+#    norm's statistics.
+# 3. A cell is a list of edges: a node is the sum of two operations (eq. 5), the output is the concatenation of the
+#    nodes, and where the paper says otherwise it slipped.
 # 4. The space holds so many genotypes that no list of them will ever be made, and they differ in cost as well as in
 #    quality, so a fair comparison fixes or reports the cost.
 # 5. The macro network bounds the space from outside: halving rows leaves too few for the parts, and the stem's stride
 #    decides whether the supernet fits into memory.
-#
+
+# %% [markdown]
 # ## Further reading
 #
 # - B. Zoph, V. Vasudevan, J. Shlens, Q. V. Le: *Learning Transferable Architectures for Scalable Image Recognition*,

@@ -264,8 +264,8 @@ for name, output in zip(primitives, alone, strict=True):
 print(f"{'mixture':13} standard deviation {equal.std():.2f}")
 
 # %% [markdown]
-# Each real operation ends in a batch norm, so all are equally loud. The mixture is quieter: their outputs differ and
-# partly cancel, and `none` adds nothing.
+# The stem ends in a batch norm, and so does each real operation but the skip connection: all are equally loud. The
+# mixture is quieter: their outputs differ and partly cancel, and `none` adds nothing.
 
 # %% [markdown]
 # ## The gradient of a choice
@@ -409,10 +409,10 @@ display(figure)
 
 # %% [markdown]
 # Under Adam a loser moves as far as the leader (the losers' three lines lie on one another). Adam keeps the *sign* of
-# (b) and takes away its size, and with it the factor $w_o$. Two of our three readings of (b) hold for plain descent
-# only: with Adam a weak operation is not slow, and the sum of an edge's α changes. (All α of an edge can move
-# together: the softmax does not feel it.) What remains is who rises and who falls. When you read a paper's argument
-# on "the gradient of α", ask which optimiser it used.
+# (b) and takes away its size, and with it the factor $w_o$. None of our three readings of (b) survives: the sum of an
+# edge's α changes, a weak operation is not slow, and the steps do not fade near a choice. What remains is who rises
+# and who falls. (Here the slopes are constant. Where their signs change from batch to batch, Adam's steps are
+# smaller.) When you read a paper's argument on "the gradient of α", ask which optimiser it used.
 
 # %% [markdown]
 # ## Where descent goes
@@ -620,8 +620,8 @@ display(figure)
 #   e^{-\alpha_o})$. The weights need not sum to 1. An extra loss, $-\frac{1}{N} \sum_o (\sigma(\alpha_o) - 0.5)^2$,
 #   drives them to 0 or 1.
 # - **GDAS** (Dong and Yang 2019) *draws* one operation in each step, in proportion to the softmax: it adds Gumbel
-#   noise to α and takes the largest. Only that operation is computed. The gradient is that of the softmax of the noisy
-#   α at a temperature τ, which falls from 10 to 0.1 during the search ("straight through").
+#   noise to α and takes the largest. Only that operation is computed. Its weight is 1, but gets the slope of the
+#   softmax of the noisy α at a temperature τ, which falls from 10 to 0.1 during the search ("straight through").
 #
 # Each is a few lines. `progress` goes from 0 to 1 during the search.
 
@@ -639,11 +639,11 @@ def with_sigmoid(alphas, progress):
 
 
 def with_gumbel(alphas, progress):
-    """GDAS: one operation, drawn; its gradient is a softmax's."""
+    """GDAS: one operation, drawn; only its weight has a slope, a softmax's."""
     noise = -torch.log(-torch.log(torch.rand_like(alphas).clamp(1e-9, 1 - 1e-7)))
     soft = torch.softmax((alphas + noise) / (10 + progress * (0.1 - 10)), dim=-1)
     drawn = one_hot(soft.argmax(dim=-1), alphas.shape[-1])
-    return drawn + soft - soft.detach(), 0.0
+    return drawn * (1 + soft - soft.detach()), 0.0
 
 
 # %% [markdown]
@@ -1030,7 +1030,6 @@ guess.against(" and ".join(str(state) for _, state in second))
 
 # %%
 network = runs["Adam"][0].eval()
-columns = [primitives.index(name) for name in four]
 node_edges = [MixedOp(four, 8, 1, settings.space.parts) for _ in range(3)]  # three edges, untrained
 with torch.no_grad():
     map_of = network.stem(images[held[:32]])
@@ -1162,16 +1161,17 @@ print("weight of none at the end:", ", ".join(f"{name} {weight:.3f}" for name, w
 guess.against("rise" if ends["untrained classifier"] > 1 / len(primitives) else "fall")
 
 # %% [markdown]
-# On the left the two losses, beside them the weights behind either classifier. The thick dotted line is `none`.
+# On the left the two losses (a network that knows nothing has the logarithm of the number of classes), beside them
+# the weights behind either classifier. The thick dotted line is `none`.
 
 # %%
 figure = Plot(9, 3.6)
-panels = figure.subplots(1, 3)
+panels = figure.subplots(1, 3, width_ratios=[1.3, 1, 1])
 for (name, trace), dash in zip(traces.items(), ("-", "--"), strict=True):
     panels[0].plot([loss for loss, _ in trace], dash, color=palette.BLUE, linewidth=2, label=name)
-panels[0].axhline(np.log(classes), color=palette.GREY, linestyle=":", label="knows nothing: ln of the classes")
+panels[0].axhline(np.log(classes), color=palette.GREY, linestyle=":", label="knows nothing")
 plots.dress(panels[0], "step of descent on α", "cross-entropy")
-panels[0].legend(frameon=False, fontsize=8)
+panels[0].legend(frameon=False)
 for panel, (title, trace) in zip(panels[1:], traces.items(), strict=True):
     for name, column in zip(primitives, np.array([weights for _, weights in trace]).T, strict=True):
         look = {"color": operation_colour(name), "linestyle": operation_style(name), "label": operation_label(name)}
@@ -1308,7 +1308,8 @@ for name, found in walks.items():
 # %% [markdown]
 # The star is where ω was trained: all operations together. At the right end each operation stands alone, without the
 # neighbours that it learnt to rely on; the rise is the *discretisation gap*. Even the derived cell pays it. What α has
-# learnt shows in the place of the thick line among the grey ones: compare the two optimisers.
+# learnt shows in the place of the thick line among the grey ones. Compare the two optimisers. A small α is no excuse:
+# `derive` looks at the order alone. But an undecided mixture never taught ω to do with fewer operations.
 #
 # Two warnings. This is *not* the result of a search: the derived network is trained from scratch before it is judged,
 # and a cell that does badly with inherited weights may do well with its own. And this is one seed. Change `SEED` and
@@ -1320,7 +1321,7 @@ for name, found in walks.items():
 # 1. A choice has no slope, so eq. 6 computes all operations and mixes them with one softmax per edge, which has one:
 #    this is how to take a gradient of a choice.
 # 2. The gradient of α compares each operation with the mixture (b); under plain descent losers are slow and the sum
-#    stays, under the paper's Adam neither holds.
+#    stays, under the paper's Adam neither holds, and only the signs of (b) remain.
 # 3. What is best in a mixture need not be best alone; on our toy sampling (GDAS) asks the question that is meant, and a
 #    sigmoid (FairDARTS) only ends the competition.
 # 4. `none` is a volume knob: descent turns the edge down where the network claims more than it knows, so `none` counts

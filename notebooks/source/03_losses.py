@@ -81,8 +81,7 @@ label_of = class_labels(target.train)
 labels = torch.tensor([label_of[sample.pid] for sample in target.train])
 pixels = stored(target.train, data.height, data.width)
 classes = len(label_of)
-made = "" if DATA_ROOT else "drawn, in the layout of "
-print(f"{made}{target.name}: {len(labels)} images of {classes} identities, {data.height} × {data.width}")
+print(f"{target.title}: {len(labels)} images of {classes} identities, {data.height} × {data.width}")
 
 # %% [markdown]
 # ## 1 · Tell it names
@@ -732,7 +731,7 @@ change = means[most] / max(means[2], 1e-9)
 more_identities.against("larger" if change > 1.1 else "smaller" if change < 0.9 else "same")
 
 # %% [markdown]
-# The network is the same; the question got harder. The nearest of 28 strangers is nearer than the nearest of 4. So
+# The network is the same; the question got harder. The nearest of (P − 1) K others is nearer where there are more. So
 # losses of batches of another size cannot be compared, and a falling triplet loss may just mean smaller batches. K
 # works in the same way on the farthest positive.
 
@@ -981,8 +980,8 @@ print(your_searcher())
 # 5. A printed formula, or a printed count, can be tested before it is trusted: draw its slope, look for its best value
 #    and for its standstills, divide what must divide, and compare its results over seeds.
 #
-# So a re-ID network should be told who is nearer to whom, because that is what it is asked; and who it is, too, because
-# neighbours alone teach little from each batch.
+# So a re-ID network should be told who is nearer to whom, because that is what it is asked. Whether it should be told
+# names as well is a matter of measurement: section 8 has this notebook's, and three seeds do not settle it.
 #
 # ## Further reading
 #

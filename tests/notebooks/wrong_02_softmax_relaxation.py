@@ -1,7 +1,5 @@
 """Wrong answers to the exercises of notebook 02 with the words that tell each, and right ones in other forms."""
 
-# ruff: noqa: E501
-
 _MIXED = """
 class MixedOp(nn.Module):
     def __init__(self, primitives, channels, stride, parts):
@@ -146,7 +144,8 @@ WRONG = {
         (f"{_AT}    return softmax(np.array(alphas) / max(temperature, 0.02))", "yours gave"),
         (f"{_AT}    return softmax(alphas)", "T is not used"),
         (
-            f"{_AT}    values = np.array(alphas)\n    if temperature == 0:\n        return (values == values.max()) * 1.0\n"
+            f"{_AT}    values = np.array(alphas)\n    if temperature == 0:\n"
+            "        return (values == values.max()) * 1.0\n"
             "    return softmax(values / temperature)",
             "tie for the largest",
         ),
@@ -206,7 +205,8 @@ RIGHT = {
             _MIXED,
             (
                 f"return {_SUM}",
-                "out = torch.stack([o(x) for o in self.operations])\n        return torch.einsum('o,obchw->bchw', weights, out)",
+                "out = torch.stack([o(x) for o in self.operations])\n"
+                "        return torch.einsum('o,obchw->bchw', weights, out)",
             ),
         ),
         _but(_MIXED, ("self.operations", "self.candidates")),
@@ -214,26 +214,34 @@ RIGHT = {
             _MIXED,
             (
                 f"return {_SUM}",
-                "mixed = 0\n        for i, o in enumerate(self.operations):\n            mixed = mixed + o(x) * weights[i]\n        return mixed",
+                "mixed = 0\n        for i, o in enumerate(self.operations):\n"
+                "            mixed = mixed + o(x) * weights[i]\n        return mixed",
             ),
         ),
-        "import torch.nn as N\nclass Mix(N.Module):\n    def __init__(self, names, C, s, p):\n        super().__init__()\n"
+        "import torch.nn as N\nclass Mix(N.Module):\n    def __init__(self, names, C, s, p):\n"
+        "        super().__init__()\n"
         "        for i, name in enumerate(names):\n"
-        "            setattr(self, f'o{i}', make_operation(name, C, s, parts=p, affine=False))\n        self.n = len(names)\n"
-        "    def forward(self, H, w):\n        return sum(getattr(self, f'o{i}')(H) * w[i] for i in range(self.n))\nMixedOp = Mix",
+        "            setattr(self, f'o{i}', make_operation(name, C, s, parts=p, affine=False))\n"
+        "        self.n = len(names)\n"
+        "    def forward(self, H, w):\n"
+        "        return sum(getattr(self, f'o{i}')(H) * w[i] for i in range(self.n))\nMixedOp = Mix",
     ],
     "02.2": [
-        f"{_GRADIENT}    w = alphas.exp() / alphas.exp().sum()\n    J = torch.diag(w) - torch.outer(w, w)\n    return J @ outputs @ upstream",
+        f"{_GRADIENT}    w = alphas.exp() / alphas.exp().sum()\n    J = torch.diag(w) - torch.outer(w, w)\n"
+        "    return J @ outputs @ upstream",
         f"{_GRADIENT}    w = torch.softmax(alphas, 0)\n    mean = (w[:, None] * outputs).sum(0)\n"
         "    return w * ((outputs - mean) * upstream).sum(1)",
-        f"{_GRADIENT}    w, y, g = softmax(alphas), outputs.numpy(), upstream.numpy()\n    return w * (y @ g - w @ y @ g)",
+        f"{_GRADIENT}    w, y, g = softmax(alphas), outputs.numpy(), upstream.numpy()\n"
+        "    return w * (y @ g - w @ y @ g)",
         f"{_GRADIENT}    w, s = softmax(alphas).tolist(), (outputs @ upstream).tolist()\n"
         "    return [sum(w[p] * ((p == o) - w[o]) * s[p] for p in range(len(w))) for o in range(len(w))]",
     ],
     "02.3": [
-        f"{_AT}    a = torch.tensor(alphas)\n    if temperature == 0:\n        best = (a == a.max()).float()\n        return best / best.sum()\n"
+        f"{_AT}    a = torch.tensor(alphas)\n    if temperature == 0:\n        best = (a == a.max()).float()\n"
+        "        return best / best.sum()\n"
         "    return torch.softmax(a / temperature, 0)",
-        f"{_AT}    best = max(alphas)\n    if not temperature:\n        return [(a == best) / alphas.count(best) for a in alphas]\n"
+        f"{_AT}    best = max(alphas)\n    if not temperature:\n"
+        "        return [(a == best) / alphas.count(best) for a in alphas]\n"
         "    powers = [np.exp((a - best) / temperature) for a in alphas]\n    return [p / sum(powers) for p in powers]",
         f"{_AT}    gaps = np.asarray(alphas) - max(alphas)\n    with np.errstate(all='ignore'):\n"
         "        p = np.exp(np.where(gaps == 0, 0, gaps / temperature))\n    return p / p.sum()",
