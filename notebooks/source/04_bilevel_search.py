@@ -568,8 +568,8 @@ lesson.what_a_difference_sees(radii, errors, distances, slopes)
 # The smooth network shows the textbook's V: to the right the difference is too coarse, to the left rounding wins, and
 # in a wide middle everything is fine, 0.01 included. The supernet's curve is another one. Down to tiny radii the
 # curvature term is as wrong as if it had been left out, or worse, and only where both sides fall between two jumps does
-# it become right. The panel on the right shows why: along the line, ∇α runs in ramps, and jumps between
-# them: where a maximum or a hardest triplet changes hands.
+# it become right. The panel on the right shows why: along the line, ∇α runs in ramps, with
+# one large step at seed 0 (measured here): a place where a maximum or a hardest triplet changes hands (inference).
 #
 # One may defend the difference: it averages over jumps that the exact derivative does not see at all. But then it is a
 # sample of a rough quantity, with large variance, and not DARTS 7. Remember this when we look at its price.
@@ -1321,7 +1321,7 @@ assert copy_weights(theirs, yours) is None
 found = search(yours, Drawn(for_weights, SEED), Drawn(for_alphas, SEED + 1), settings.search, 3)
 LibrarysOwn(for_weights, SEED).run(theirs, Drawn(for_alphas, SEED + 1), settings.search, 3)
 pairs = zip(yours.architecture_parameters(), theirs.architecture_parameters(), strict=True)
-apart = max(float((a - b).abs().max()) for a, b in pairs)
+apart = max(float((a - b).detach().abs().max()) for a, b in pairs)
 assert apart < 1e-9, apart
 print(f"α of your search and of the library's: equal to 1e-9 (at most {apart:.1g} apart)")
 print(f"the same cells: {found == theirs.genotype()}")

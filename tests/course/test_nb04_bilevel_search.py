@@ -4,10 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from nasda.course.nb04_bilevel_search import SmallRun, alpha_paths, hypergradient_field, search_at
+from nasda.bilevel import Bilevel
+from nasda.course.nb04_bilevel_search import (
+    Repeated,
+    SmallRun,
+    alpha_paths,
+    first_order_step,
+    hypergradient_field,
+    search,
+    search_at,
+)
 from nasda.errors import NasdaError
 from nasda.genotypes import PRIMITIVES, derive, skip_count
+from nasda.networks import Supernet
 from nasda.pictures.plots import to_png
+from nasda.settings import SearchSettings, SpaceSettings
 
 NAMES = PRIMITIVES["reid"]
 
@@ -63,3 +74,37 @@ def test_a_small_run_is_decided_by_its_seed() -> None:
             run.run_epoch()
     assert torch.equal(runs[0].alphas, runs[1].alphas)
     assert not torch.equal(runs[0].alphas, runs[2].alphas)
+
+
+def test_a_step_of_first_order_is_the_librarys() -> None:
+    ended = []
+    for by_library in (True, False):
+        torch.manual_seed(0)
+        norm, w, a = torch.nn.BatchNorm1d(3).double(), torch.ones(3, 3).double(), torch.zeros(3).double()
+        w, a = w.requires_grad_(), a.requires_grad_()
+        x = torch.randn(6, 3, dtype=torch.float64)
+
+        def loss(shift: float) -> torch.Tensor:
+            return (norm((x + shift) * torch.softmax(a, 0)) @ w).square().mean() + (a * w[0]).sum()  # noqa: B023
+
+        sgd, adam = torch.optim.SGD([w], 0.1, 0.9), torch.optim.Adam([a], 0.05)
+        for _ in range(3):
+            if by_library:
+                Bilevel(norm, sgd, adam).step(lambda: loss(0), lambda: loss(1))
+            else:
+                first_order_step(norm, lambda: loss(0), lambda: loss(1), sgd, adam)
+        ended.append([w.detach(), a.detach(), norm.running_mean])
+    for one, other in zip(*ended, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+def test_a_search_asks_both_worlds_in_turn_and_moves_alpha() -> None:
+    space = SpaceSettings(channels=2, nodes=1, cells_per_block=1, blocks=2, stem_stride=2, parts=2, embedding=4)
+    net = Supernet(space, 2, seed=0).train()
+    labels = torch.tensor([0, 0, 1, 1])
+    worlds = [Repeated([(torch.randn(4, 3, 16, 8), labels)]) for _ in range(2)]
+    before = [alpha.detach().clone() for alpha in net.architecture_parameters()]
+    found = search(net, *worlds, SearchSettings(), 2)
+    assert [world.given for world in worlds] == [2, 2]
+    assert all(not torch.equal(a, b) for a, b in zip(before, net.architecture_parameters(), strict=True))
+    assert found == net.genotype()
