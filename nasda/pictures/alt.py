@@ -54,7 +54,7 @@ def of_figure(figure: Figure) -> str:
     head = [figure.get_suptitle(), f"{len(panels)} panels" if len(panels) > 1 else ""]
     if not panels:
         head += [text.get_text() for text in figure.texts]
-    for detail in ("values axes ranges", "values axes", "axes", ""):
+    for detail in ("values axes ranges", "values axes", "values", "axes", ""):
         said = dict.fromkeys(one_line(part) for part in (*head, *(p for axes in panels for p in _panel(axes, detail))))
         text = " ".join(part + "." * (part[-1] not in ".?!") for part in said if part)
         if len(text) <= MOST:

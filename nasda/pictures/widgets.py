@@ -109,7 +109,7 @@ class _Shown:
     def show(self, picture: Picture, words: str) -> None:
         """Show both, the picture with its alt text; `ipywidgets.Image` has none."""
         try:
-            self.png, self.alt = png(picture), alt.shortened(f"{words} {in_words(picture)}")
+            self.png, self.alt = png(picture), alt.shortened(f"{words.rstrip('. ')}. {in_words(picture)}")
         except NasdaError as error:  # such as a graph that cannot be laid out
             words = error.in_a_notebook()
             self.png, self.alt = png(plots.message(words)), alt.shortened(words)
