@@ -47,7 +47,7 @@ _LINES = BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, GREY
 
 
 def flip_plot(values: ArrayLike, label: str) -> Plot:
-    """All sign flips of some differences, a dot each; those as far from 0 as the measured one in vermillion."""
+    """All sign flips of some differences; those as far from 0 as the measured one are vermillion diamonds."""
     means = 100 * flipped_means(values)
     width = max(np.abs(means).max(), 1e-9) / 12
     bins = np.round(means / width)
@@ -57,8 +57,8 @@ def flip_plot(values: ArrayLike, label: str) -> Plot:
     axes = figure.subplots()
     for number in np.argsort(np.abs(means), kind="stable"):
         heights[bins[number]] = heights.get(bins[number], 0) + 1
-        colour = VERMILLION if extreme[number] else SKY
-        axes.plot(means[number], heights[bins[number]], "o", color=colour, markersize=8, markeredgecolor="white")
+        colour, marker = (VERMILLION, "D") if extreme[number] else (SKY, "o")
+        axes.plot(means[number], heights[bins[number]], marker, color=colour, markersize=8, markeredgecolor="white")
     axes.axvline(means[0], color=INK, linewidth=1.5)
     box, top = {"facecolor": "white", "edgecolor": "none", "pad": 2}, max(heights.values())
     axes.text(means[0], top + 1, "measured", ha="center", va="center", fontsize=SMALL, bbox=box)
@@ -116,7 +116,7 @@ def study_plot(table: Table, first: str, second: str, score: str = "mAP") -> Plo
     right.set_ylim(-1.25 * largest, 1.25 * largest)
     right.set_xlim(-0.6, len(found) - 0.4)
     right.set_xticks(places, [str(seed) for seed in found])
-    dress(left, f"{COLUMNS[score]} on the target (%)", "row of the table", grid="x")
+    dress(left, f"{COLUMNS[score]} (%)", "row of the table", grid="x")
     dress(right, table.unit, "difference (points)", f"{first}\nminus {second}")
     return figure
 
@@ -129,7 +129,7 @@ def turn_plot(found: Mapping[str, Mapping[int, float]], unit: str, what: str) ->
     units = list(found[choices[0]])
     for number, name in enumerate(units):
         values = [100 * found[choice][name] for choice in choices]
-        style = {"marker": "os^DvPX"[number % 7], "linestyle": ("-", "--", "-.", ":")[number % 4]}
+        style: dict[str, Any] = {"marker": "os^DvPX"[number % 7], "linestyle": ("-", "--", "-.", ":")[number % 4]}
         axes.plot(range(len(choices)), values, color=_LINES[number % len(_LINES)], label=f"{unit} {name}", **style)
     for place, choice in enumerate(choices):
         mean = 100 * float(np.mean(list(found[choice].values())))
@@ -529,7 +529,7 @@ def _by_hand(differences: Sequence[float]) -> float:
     sums = [
         sum(s * d for s, d in zip(signs, exact, strict=True)) for signs in itertools.product((1, -1), repeat=len(exact))
     ]
-    return sum(abs(total) >= abs(sums[0]) for total in sums) / len(sums)
+    return sum(abs(float(total)) >= abs(float(sums[0])) for total in sums) / len(sums)
 
 
 def _one_sided(differences: Sequence[float]) -> float:

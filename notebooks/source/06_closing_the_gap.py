@@ -176,9 +176,10 @@ check("06.1", my_pairs)
 # %% [markdown]
 # ## The older study, and its headline
 #
-# Now the same rows under one recipe. Each row chooses an architecture; the rest is equal: first weights that nobody
-# trained, the number of steps, the test. The row of random cells is a control. It comes from the same space and costs
-# no search. Yang et al. (2020) and Li and Talwalkar (2019) found such a row hard to beat. The paper has none.
+# Now the same rows under one recipe. Each row chooses an architecture, and all are trained alike: from first weights
+# that nobody trained, for as many steps, with the same test. The row of random cells is a control. It comes from the
+# same space and costs no search. Yang et al. (2020) and Li and Talwalkar (2019) found such a row hard to beat. The
+# paper has none.
 #
 # The study ran on drawn images, at `laptop` size, with five seeds, and comes with the course. The line says when and
 # how. At gap 0 the target looks like the source, at gap 1 like a street.
@@ -352,8 +353,10 @@ lesson.turn_plot(again, "seed", "S+R minus S, the same cells")
 
 # %% [markdown]
 # No cell has changed and no weight was learnt from the target. "In every seed" was a statement about batch norm, not
-# about the search. That is why this project has withdrawn its headline. But mind the mean: one seed pulls it down. Is
-# anything shown here, in either column? That needs a test, not a look.
+# about the search. That is why this project has withdrawn its headline. Two more things were wrong with it: ω had seen
+# fewer images in S than in S+R, and all five seeds shared one drawn world (nasda's code and `docs/results.md`).
+#
+# But mind the mean: one seed pulls it down. Is anything shown here, in either column? That needs a test, not a look.
 
 # %% [markdown]
 # ## A test that one can count
@@ -433,7 +436,7 @@ p_value = mine("06.3")  # yours, or the library's
 # you run: how many of the $2^5$ choices are as far from 0? Give p as a number between 0 and 1.
 
 # %%
-guess_p = predict("06.b", ..., unit="(p)")
+guess_p = predict("06.b", ...)
 
 # %%
 for which, by_seed in again.items():
@@ -442,8 +445,8 @@ guess_p.against(float(p_value(list(again["source"].values()))))
 lesson.flip_plot(list(again["source"].values()), "NAS (S+R) minus NAS (S)")
 
 # %% [markdown]
-# A dot is one choice of signs. The line marks what was measured. The vermillion dots are those that (a) counts. Every
-# choice has a twin with all signs turned, so at least two always count.
+# A dot is one choice of signs. The line marks what was measured. The vermillion diamonds are those that (a) counts.
+# Every choice has a twin with all signs turned, so at least two always count.
 #
 # SciPy's `permutation_test`, written by other people, finds the same p:
 
@@ -1035,6 +1038,7 @@ def said(found):
     return f"{100 * found.mean:+.1f} points of mAP ({interval}; {worlds}; p = {found.p:.2g}, {shown})"
 
 
+answer = "Yes, here." if verdict.low > 0 else "Not confirmed."
 answer = "Yes, here." if verdict.low > 0 else "Not confirmed."
 Markdown(f"""
 - **Does searching on the target help?** {answer} S+R less S: {said(verdict)}.
