@@ -546,12 +546,6 @@ def _sign_test(differences: Sequence[float]) -> float:
     return float(sign_flip_p(np.sign(differences)))
 
 
-def _unguarded(differences: Sequence[float]) -> float:
-    signs = itertools.product([1, -1], repeat=len(differences))
-    means = [abs(np.mean(np.multiply(choice, differences))) for choice in signs]
-    return float(np.mean([mean >= means[0] for mean in means]))
-
-
 def _counted(differences: Sequence[float]) -> float:
     return float(sign_flip_p(differences)) * 2 ** len(differences)
 
