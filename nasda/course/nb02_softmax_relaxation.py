@@ -85,7 +85,7 @@ def simplex_picture(outputs: ArrayLike, target: ArrayLike, path: ArrayLike, name
     plane.legend(frameon=False, ncols=2, loc="upper center")
     ends = np.bincount(weights[-1].argmax(axis=1), minlength=3)
     words = ", ".join(f"{count} end with {name} the strongest" for count, name in zip(ends, names, strict=True))
-    figure.alt = f"Paths of {weights.shape[1]} searches in a triangle: {words}. Best alone: {names[best]}."  # type: ignore[attr-defined]
+    figure.alt = f"Paths of {weights.shape[1]} searches in a triangle: {words}. Best alone: {names[best]}."
     return figure
 
 
@@ -147,7 +147,7 @@ def node_picture(weights: Values, primitives: Sequence[str], outputs: Tensor, im
         axes.set(xticks=[], yticks=[])
     apart = float((mixed - chosen).norm() / chosen.norm().clamp(min=1e-9))
     node = " + ".join(f"{operation_label(operations[edge])}({state_label(edge)})" for edge in kept)
-    figure.alt = f"A node with three edges as weights, as a choice ({node}), and as maps: mixed and derived."  # type: ignore[attr-defined]
+    figure.alt = f"A node with three edges as weights, as a choice ({node}), and as maps: mixed and derived."
     return figure, f"derived: {node}\ndifference of the two outputs: {apart:.0%} of the derived one's size"
 
 

@@ -54,7 +54,7 @@ def of_figure(figure: Figure) -> str:
     head = [figure.get_suptitle(), f"{len(panels)} panels" if len(panels) > 1 else ""]
     if not panels:
         head += [text.get_text() for text in figure.texts]
-    for detail in ("values axes ranges", "values axes", "axes", ""):
+    for detail in ("values axes ranges", "values axes", "values", "axes", ""):
         said = dict.fromkeys(one_line(part) for part in (*head, *(p for axes in panels for p in _panel(axes, detail))))
         text = " ".join(part + "." * (part[-1] not in ".?!") for part in said if part)
         if len(text) <= MOST:
@@ -124,21 +124,23 @@ def _bars(axes: Axes) -> Iterator[tuple[str, str]]:
     groups: dict[str, list[tuple[float, float, str]]] = {}
     for container in axes.containers:
         if isinstance(container, BarContainer):
-            label, lying = str(container.get_label()), container.orientation == "horizontal"
+            lying, labels = container.orientation == "horizontal", [str(container.get_label())]
+            labels += [str(bar.get_label()) for bar in container.patches[:1]]  # of a histogram
+            label = next((label for label in labels if not label.startswith("_")), "_")
             axis = axes.yaxis if lying else axes.xaxis
             places = np.asarray(axis.get_majorticklocs())
             names = _names(axis)
             for bar, value in zip(container.patches, np.asarray(container.datavalues, dtype=np.float64), strict=True):
                 place = bar.get_y() + bar.get_height() / 2 if lying else bar.get_x() + bar.get_width() / 2
                 name = names[int(np.abs(places - place).argmin())] if names else ""
-                groups.setdefault("_" if label.startswith("_") else label, []).append((float(value), place, name))
+                groups.setdefault(label, []).append((float(value), place, name))
     for label, bars in groups.items():
         if len(bars) <= 6 and len({name for *_, name in bars} - {""}) == len(bars):
             yield label, ", ".join(f"{name} {value:.3g}" for value, _, name in bars)
         else:
             low, high = min(bars), max(bars)
             ends = f"{low[0]:.3g} to {high[0]:.3g}"
-            yield label, f"{len(bars)}, {ends}, highest at {high[2] or format(high[1], '.3g')}"
+            yield label, f"({len(bars)}) {ends}, highest at {high[2] or format(high[1], '.3g')}"
 
 
 def _series(found: Iterator[tuple[str, str]], detail: str, most: int = 6) -> list[str]:
@@ -173,7 +175,7 @@ def _side(axis: Axis, letter: str, detail: str, said: str) -> str:
     span = ""
     if names:
         span = ", ".join(names) if len(names) <= 6 else f"{names[0]} … {names[-1]}"
-    elif label and not words:
+    elif label and not words and len(axis.get_majorticklocs()):
         data, view = np.sort(axis.get_data_interval()), np.sort(axis.get_view_interval())
         low, high = np.clip(data, *view) if np.isfinite(data).all() else view
         span = f"{low:.3g} to {high:.3g}"

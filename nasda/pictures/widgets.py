@@ -24,11 +24,11 @@ WIDTH = 760  # pixels: the width of a page of JupyterLab on a small screen
 FAST = 0.3  # seconds: a picture that is drawn in less follows the drag
 
 # Labels stand above their controls, pictures leave room for these on the screen, and "computing…" appears only where
-# there is something to wait for. JupyterLab takes no key that is pressed in here for a command on cells, such as D, D;
-# it asks for the attribute, which the style sets when it is there, since a widget has no other way to.
+# there is something to wait for. JupyterLab takes no key for a command on cells, such as D, D, if what has the focus
+# carries the attribute; a widget has no other way to say so than a style that is told when it is there.
 _STYLE = """
-<style onload="const box = this.closest('.nasda-explore');
-    if (box) { box.setAttribute('data-lm-suppress-shortcuts', ''); box.tabIndex = -1; }">
+<style onload="const box = this.closest('.nasda-explore'), mine = 'data-lm-suppress-shortcuts';
+    if (box) { box.tabIndex = -1; box.addEventListener('focusin', event => event.target.setAttribute(mine, '')); }">
 .nasda-explore:focus { outline: none }
 .nasda-controls > .widget-inline-hbox {
     flex-flow: row wrap; align-content: flex-start; width: max-content; height: auto; margin-right: 20px }
@@ -109,7 +109,7 @@ class _Shown:
     def show(self, picture: Picture, words: str) -> None:
         """Show both, the picture with its alt text; `ipywidgets.Image` has none."""
         try:
-            self.png, self.alt = png(picture), alt.shortened(f"{words} {in_words(picture)}")
+            self.png, self.alt = png(picture), alt.shortened(f"{words.rstrip('. ')}. {in_words(picture)}")
         except NasdaError as error:  # such as a graph that cannot be laid out
             words = error.in_a_notebook()
             self.png, self.alt = png(plots.message(words)), alt.shortened(words)

@@ -60,7 +60,7 @@ def test_every_way_to_show_a_picture_keeps_its_alt_text_in_the_copy(tmp_path: Pa
     assert lacking(copy) == []
     alts = [outputs[0].metadata["image/png"]["alt"] for outputs in shown]
     assert alts[0] == alts[1] == "lines: the only line 1 → 2."
-    assert alts[3:] == ["in words lines: the only line 1 → 2.", "lines: the only line 1 → 3."]
+    assert alts[3:] == ["in words. lines: the only line 1 → 2.", "lines: the only line 1 → 3."]
 
 
 @pytest.mark.parametrize("name", ALL_PLOTS)

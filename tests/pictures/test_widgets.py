@@ -88,10 +88,10 @@ def test_the_picture_s_alt_text_are_the_words_and_what_is_drawn(shown: list[dict
 
     slider = ipywidgets.IntSlider(2, 1, 3)
     widgets.explore(draw, height=slider)
-    assert shown[0]["alt"] == "up to 2 lines: it's a line 1 → 2."
-    assert "alt='up to 2 lines: it&#x27;s a line 1 → 2.'" in made[1].value
+    assert shown[0]["alt"] == "up to 2. lines: it's a line 1 → 2."
+    assert "alt='up to 2. lines: it&#x27;s a line 1 → 2.'" in made[1].value
     slider.value = 3
-    assert "alt='up to 3 lines: it&#x27;s a line 1 → 3.'" in made[1].value
+    assert "alt='up to 3. lines: it&#x27;s a line 1 → 3.'" in made[1].value
 
 
 def test_a_slider_s_picture_follows_the_drag_where_the_last_one_was_fast(shown: list[dict[str, Any]]) -> None:
