@@ -1222,8 +1222,8 @@ loss_will.against("stays" if abs(change) < 0.02 else "falls" if change < 0 else 
 
 # %% [markdown]
 # Turning up `none` in the kind of cell that stands last takes the feature's length towards nothing, and with it, on the
-# target, the solid loss. The dashed one, of features scaled to length one, has no such way out. Try the other kind of cell:
-# there batch norm repairs what `none` does, nearly.
+# target, the solid loss. The dashed one, of features scaled to length one, has no such way out. Try the other kind of
+# cell: there batch norm repairs what `none` does, nearly.
 #
 # A suspicion is not a cause. The test is an intervention: the same S+R search with one change, α's triplet loss on
 # $f/\lVert f\rVert$. If shrinking is what drives α to `none`, `none` should not grow now.
