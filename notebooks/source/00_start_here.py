@@ -530,9 +530,12 @@ transfer_loss = mine("00.3")  # yours, or the library's
 mean = {learner: {gap: np.mean(runs) for gap, runs in by_gap.items()} for learner, by_gap in scores.items()}
 source, target = mean["learnt on the source"], mean["learnt on the target"]
 spread = max(np.std(runs, ddof=1) for by_gap in scores.values() for runs in (by_gap[HOME], by_gap[1.0]))
-lost = transfer_loss({where: {"source": of[HOME], "target": of[1.0]} for where, of in zip(
-    ("source", "target"), (source, target), strict=True
-)})
+lost = transfer_loss(
+    {
+        where: {"source": of[HOME], "target": of[1.0]}
+        for where, of in zip(("source", "target"), (source, target), strict=True)
+    }
+)
 print(f"TRANSFER LOSS: {100 * lost:.1f} points")
 lines = {
     "source's learner, home − abroad": (source[HOME], source[1.0]),
@@ -560,7 +563,6 @@ print(f"largest standard deviation of a learner over its three seeds: {100 * spr
 
 # %%
 features |= {("nobody (colour histogram)", gap): colours[gap] for gap in GAPS}
-
 
 
 def pair_distances(found, pictures):
