@@ -106,12 +106,12 @@ print(table_of_counts(target))
 # of the identities was seen in training, so there is nothing to classify. All there is are distances between
 # features.
 #
-# We will write plain loops, which are easy to read and slow. They compare two million pairs in a few seconds. On the
+# We will write plain loops, which are easy to read and slow. They compare a million pairs in a few seconds. On the
 # complete Market-1501 there are 66 million. So we ask a random sample of the queries where there are more, and always
 # the whole gallery. The sample depends on `SEED` alone.
 
 # %%
-most = max(1, 2_000_000 // len(target.gallery))
+most = max(1, 1_000_000 // len(target.gallery))
 asked = np.sort(np.random.default_rng(SEED).permutation(len(target.query))[:most])
 queries, gallery = [target.query[number] for number in asked], target.gallery
 print(f"asked in this notebook: {len(queries)} of {len(target.query)} queries, each of {len(gallery)} images")
@@ -133,7 +133,7 @@ ids = q_pids, q_camids, g_pids, g_camids
 query_pixels, gallery_pixels = (x.permute(0, 2, 3, 1).numpy() for x in (query_images, gallery_images))
 print(f"counting the colours of {len(queries) + len(gallery)} images", flush=True)
 histogram = colour_histogram(query_images), colour_histogram(gallery_images)
-features = {"colour histogram": tuple(x.double().numpy() for x in histogram)}
+features = {"colour histogram": tuple(x.numpy() for x in histogram)}
 print("features of the queries:", features["colour histogram"][0].shape)
 
 # %% [markdown]
@@ -390,11 +390,11 @@ seconds = time.perf_counter() - begun
 theirs = positive_ranks(*histogram, *ids)
 same = sum(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 print(f"{seconds:.2f} s; the same ranks as the library's for {same} of {len(ours)} queries")
-assert same > 0.95 * len(ours)
+assert same > 0.9 * len(ours)
 
 # %% [markdown]
 # The library compares all queries with the whole gallery in tiles. It rounds the features to integers of 25 bits
-# first, so that equal features have equal distances whatever the machine. A plain loop in float64 has no such
+# first, so that equal features have equal distances whatever the machine. A plain loop in floating point has no such
 # guarantee, and a query may differ by a tie that rounding breaks.
 
 # %% [markdown]
@@ -406,11 +406,11 @@ assert same > 0.95 * len(ours)
 # directions drawn at random.
 
 # %%
-noise = evaluation.random_features(len(q_pids) + len(g_pids), SEED).double().numpy()
+noise = evaluation.random_features(len(q_pids) + len(g_pids), SEED).numpy()
 features["guessing"] = noise[: len(q_pids)], noise[len(q_pids) :]
 curves = {}
-for name in features:
-    first = np.array([found[0] for found in ranks(*features[name], *ids) if len(found)])
+for name, of_queries in {"colour histogram": ours, "guessing": ranks(*features["guessing"], *ids)}.items():
+    first = np.array([found[0] for found in of_queries if len(found)])
     curves[name] = [np.mean(first <= k) for k in range(1, 21)]
 lesson.cmc_curves(curves)
 
@@ -872,7 +872,7 @@ networks = {(where, seed): trained(where, seed) for where in ("source", "target"
 def seen_by(network):
     """The features of queries and gallery as one network sees them."""
     begun = time.perf_counter()
-    pair = [evaluation.extract(network, images).double().numpy() for images in (query_images, gallery_images)]
+    pair = [evaluation.extract(network, images).numpy() for images in (query_images, gallery_images)]
     print(f"{len(gallery)} + {len(queries)} images in {time.perf_counter() - begun:.1f} s", flush=True)
     return pair
 
@@ -881,7 +881,7 @@ for seed in SEEDS:
     features["untrained", seed] = seen_by(make_network(CELLS[seed], SPACE, 2, seed=seed).to(course.device))
     features["cross-domain", seed] = seen_by(networks["source", seed])
     features["in-domain", seed] = seen_by(networks["target", seed])
-    random = evaluation.random_features(len(queries) + len(gallery), seed).double().numpy()
+    random = evaluation.random_features(len(queries) + len(gallery), seed).numpy()
     features["random features", seed] = random[: len(queries)], random[len(queries) :]
 
 # %%
