@@ -60,6 +60,8 @@ def roles_sheet(
                 panel.add_patch(frame)
         place = {"xycoords": "axes fraction", "ha": "right", "va": "center", "fontsize": 10, "color": INK}
         panels[line, 0].annotate(words, (-0.25, 0.5), annotation_clip=False, **place)
+    said = "; ".join(f"{ROLES[role]} {int((kinds == role).sum())}, {_COUNTS[role]}" for role in shown)
+    figure.alt = f"Photographs: a query, and up to {top} gallery images of each kind. How many there are: {said}."
     return figure
 
 
