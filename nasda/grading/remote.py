@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nasda.course.judges import SECONDS, NotAttempted
+from nasda.course.judges import SECONDS, NotAttempted, Told
 from nasda.errors import NasdaError
 from nasda.grading import wire
 
@@ -15,11 +15,11 @@ OPENING = 60
 """Seconds that the code of a submission may run before its answers are asked for."""
 
 
-class Raised(Exception):
+class Raised(Told):
     """What the answer raised, in words."""
 
 
-class Stopped(Exception):
+class Stopped(Told):
     """The worker had to be ended, or ended itself."""
 
 
@@ -67,11 +67,16 @@ class Keeper:
             raise NasdaError(f"a worker could not be confined: {found['broken']}")
         if "raised" in found:
             raise Raised(str(found["raised"]))
+        if found.get("stub"):
+            raise NotAttempted
         return found
 
-    def open(self, code: str) -> str:
-        """Run `code`, the submitted cells, in a new worker; returns how it is confined. Raises as `ask` does."""
-        return str(self.ask({"open": code}, OPENING).get("how", ""))
+    def open(self, *pieces: str) -> str:
+        """Run pieces of code in a new worker; returns how it is confined. Raises as `ask` does.
+
+        A piece that raises does not stop the next one; `answer` tells of it where a name is missing.
+        """
+        return str(self.ask({"open": pieces}, OPENING).get("how", ""))
 
     def answer(self, name: str) -> Any:
         """The submitted thing of this name: a function that runs in the worker, or a value.
@@ -79,7 +84,9 @@ class Keeper:
         Raises `NotAttempted` where there is none, and as `ask` does.
         """
         found = self.ask({"call": name}, SECONDS)
-        if found.get("missing") or found.get("stub"):
+        if found.get("failed"):
+            raise Raised(str(found["failed"]))
+        if found.get("missing"):
             raise NotAttempted
         if found.get("is_value"):
             return _value(found)

@@ -16,7 +16,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -26,8 +26,9 @@ import torch
 
 from nasda.course.judges import in_words, is_stub
 from nasda.grading import confine, wire
+from nasda.grading.visible import is_template  # imported here, so that no worker has to
 
-_CELL = "<the submitted cells>"
+_FAILED = "__failed__"  # in a submission's names: what one of its pieces raised
 
 
 # -------------------------------------------------------------------------------------------------------- the keeper
@@ -148,7 +149,7 @@ def _confined(root: Path, how: confine.How, to_read: int, to_write: int) -> NoRe
 
 
 def keep(jobs: IO[bytes], answers: IO[bytes], namespaces: bool) -> None:
-    """Read jobs until they end. A job is `{"seconds": …, "open": code}` or `{"seconds": …, "call": …}`."""
+    """Read jobs until they end. A job is `{"seconds": …, "open": pieces}` or `{"seconds": …, "call": …}`."""
     worker: Worker | None = None
     with tempfile.TemporaryDirectory(prefix="nasda-grading-", ignore_cleanup_errors=True) as folder:
         for number, line in enumerate(jobs):
@@ -188,15 +189,23 @@ def _said(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return work()
     except wire.NotPlain as error:
         return {"raised": f"expected numbers, words, arrays or lists of them, yours gave {error}"}
+    except NotImplementedError:
+        return {"stub": True}
     except MemoryError:
         return {"raised": f"it needs more than {confine.MEMORY // 2**30} GB of memory"}
     except BaseException as error:
         return {"raised": in_words(error)[:1000]}
 
 
-def _run(code: str, space: dict[str, Any]) -> dict[str, Any]:
-    linecache.cache[_CELL] = (len(code), None, code.splitlines(keepends=True), _CELL)
-    exec(compile(code, _CELL, "exec"), space)
+def _run(pieces: Sequence[str], space: dict[str, Any]) -> dict[str, Any]:
+    """Run the submitted pieces; what the last one raised is kept for names that are then missing."""
+    for number, code in enumerate(pieces):
+        name = f"<piece {number} of the submission>"
+        linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
+        try:
+            exec(compile(code, name, "exec"), space)
+        except BaseException as error:
+            space[_FAILED] = in_words(error)[:1000]
     return {}
 
 
@@ -204,8 +213,10 @@ def _answer(job: dict[str, Any], space: dict[str, Any]) -> dict[str, Any]:
     """A call of a submitted function, or the value of another submitted name."""
     name = job["call"]
     if name not in space:
-        return {"missing": True}
+        return {"missing": True, "failed": space.get(_FAILED, "")}
     thing = space[name]
+    if is_template(thing):
+        return {"stub": True}
     if not callable(thing):
         return {"value": wire.to_text(thing), "is_value": True}
     if is_stub(thing):
