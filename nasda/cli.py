@@ -140,9 +140,9 @@ class DataShow(Common):
 
         task = self.load_task()
         path = self.experiment.pictures / "contact_sheet.png"
-        domains = {"source": task.source, "target": task.target}
-        named = [dataclasses.replace(domain, name=f"{role}: {domain.name}") for role, domain in domains.items()]
-        save(contact_sheet(named, height=self.data.height, width=self.data.width, seed=self.seed), path)
+        size = {"height": self.data.height, "width": self.data.width}
+        titles = [f"source: {task.source.title}", f"target: {task.target.title}"]
+        save(contact_sheet([task.source, task.target], **size, titles=titles, seed=self.seed), path)
         print(f"{task.counts()}\npicture: {path}")
 
 

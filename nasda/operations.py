@@ -196,7 +196,7 @@ class Operation(NamedTuple):
 
 # c: channels, s: stride, p: parts, a: affine. The fast cell adds up an edge's operations in this order.
 OPERATIONS: dict[str, Operation] = {
-    NONE: Operation(lambda c, s, p, a: Zero(s), "none", GREY, "dotted", fast.nothing),
+    NONE: Operation(lambda c, s, p, a: Zero(s), "none", GREY, "dashed", fast.nothing),
     "sep_conv_3x3": Operation(
         lambda c, s, p, a: SeparableConv(c, s, a), "sep conv 3×3", BLUE, "solid", fast.separable_conv
     ),

@@ -45,3 +45,29 @@ def student(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(notebooks)
         yield
+
+
+@pytest.fixture(autouse=True)
+def plots_made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every plot that a test of a picture or of the course makes has an alt text, and lines that stay apart without
+    green cones."""
+    if not {"course", "pictures"} & set(request.path.parts[-2:]):
+        yield
+        return
+    from nasda.pictures.alt import of_figure
+    from nasda.pictures.plots import Plot
+    from tests.pictures.colours import alike
+
+    made: list[Plot] = []
+    begin = Plot.__init__
+
+    def remember(plot: Plot, width: float, height: float) -> None:
+        made.append(plot)
+        begin(plot, width, height)
+
+    monkeypatch.setattr(Plot, "__init__", remember)
+    yield
+    for plot in made:
+        if plot.axes:
+            assert len(of_figure(plot)) >= 20, of_figure(plot)
+            assert alike(plot) == [], of_figure(plot)

@@ -299,7 +299,8 @@ def _run_difference(theirs: nn.Module, yours: nn.Module, built: Built, tolerance
     words = difference(outputs[0].detach(), outputs[1], tolerance)
     if words:
         return f"{mode}: {words}"
-    theirs_slope, yours_slope = (torch.zeros(()) if slope is None else slope for slope in slopes)
+    nothing = torch.zeros_like(next(value for value in given if isinstance(value, Tensor)))
+    theirs_slope, yours_slope = (nothing if slope is None else slope for slope in slopes)
     words = difference(theirs_slope, yours_slope, tolerance)
     return f"{mode}: the output is right, its gradient with respect to the input is not: {words}" if words else None
 

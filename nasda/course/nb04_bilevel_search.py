@@ -167,7 +167,9 @@ def alpha_paths(histories: Mapping[str, History], primitives: Sequence[str], *, 
                 colour, line = operation_colour(name), operation_style(name)
                 strong = weights[:, :, index].max(axis=0) > 2 / len(primitives)
                 if edges and strong.any():
-                    panel.plot(epochs, weights[:, strong, index], color=colour, alpha=0.3, linewidth=0.8)
+                    panel.plot(
+                        epochs, weights[:, strong, index], linestyle=line, color=colour, alpha=0.3, linewidth=0.8
+                    )
                 mean = weights[:, :, index].mean(axis=1)
                 panel.plot(epochs, mean, linestyle=line, color=colour, linewidth=2.6, label=operation_label(name))
             panel.axhline(1 / len(primitives), color=INK, linestyle=":", linewidth=1)

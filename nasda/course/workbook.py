@@ -9,6 +9,7 @@ import builtins
 import inspect
 import linecache
 import re
+import symtable
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,10 +99,9 @@ def _collect(thing: Any, imports: dict[str, None], definitions: dict[str, str]) 
     name = thing.__name__
     if name in definitions:
         return
-    node, source = definition(thing)
-    definitions[name] = source  # a recursive function ends here
+    definitions[name] = source = definition(thing)  # a recursive function ends here
     scope = _scope(thing)
-    for used in sorted(_free_names(node) & scope.keys()):
+    for used in sorted(_free_names(source) & scope.keys()):
         value = scope[used]
         exercise = _exercise_of(value)
         if exercise not in ("", _exercise_of(thing)):
@@ -122,8 +122,8 @@ def _collect(thing: Any, imports: dict[str, None], definitions: dict[str, str]) 
     definitions[name] = definitions.pop(name)  # below what it needs
 
 
-def definition(thing: Any) -> tuple[ast.AST, str]:
-    """The syntax tree and the source of a function or class. Raises `NasdaError` if the source cannot be found.
+def definition(thing: Any) -> str:
+    """The source of a function or class. Raises `NasdaError` if the source cannot be found.
 
     `inspect.getsource` does not know classes of a notebook before Python 3.13; their functions know their cell.
     """
@@ -139,7 +139,7 @@ def definition(thing: Any) -> tuple[ast.AST, str]:
         (node for node in found if _first_line(node) <= code.co_firstlineno <= (node.end_lineno or 0)), found[-1]
     )
     lines = text.splitlines()[_first_line(node) - 1 : node.end_lineno]
-    return node, inspect.cleandoc("\n".join(["", *lines]))
+    return inspect.cleandoc("\n".join(["", *lines]))
 
 
 def _first_line(node: Any) -> int:
@@ -164,9 +164,13 @@ def _exercise_of(value: Any) -> str:
     return str(_scope(value).get(_EXERCISE, "")) if isinstance(value, (FunctionType, type)) else ""
 
 
-def _free_names(node: ast.AST) -> set[str]:
-    """The names that a definition reads and that Python does not have of itself."""
-    names = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Load)}
+def _free_names(source: str) -> set[str]:
+    """The names that a definition reads from its notebook: no locals, and nothing that Python has of itself."""
+    tables, names = [symtable.symtable(source, "answer", "exec")], set[str]()
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        names |= {name.get_name() for name in table.get_symbols() if name.is_global() and name.is_referenced()}
     return names - set(dir(builtins))
 
 

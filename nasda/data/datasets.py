@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from nasda.data.domain import DISTRACTOR, JUNK, Domain, Sample
+from nasda.data.domain import DISTRACTOR, JUNK, TOY_MARKER, Domain, Sample
 from nasda.data.reading import Layout, Lists, contradictions
 from nasda.errors import NasdaError
 from nasda.settings import TaskName
@@ -21,7 +21,8 @@ OF_TASK: dict[TaskName, dict[Side, DataSetName]] = {  # §3.1
 }
 
 # Files that say that nasda made a data set: it does not have the official counts.
-MARKERS = TOY_MARKER, SUBSET_MARKER, TRANSLATION_MARKER = "toy.json", "subset.json", "translation.json"
+SUBSET_MARKER, TRANSLATION_MARKER = "subset.json", "translation.json"
+MARKERS = TOY_MARKER, SUBSET_MARKER, TRANSLATION_MARKER
 
 GB = 10**9
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from nasda.errors import NasdaError
 
 JUNK = -1  # Market-1501's id for boxes that are neither right nor wrong: never counted
+TOY_MARKER = "toy.json"  # a file beside images that nasda has drawn, which says how
 DISTRACTOR = 0  # Market-1501's id for boxes that belong to nobody: always wrong
 
 
@@ -30,6 +31,12 @@ class Domain:
     train: list[Sample] = field(repr=False)
     query: list[Sample] = field(repr=False)
     gallery: list[Sample] = field(repr=False)
+
+    @property
+    def title(self) -> str:
+        """What a reader is shown. Images that nasda has drawn do not bear the name of real ones alone."""
+        is_drawn = (self.root / TOY_MARKER).exists()
+        return f"drawn, in the layout of {self.name}" if is_drawn else self.name
 
     def splits(self) -> dict[str, list[Sample]]:
         """The three lists by their names, train first."""

@@ -118,7 +118,7 @@ class Layout:
     def advice(self) -> str:
         """What to do when the data set is not there."""
         make = f"nasda data make --task {self.task}"
-        return f"run `{make}` to make the toy data, or pass --data-root <folder of the real data>"
+        return f"run `{make}` to make the toy data, or pass the folder of the real data as --data-root"
 
     def _candidates(self, data_root: Path) -> Iterator[Path]:
         """The folders with a known name, `data_root` first."""

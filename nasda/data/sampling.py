@@ -8,6 +8,35 @@ from torch import Tensor
 from nasda.errors import NasdaError
 
 
+def sample_batch(labels: Tensor, identities: int, images: int, generator: torch.Generator) -> Tensor:
+    """One batch by itself: the indices, int64 (P·K,), of K `images` of each of P `identities` of `labels` (N,).
+
+    The identities are drawn without replacement, uniformly and anew each time; the images as `ClassBalancedSampler`
+    draws them. `generator` is the only source of chance. Raises `NasdaError` where there are fewer than P identities.
+    """
+    images_of = _by_identity(labels)
+    if len(images_of) < identities:
+        raise NasdaError(f"sampling: {len(images_of)} identities found, but a batch takes {identities}")
+    chosen = torch.randperm(len(images_of), generator=generator)[:identities]
+    return torch.cat([_draw_images(images_of[identity], images, generator) for identity in chosen])
+
+
+def _by_identity(label: Tensor) -> tuple[Tensor, ...]:
+    """The indices of each identity's images."""
+    _, counts = label.unique(return_counts=True)
+    return label.argsort(stable=True).split(counts.tolist())
+
+
+def _draw_images(candidates: Tensor, images: int, generator: torch.Generator) -> Tensor:
+    """So many of `candidates`; where they are fewer, all of them and then some again."""
+    drawn = candidates[torch.randperm(len(candidates), generator=generator)[:images]]
+    missing = images - len(drawn)
+    if not missing:
+        return drawn
+    again = torch.randint(len(candidates), (missing,), generator=generator)
+    return torch.cat([drawn, candidates[again]])
+
+
 class ClassBalancedSampler:
     """Samples batches of P `identities` with K `images` each, as the triplet loss needs them.
 
@@ -29,8 +58,8 @@ class ClassBalancedSampler:
         self.images = images
         self.batch_size = identities * images
         label = torch.as_tensor(labels, dtype=torch.long)
-        _, counts = label.unique(return_counts=True)
-        self._images_of = label.argsort(stable=True).split(counts.tolist())  # image indices, identity by identity
+        self._images_of = _by_identity(label)
+        counts = torch.tensor([len(found) for found in self._images_of])
         if len(counts) < identities:
             if not len(counts):
                 raise NasdaError("sampling: no identities found: check that the data set's training folder was read")
@@ -53,7 +82,8 @@ class ClassBalancedSampler:
 
     def next_batch(self) -> Tensor:
         """Image indices, int64 (P·K,), identity by identity: K of the first, then K of the second, …"""
-        return torch.cat([self._draw_images(self._images_of[identity]) for identity in self._draw_identities()])
+        drawn = [self._images_of[identity] for identity in self._draw_identities()]
+        return torch.cat([_draw_images(candidates, self.images, self._generator) for candidates in drawn])
 
     def _draw_identities(self) -> Tensor:
         """The next P of the shuffled list; at its end, what is missing comes from the next shuffle."""
@@ -65,15 +95,6 @@ class ClassBalancedSampler:
             taken = is_new & (is_new.cumsum(0) <= missing)
             chosen, self._waiting = torch.cat([chosen, shuffled[taken]]), shuffled[~taken]
         return chosen
-
-    def _draw_images(self, candidates: Tensor) -> Tensor:
-        """K of `candidates`; where they are fewer, all of them and then some again."""
-        drawn = candidates[torch.randperm(len(candidates), generator=self._generator)[: self.images]]
-        missing = self.images - len(drawn)
-        if not missing:
-            return drawn
-        again = torch.randint(len(candidates), (missing,), generator=self._generator)
-        return torch.cat([drawn, candidates[again]])
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a resumed run needs for the same batches: plain tensors, fit for `torch.load(weights_only=True)`."""

@@ -72,7 +72,7 @@ def count(split: str, samples: list[Sample]) -> Counts:
 def table_of_counts(*domains: Domain) -> str:
     """An aligned table: a line for each domain and split, a column for each of `Counts`."""
     rows = [
-        (domain.name, split, *(f"{number:,}" for number in count(split, samples)))
+        (domain.title, split, *(f"{number:,}" for number in count(split, samples)))
         for domain in domains
         for split, samples in domain.splits().items()
     ]

@@ -8,6 +8,7 @@ import functools
 import importlib.util
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -295,16 +296,19 @@ class Picture:
     def __repr__(self) -> str:
         return str(self.graph.source)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         """SVG, PNG (for viewers without SVG) and text. It does not raise, so that a notebook continues."""
-        bundle: dict[str, Any] = {"text/plain": repr(self)}
+        from nasda.pictures import alt  # imported here, because it loads matplotlib, which no graph needs
+
+        data: dict[str, Any] = {"text/plain": repr(self)}
+        words = alt.of_graph(self.graph)
         try:
             svg = _svg(self.graph.source)
-            bundle["image/svg+xml"] = svg.decode()
-            bundle["image/png"] = _png(svg)
+            data["image/svg+xml"] = svg.decode().replace("<svg ", f'<svg role="img" aria-label="{escape(words)}" ', 1)
+            data["image/png"] = _png(svg)
         except NasdaError as error:
-            bundle["text/plain"] = f"{error}\n\n{self!r}"
-        return bundle
+            data["text/plain"] = f"{error}\n\n{self!r}"
+        return alt.bundle(data, words)
 
 
 def show(graph: graphviz.Digraph) -> Picture:

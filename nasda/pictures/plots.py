@@ -27,6 +27,7 @@ from nasda.data.reading import read_image
 from nasda.errors import NasdaError
 from nasda.genotypes import CELL_INPUTS, CELL_KINDS, CellKind, derive, entropy, node_slices, softmax, strengths
 from nasda.operations import operation_label
+from nasda.pictures.alt import Bundle, bundle, of_figure
 from nasda.pictures.graphs import state_label, write_picture
 from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, SKY, VERMILLION
 from nasda.study.statistics import mean_sd
@@ -37,13 +38,30 @@ SMALL = 9  # points, for words inside a plot
 
 
 class Plot(Figure):
-    """A `Figure`, its size in inches, that a notebook displays without pyplot."""
+    """A `Figure`, its size in inches, that a notebook displays without pyplot.
+
+    Its alt text is computed; `alt` says what the axes do not, and comes instead.
+    """
+
+    alt: str = ""
 
     def __init__(self, width: float, height: float) -> None:
         super().__init__(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
 
-    def _repr_png_(self) -> bytes:
-        return to_png(self)
+    def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
+        return to_png(self), {"alt": of_figure(self)}
+
+
+class Photograph(Image.Image):
+    """An image in a notebook, with the alt text of what it was made from."""
+
+    def __init__(self, image: Image.Image, words: str) -> None:
+        super().__init__()
+        self.__dict__.update(vars(image))
+        self.alt = words
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Bundle:
+        return bundle({"image/png": self._repr_png_()}, self.alt)
 
 
 _LEGENDS: dict[str, dict[str, Any]] = {
@@ -85,7 +103,7 @@ def save(figure: Figure, path: Path | str) -> None:
     write_picture(path, lambda format: _drawn(figure, format))
 
 
-def light(figure: Figure, inches: float = 7.6) -> Image.Image:
+def light(figure: Figure, inches: float = 7.6) -> Photograph:
     """A figure made of photographs as an image in 255 colours, at most `inches` wide, without white above and below.
 
     It has a sixth of the bytes, which keeps notebooks small. Text keeps its size.
@@ -96,7 +114,8 @@ def light(figure: Figure, inches: float = 7.6) -> Image.Image:
     picture = Image.open(io.BytesIO(to_png(figure))).convert("RGB")
     box = ImageChops.difference(picture, Image.new("RGB", picture.size, "white")).getbbox() or (0, 0, *picture.size)
     picture = picture.crop((0, max(0, box[1] - 6), picture.width, min(picture.height, box[3] + 6)))
-    return picture.quantize(255, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    fewer = picture.quantize(255, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    return Photograph(fewer, of_figure(figure))
 
 
 def _drawn(figure: Figure, format: str) -> bytes:
@@ -123,7 +142,7 @@ def alpha_heatmap(history: Sequence[Mapping[str, Any]], primitives: Sequence[str
     width = max(1.75, 0.45 + 0.092 * longest)  # of a panel, whose title is an operation and its weight
     figure = Plot(1.6 + width * columns, 0.9 + nodes * (0.7 + 0.16 * len(primitives)))
     axes = figure.subplots(nodes, columns, squeeze=False, sharex=True)
-    norm = weight_scale(weights)
+    norm, derived = weight_scale(weights), []
     extent = (epochs[0] - 0.5, epochs[-1] + 0.5, len(primitives) - 0.5, -0.5)
     for node, rows in enumerate(node_slices(nodes)):
         picked = {edge.input for edge in chosen[node]}
@@ -137,6 +156,7 @@ def alpha_heatmap(history: Sequence[Mapping[str, Any]], primitives: Sequence[str
             title = f"{state_label(state)} → node {node}\n{operation_label(operation[edge])} {strength[edge]:.2f}"
             panel.set_title(title, fontsize=SMALL, fontweight="bold" if state in picked else "normal")
             if state in picked:
+                derived.append(title.replace("\n", ": "))
                 panel.spines[:].set_linewidth(3)
                 panel.spines[:].set_color(VERMILLION)
             panel.set_yticks(range(len(primitives)), map(operation_label, primitives) if state == 0 else [])
@@ -145,6 +165,10 @@ def alpha_heatmap(history: Sequence[Mapping[str, Any]], primitives: Sequence[str
     bar = figure.colorbar(axes[0, 0].images[0], ax=axes, shrink=0.6, aspect=30, pad=0.01)
     bar.set_label(f"softmax weight (white: 1/{len(primitives)}, undecided)")
     figure.suptitle(f"α of the {kind} cell\nstrongest operation of each edge; framed: derived")
+    figure.alt = (
+        f"Heat maps, one for each edge of the {kind} cell: softmax weights of α by operation, over epochs {epochs[0]} "
+        f"to {epochs[-1]}. Derived edges, each with its strongest operation in the end: {'; '.join(derived)}."
+    )
     return figure
 
 
@@ -239,6 +263,9 @@ def retrieval_gallery(
         for column, hit in enumerate(right[:k], start=1):
             colour, line, gid = (GREEN, "solid", "right") if hit else (VERMILLION, "dashed", "wrong")
             sheet.frame(axes, row, column, color=colour, linestyle=line, linewidth=3, gid=gid)
+    found = [", ".join(str(rank) for rank, hit in enumerate(right[:k], start=1) if hit) or "none" for right in hits]
+    said = "; ".join(f"{name}: {ranks}" for name, ranks in zip(names, found, strict=True))
+    figure.alt = f"Photographs: each query and the {k} gallery images nearest to it. Right ones, by rank: {said}."
     return figure
 
 
@@ -249,6 +276,7 @@ def contact_sheet(
     images: int = 8,
     height: int = 128,
     width: int = 64,
+    titles: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Figure:
     """Training images of the domains, side by side: a row is one identity, columns are cameras.
@@ -259,8 +287,9 @@ def contact_sheet(
     """
     sheets = [_domain_sheet(domain, identities, images, (height, width), seed) for domain in domains]
     figure, row = _side_by_side([sheet for sheet, _, _ in sheets], 13)
-    for axes, domain, (sheet, pids, cameras) in zip(row, domains, sheets, strict=True):
-        sheet.show(axes, "camera", cameras, "identity: each row shows one", pids, domain.name)
+    titles = titles or [domain.title for domain in domains]
+    for axes, title, (sheet, pids, cameras) in zip(row, titles, sheets, strict=True):
+        sheet.show(axes, "camera", cameras, "identity: each row shows one", pids, title)
     return figure
 
 

@@ -22,8 +22,8 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from nasda.data.datasets import DATASETS, OF_TASK, TOY_MARKER, Side, index_lines
-from nasda.data.domain import DISTRACTOR, JUNK, Sample
+from nasda.data.datasets import DATASETS, OF_TASK, Side, index_lines
+from nasda.data.domain import DISTRACTOR, JUNK, TOY_MARKER, Sample
 from nasda.errors import NasdaError
 from nasda.files import explain_os_error, make_folder, read_json
 from nasda.settings import Style, TaskName, ToySettings, check_settings

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -27,6 +28,29 @@ FLAGS = [
     "--disable-sync",
 ]
 
+# A notebook of every kind of control, with a picture that is taller than the screen and takes as long as one asks for.
+PROBE = """
+import time
+import ipywidgets
+from PIL import Image
+from nasda.pictures.widgets import explore
+
+def draw(seconds, kind, of, on):
+    time.sleep(seconds)
+    shade = 50 * len(kind) + 20 * ord(of) % 100 + int(40 * seconds) + 7 * on
+    return Image.new("L", (300, 1500), shade % 256), f"{seconds:.2f} s, {kind}, {of}, {on}"
+
+explore(
+    draw,
+    seconds=ipywidgets.FloatSlider(
+        value=0, min=0, max=2, step=0.05, description="seconds that it takes to draw a picture like this one"
+    ),
+    kind=ipywidgets.Dropdown(options=["one", "two", "three"]),
+    of=ipywidgets.RadioButtons(options=["a", "b", "c"]),
+    on=ipywidgets.Checkbox(value=True),
+)
+"""
+
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -35,6 +59,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     cwd = build.workplace(folder / "project")
     for notebook in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
         shutil.copy(notebook, cwd)
+    cells = [nbformat.v4.new_code_cell(PROBE), nbformat.v4.new_markdown_cell("the end")]
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), cwd / "probe.ipynb")
     # JupyterLab takes cells that are out of sight out of the page, where a test does not find them.
     tracker = folder / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
     tracker.parent.mkdir(parents=True)

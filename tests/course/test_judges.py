@@ -122,6 +122,28 @@ def test_the_library_s_own_modules_are_right() -> None:
     assert own.judge(PartAware) is None
 
 
+class Nothing(nn.Module):
+    """Its output does not depend on its input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+
+class TimesZero(Nothing):
+    def forward(self, x: Tensor) -> Tensor:
+        return 0 * x
+
+
+def test_no_gradient_is_a_gradient_of_zeros() -> None:
+    exercise = module(Nothing, {"3 channels": Built({"channels": 3}, images)})
+    assert exercise.judge(TimesZero) is None
+    assert module(TimesZero, {"3 channels": Built({"channels": 3}, images)}).judge(Nothing) is None
+
+
 def test_weights_are_copied_by_name_or_by_shape() -> None:
     one, other = Block(3), OtherNames(3)
     assert copy_weights(one, other) is None

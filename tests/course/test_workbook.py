@@ -33,6 +33,7 @@ NOTEBOOK = [
     "def recursive(n):\n    return 1 if n == 0 else n * recursive(n - 1)\n",
     "def wide(f, labels):\n    return eq_8(helper(f), labels, 0.3) + np.float64(0)\n",
     "def tied(x):\n    return x, HELD\n",
+    "x = HELD\n",  # a local of all the others has the same name
 ]
 
 

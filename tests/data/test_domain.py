@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nasda.data.datasets import DATASETS
-from nasda.data.domain import Domain, fingerprint
+from nasda.data.domain import TOY_MARKER, Domain, fingerprint
 from nasda.data.task import load_task
 from nasda.errors import NasdaError
 from nasda.runs import seen
@@ -87,3 +87,10 @@ def test_a_run_saw_the_sides_that_it_names(root: Path) -> None:
     task = load_task("person", root)
     assert seen(task, "source") == {"source": fingerprint(task.source, "train")}
     assert set(seen(task, "source", "target")) == {"source", "target"}
+
+
+def test_drawn_images_do_not_bear_the_name_of_real_ones_alone(tmp_path: Path) -> None:
+    domain = Domain("Market-1501", tmp_path, [], [], [])
+    assert domain.title == "Market-1501"
+    (tmp_path / TOY_MARKER).touch()
+    assert domain.title == "drawn, in the layout of Market-1501"

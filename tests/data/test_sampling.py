@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import torch
 
-from nasda.data.sampling import ClassBalancedSampler
+from nasda.data.sampling import ClassBalancedSampler, sample_batch
 from nasda.errors import NasdaError
 
 
@@ -131,3 +131,17 @@ def test_no_images_at_all() -> None:
 def test_sizes_below_one_are_refused(p: int, k: int) -> None:
     with pytest.raises(NasdaError, match="1 or more"):
         ClassBalancedSampler(labels_of([5] * 5), p, k, seed=0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_batch_by_itself_is_a_sampler_s_first(seed: int) -> None:
+    labels = torch.tensor([7, 1501, 7, 2, 2, 2, 1501, 7, 4])
+    generator = torch.Generator().manual_seed(seed)
+    batch = sample_batch(labels, 3, 3, generator)
+    assert torch.equal(batch, ClassBalancedSampler(labels, 3, 3, seed).next_batch())
+    assert not torch.equal(batch, sample_batch(labels, 3, 3, generator))
+
+
+def test_one_batch_takes_no_more_identities_than_there_are() -> None:
+    with pytest.raises(NasdaError, match="3 identities found, but a batch takes 4"):
+        sample_batch(torch.tensor([1, 2, 2, 3]), 4, 1, torch.Generator())

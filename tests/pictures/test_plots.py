@@ -113,7 +113,7 @@ def test_every_plot_is_a_figure_with_named_axes_that_draws(name):
     assert isinstance(figure, Figure)
     assert any(axes.get_xlabel() for axes in panels(figure))
     assert any(axes.get_ylabel() for axes in panels(figure))
-    image = Image.open(io.BytesIO(figure._repr_png_())).convert("L")
+    image = Image.open(io.BytesIO(figure._repr_png_()[0])).convert("L")
     assert image.getextrema()[0] < 100 < 250 < image.getextrema()[1]
 
 
