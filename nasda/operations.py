@@ -96,7 +96,8 @@ def with_ibn(module: nn.Module) -> nn.Module:
 
 
 class Pool(nn.Sequential):
-    """3×3 pooling and batch norm, which keeps the mixture's terms at one scale (DARTS)."""
+    """3×3 pooling and batch norm, which keeps the mixture's terms at one scale (DARTS, whose derived networks drop it;
+    here they keep it)."""
 
     def __init__(self, pool: nn.Module, channels: int, affine: bool) -> None:
         super().__init__(pool, nn.BatchNorm2d(channels, affine=affine))
@@ -117,7 +118,7 @@ class DepthwiseConv(nn.Sequential):
 class SeparableConv(nn.Sequential):
     """The depth-wise separable convolution applied twice, as in DARTS; only the first one has the stride."""
 
-    def __init__(self, channels: int, stride: int, affine: bool) -> None:
+    def __init__(self, channels: int, stride: int, affine: bool = True) -> None:
         super().__init__(DepthwiseConv(channels, stride, 1, affine), DepthwiseConv(channels, 1, 1, affine))
 
 
@@ -139,6 +140,8 @@ class PartAware(nn.Module):
 
     Split H into stripes, average each to a vector, project it by its own ReLU–1×1 conv–BN to C//3 channels, let every
     part attend to all parts, spread each part's vector over its stripe again, and merge it with x by a 1×1 convolution.
+    Its authors' code differs where parts do not divide H (10 rows: stripes of 2, 3, 2, 3; here 3, 2, 3, 2), and at
+    stride 2, where it merges by a `FactorizedReduce`.
     """
 
     def __init__(self, channels: int, stride: int, parts: int = 4, affine: bool = True) -> None:
@@ -164,6 +167,10 @@ class PartAware(nn.Module):
         membership = self.membership(x)
         return torch.einsum("bch,hp->bpc", x.mean(dim=3), membership / membership.sum(dim=0))
 
+    def vectors(self, x: Tensor) -> Tensor:
+        """Each stripe's mean, projected by the part's own convolution: (B, C, H, W) → (B, parts, hidden)."""
+        return self.project(self.pool(x).reshape(len(x), -1, 1)).reshape(len(x), self.parts, self.hidden)
+
     def attend(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Self-attention among parts: (B, parts, hidden) → the same shape, and the weights (B, parts, parts).
 
@@ -173,9 +180,8 @@ class PartAware(nn.Module):
         return weights @ vectors, weights
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, _, height, width = x.shape
-        projected = self.project(self.pool(x).reshape(batch, -1, 1)).reshape(batch, self.parts, self.hidden)
-        attended, _ = self.attend(projected)
+        height, width = x.shape[2:]
+        attended, _ = self.attend(self.vectors(x))
         stripes = attended[:, rows_to_parts(height, self.parts, x.device)].transpose(1, 2)
         spread = stripes.unsqueeze(3).expand(-1, -1, -1, width)
         return self.norm(self.merge(torch.cat([x, spread], dim=1)))

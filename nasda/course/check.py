@@ -44,8 +44,8 @@ def check(name: str, answer: Any) -> Verdict:
     try:
         exercise = find(name)
         wrong = judged(exercise, answer)
-    except NotAttempted:
-        return Verdict(name, "not attempted yet")
+    except NotAttempted as unfinished:
+        return Verdict(name, "not attempted yet", str(unfinished))
     except NasdaError as error:
         wrong = Wrong(str(error))
     with suppress(NasdaError):  # outside of the project there is no log

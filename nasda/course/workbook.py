@@ -155,7 +155,8 @@ def _codes(thing: Any) -> Iterator[CodeType]:
 
 
 def _scope(thing: Any) -> dict[str, Any]:
-    functions = vars(thing).values() if isinstance(thing, type) else [thing]
+    members = vars(thing).values() if isinstance(thing, type) else [thing]
+    functions = (inspect.unwrap(getattr(member, "__func__", member)) for member in members if callable(member))
     return next((function.__globals__ for function in functions if isinstance(function, FunctionType)), {})
 
 

@@ -24,7 +24,7 @@ def raises(error: BaseException) -> Any:
     return answer
 
 
-@pytest.mark.parametrize("name", ["01.1", "01.3", "04.1", "05.3"])  # `like`, and judges of their own
+@pytest.mark.parametrize("name", ["01.1", "01.2", "04.1", "05.3"])  # `module`, `like`, and judges of their own
 @pytest.mark.parametrize(
     "error", [SystemExit(3), SystemExit(), Strange("odd"), RecursionError("deep"), OSError(2, "no")]
 )

@@ -68,6 +68,12 @@ def test_an_answer_is_kept_with_all_that_it_uses(book: Workbook, space: dict[str
     assert printed.stdout == "24\n"
 
 
+def test_a_decorated_answer_is_kept_with_what_it_uses(book: Workbook, space: dict[str, Any]) -> None:
+    run_cell("@torch.no_grad()\ndef quiet(x):\n    return helper(x)\n", space)
+    book.keep("02.1", space["quiet"])
+    assert book.load("02.1")(torch.ones(1, requires_grad=True)).tolist() == [2.0]
+
+
 def test_a_second_answer_takes_the_place_of_the_first(book: Workbook, space: dict[str, Any]) -> None:
     book.keep("02.1", space["Doubling"])
     run_cell("def again(x):\n    return 7\n", space)

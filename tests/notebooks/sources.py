@@ -33,11 +33,17 @@ def texts(notebook: NotebookNode) -> Iterator[str]:
 
 
 def imports(notebook: NotebookNode) -> str:
-    """All import statements of a notebook: what a stub or a solution may use."""
+    """What a stub or a solution may use: all import statements of a notebook, the parts that `mine` hands on, and the
+    functions of cells that are tagged "given"."""
     found = []
     for cell in code_cells(notebook):
+        given = "given" in cell.metadata.get("tags", [])
         for node in ast.parse(cell.source).body:
-            if isinstance(node, (ast.Import, ast.ImportFrom)):
+            if (
+                isinstance(node, (ast.Import, ast.ImportFrom))
+                or re.match(r"\w+ = mine\(", ast.unparse(node))
+                or (given and isinstance(node, ast.FunctionDef))
+            ):
                 found.append(ast.unparse(node))
     return "\n".join(found)
 
