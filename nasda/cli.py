@@ -576,6 +576,21 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Check:
+    """Look through a problem set before you hand it in: what is answered, and what the visible cases say."""
+
+    notebook: Annotated[Path, Positional]
+    """Your notebook, such as ps1.ipynb, with the file of cases that was handed out beside it."""
+
+    def run(self) -> None:
+        from nasda.grading.remote import Keeper
+        from nasda.grading.visible import check_notebook
+
+        with Keeper() as keeper:
+            print("\n".join(check_notebook(self.notebook, keeper)))
+
+
+@dataclass(frozen=True)
 class Grade:
     """Mark a folder of submissions to a problem set: points and words for every part of every answer.
 
@@ -654,6 +669,7 @@ def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
         | command("study", Study)
         | command("proxy", Proxy)
         | Annotated[Progress, subcommand("progress")]
+        | Annotated[Check, subcommand("check")]
         | Annotated[Grade, subcommand("grade")]
         | command("doctor", Doctor)
     )

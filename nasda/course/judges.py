@@ -44,7 +44,7 @@ class Wrong:
 
     words: str
     case: Case = field(default_factory=dict)
-    advice: str = ""
+    advice: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ of that.
 import argparse
 import re
 from pathlib import Path
+from typing import Any
 
 import jupytext
 from nbformat import NotebookNode
@@ -63,14 +64,17 @@ def read(source: Path) -> NotebookNode:
     return notebook
 
 
-def visible_cases(problem_set: ProblemSet) -> dict[str, list[dict[str, str]]]:
-    """For each question arguments and what is expected, as texts of `wire`."""
+def visible_cases(problem_set: ProblemSet) -> dict[str, dict[str, Any]]:
+    """For each question the answer's name, and cases: arguments and what is expected, as texts of `wire`."""
     return {
-        question.cell_id: [
-            {"arguments": wire.to_text(dict(case)), "expected": wire.to_text(expected)}
-            for part in question.parts
-            for case, expected in part.exercise.examples(VISIBLE)
-        ]
+        question.cell_id: {
+            "name": question.name,
+            "cases": [
+                {"arguments": wire.to_text(dict(case)), "expected": wire.to_text(expected)}
+                for part in question.parts
+                for case, expected in part.exercise.examples(VISIBLE)
+            ],
+        }
         for question in problem_set.questions
     }
 

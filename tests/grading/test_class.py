@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import json
 import os
+import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Any
 
 import pytest
 
+from nasda.errors import NasdaError
 from nasda.grading.marks import BY_HAND, NOT_ATTEMPTED, RIGHT, grade
 from nasda.grading.problem_set import load_problem_set
+from nasda.grading.remote import Keeper
 from nasda.grading.submission import find_submissions
+from nasda.grading.visible import check_notebook
 from tests.notebooks.sources import ROOT
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="grading forks: Linux and macOS")
@@ -314,3 +318,24 @@ def test_a_right_answer_is_right_for_every_seed(seed: int, tmp_path: Path) -> No
     hand_in(tmp_path / "in", "right", solved())
     (found,) = grade(find_submissions(tmp_path / "in", "ps1"), problem_set, tmp_path / "out", seed=seed, jobs=1)
     assert by_question(found) == FULL
+
+
+def test_a_student_looks_the_notebook_through(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        cases = assignments.visible_cases(load_problem_set("ps1", assignments.VISIBLE_SEED))
+    (tmp_path / "ps1_cases.json").write_text(json.dumps(cases), encoding="utf-8")
+    path = tmp_path / "ps1.ipynb"
+    with Keeper() as keeper:
+        path.write_text(json.dumps(solved()), encoding="utf-8")
+        *functions, written = check_notebook(path, keeper)
+        assert all(line.startswith("✓ ps1-") for line in functions), functions
+        assert re.fullmatch(r"ps1-7: \d+ words", written)
+        path.write_text(json.dumps(released()), encoding="utf-8")
+        assert all(line.endswith("not attempted yet") for line in check_notebook(path, keeper))
+        path.write_text(json.dumps(with_answer("ps1-2", "def depths(nodes):\n    return [1 for _ in nodes]")), "utf-8")
+        line = check_notebook(path, keeper)[1]
+        assert line.startswith("✗ ps1-2: wrong. for nodes = [")
+        (tmp_path / "ps1_cases.json").unlink()
+        with pytest.raises(NasdaError, match=r"ps1_cases\.json is missing: put it beside the notebook"):
+            check_notebook(path, keeper)
