@@ -10,7 +10,7 @@ NASDA := $(BIN)/nasda
 OUT := runs/$(TASK)-$(PROFILE)-seed$(SEED)
 SAME := --task $(TASK) --profile $(PROFILE) --seed $(SEED) --out $(OUT)
 
-.PHONY: course notebooks test lint unit test-browser bench lab env clean
+.PHONY: course notebooks assignments test lint unit test-browser bench lab env clean
 
 # The whole chain on the built-in data.
 course: env
@@ -29,6 +29,10 @@ course: env
 # Every notebook, executed from its source: the copies in notebooks/, or for another TASK or PROFILE in runs/notebooks.
 notebooks: env
 	OMP_NUM_THREADS=1 $(BIN)/python notebooks/build.py --task $(TASK) --profile $(PROFILE)
+
+# Problem sets: what is handed out, and the solutions, in notebooks/assignments/release and solution.
+assignments: env
+	$(BIN)/python notebooks/assignments/build.py
 
 test: lint unit
 

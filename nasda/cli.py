@@ -1,7 +1,7 @@
 """The `nasda` command. Its options are the fields of the settings dataclasses; tyro makes them into a command line.
 
-Every subcommand but `convert` and `progress` takes --task, --profile, --data-root, --out and --seed, which mean the
-same everywhere. A profile fills in the defaults of everything else, which --help shows.
+Every subcommand on data and networks takes --task, --profile, --data-root, --out and --seed, which mean the same
+everywhere. A profile fills in the defaults of everything else, which --help shows.
 """
 
 import dataclasses
@@ -575,6 +575,58 @@ class Progress:
         print(f"\n{your_searcher()}\n{hours(entries):.1f} hours, pauses of over half an hour left out")
 
 
+@dataclass(frozen=True)
+class Check:
+    """Look through a problem set before you hand it in: what is answered, and what the visible cases say."""
+
+    notebook: Annotated[Path, Positional]
+    """Your notebook, such as ps1.ipynb, with the file of cases that was handed out beside it."""
+
+    def run(self) -> None:
+        from nasda.grading.remote import Keeper
+        from nasda.grading.visible import check_notebook
+
+        with Keeper() as keeper:
+            print("\n".join(check_notebook(self.notebook, keeper)))
+
+
+@dataclass(frozen=True)
+class Grade:
+    """Mark a folder of submissions to a problem set: points and words for every part of every answer.
+
+    Answers run in confined workers, one process each: without network, without your files, within limits, where the
+    system allows it; the last line says what held. Hidden cases are drawn by --seed. Writes marks.csv, marks.json and a
+    page of feedback a student to --out, and resumes.
+    """
+
+    folder: Annotated[Path, Positional]
+    """STUDENT/PS/PS.ipynb, as nbgrader collects them, or notebooks side by side."""
+    problem_set: str
+    """The set that was handed out, such as ps1."""
+    out: Path = Path("runs/marks")
+    """Folder of the marks."""
+    seed: int = 0
+    """Of the hidden cases."""
+    jobs: int | None = None
+    """Workers at the same time; by default one for each core."""
+
+    def run(self) -> None:
+        from nasda.devices import available_cores
+        from nasda.grading.marks import grade
+        from nasda.grading.problem_set import load_problem_set
+        from nasda.grading.submission import find_submissions
+
+        problem_set = load_problem_set(self.problem_set, self.seed)
+        submissions = find_submissions(self.folder, self.problem_set)
+        marked = grade(submissions, problem_set, self.out, seed=self.seed, jobs=self.jobs or available_cores())
+        for found in marked:
+            note = f"  ({found.note})" if found.note else ""
+            print(f"{found.student}: {found.points:g} of {problem_set.points:g}{note}")
+        kinds = sorted({found.confinement for found in marked if found.confinement})
+        print(f"confined by {' and '.join(kinds) or 'nothing, for no cell was run'}")
+        print(f"marks: {self.out / 'marks.csv'}, marks.json, feedback/")
+
+
 def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
     """All subcommands as one type for tyro, their defaults taken from the profile."""
     chosen = profile(name, task)
@@ -617,6 +669,8 @@ def commands(task: TaskName, name: ProfileName, seed: int) -> Any:
         | command("study", Study)
         | command("proxy", Proxy)
         | Annotated[Progress, subcommand("progress")]
+        | Annotated[Check, subcommand("check")]
+        | Annotated[Grade, subcommand("grade")]
         | command("doctor", Doctor)
     )
 

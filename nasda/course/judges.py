@@ -39,10 +39,12 @@ _PACKAGE = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Wrong:
-    """What is wrong with an answer, and the first case that shows it: arguments by name."""
+    """What is wrong with an answer, and the first case that shows it: arguments by name. `advice` is the part of the
+    words that tells nothing of the case."""
 
     words: str
     case: Case = field(default_factory=dict)
+    advice: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,11 @@ class Exercise:
     praise: str = ""
     part: str = ""
     library: Any = None
+    examples: Callable[[int], list[tuple[Case, Any]]] = lambda _: []  # random cases with what is expected
+
+
+class Told(Exception):
+    """An error of an answer that has been put into words already."""
 
 
 class NotAttempted(Exception):
@@ -95,6 +102,8 @@ def call(answer: Callable[..., Any], case: Case, keywords: Case | None = None) -
 
 def in_words(error: BaseException) -> str:
     """An error of a student's code, with the line of his own that led to it."""
+    if isinstance(error, Told):
+        return str(error)
     if isinstance(error, TimeIsUp):
         what = f"it was stopped after {SECONDS} s: does every loop end?"
     elif isinstance(error, SystemExit):
@@ -123,6 +132,7 @@ def like(
     *,
     draw: Draw | None = None,
     draws: int = 20,
+    seed: int = 0,
     advice: Sequence[str] = (),
     tolerance: float = 1e-5,
     praise: str = "",
@@ -131,7 +141,7 @@ def like(
 ) -> Exercise:
     """A function to write: on each of `cases`, its arguments by name, it returns what `reference` returns.
 
-    After them come `draws` random cases by `draw`, the same ones every time. A case is named by its arguments, or by
+    After them come `draws` random cases by `draw`, the same ones for a `seed`. A case is named by its arguments, or by
     its key where `cases` has keys. Numbers, arrays and tensors may differ by `tolerance`, relative and absolute;
     everything else is compared exactly. An answer that returns on every case what one of the usual `mistakes` returns
     gets the advice beside it, and else the `advice` of the first case that differs.
@@ -141,7 +151,7 @@ def like(
     def every() -> Iterator[tuple[str, Case]]:
         for name, case in named.items():
             yield str(name) if named is cases else _arguments(case), case
-        rng = np.random.default_rng(zlib.crc32(part.encode()))
+        rng = np.random.default_rng([zlib.crc32(part.encode()), seed])
         for _ in range(draws if draw else 0):
             case = draw(rng)  # type: ignore[misc]
             yield f"a random case, {_arguments(case)}", case
@@ -155,8 +165,13 @@ def like(
             words, stopped = compare(reference, answer, case, tolerance)
             if words:
                 hint = "" if stopped else usual(answer) or (advice[number] if number < len(advice) else "")
-                return Wrong(f"for {name}: {words}" + (f". {hint}" if hint else ""), case)
+                return Wrong(f"for {name}: {words}" + (f". {hint}" if hint else ""), case, hint)
         return None
+
+    def examples(count: int) -> list[tuple[Case, Any]]:
+        rng = np.random.default_rng([zlib.crc32(part.encode()), seed])
+        cases = [draw(rng) for _ in range(count)] if draw else []
+        return [(case, reference(*copy.deepcopy(list(case.values())))) for case in cases]
 
     def usual(answer: Any) -> str:
         """The advice on the usual mistake that explains every value of the answer, if one does."""
@@ -166,7 +181,7 @@ def like(
                     return words
         return ""
 
-    return Exercise(judge, praise, part, library or reference)
+    return Exercise(judge, praise, part, library or reference, examples)
 
 
 def _arguments(case: Case) -> str:
@@ -181,10 +196,10 @@ def compare(
     try:
         expected = reference(*copy.deepcopy(list(case.values())))
         found = call(answer, case)
-    except (NotImplementedError, KeyboardInterrupt):
+    except (NotAttempted, NotImplementedError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a mistake's reference may raise, too
-        return f"expected {show(expected)}, yours: {in_words(error)}", isinstance(error, TimeIsUp)
+        return f"expected {show(expected)}, yours: {in_words(error)}", isinstance(error, TimeIsUp | Told)
     if found is None and expected is not None:
         return f"expected {show(expected)}, but your function returned None: is there a `return`?", False
     return difference(expected, found, tolerance), False
@@ -233,7 +248,7 @@ def module(
         wrong = first_difference(reference, answer)
         for mistake, words in mistakes if wrong else ():
             if first_difference(mistake, answer) is None:
-                return Wrong(f"{wrong.words}. {words}", wrong.case)  # type: ignore[union-attr]
+                return Wrong(f"{wrong.words}. {words}", wrong.case, words)  # type: ignore[union-attr]
         return wrong
 
     return Exercise(judge, praise, part, library or reference)

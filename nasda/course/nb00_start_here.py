@@ -16,9 +16,8 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from nasda.course.judges import Exercise, like, show
+from nasda.course.judges import Case, Exercise, attempted, difference, like, show
 from nasda.data.colours import colour_histogram
-from nasda.evaluation import Metrics, rank
 from nasda.pictures.graphs import FONT, text_width
 from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION, tint
 from nasda.pictures.plots import SMALL, Plot, dress
@@ -49,42 +48,6 @@ def draw_pictures(task: TaskName, domain: int, gap: float, people: Iterable[int]
     images = np.stack([render(task, *each, domain=domain, gap=gap, height=HEIGHT, width=width) for each in who])
     pids, camids, _ = np.array(who).T
     return Pictures(torch.from_numpy(images).permute(0, 3, 1, 2), pids + 1, camids)  # identity 0 marks distractors
-
-
-def score(features: Tensor, pictures: Pictures) -> Metrics:
-    """Every second picture asks, the others are the gallery."""
-    query = np.arange(len(pictures.pids)) % 2 == 0
-    ids = [part for half in (query, ~query) for part in (pictures.pids[half], pictures.camids[half])]
-    return rank(features[query], features[~query], *ids)
-
-
-def own_camera_first(features: Tensor, pictures: Pictures) -> float:
-    """The share of pictures whose nearest neighbour that counts is another identity before their own camera."""
-    own_camera = torch.from_numpy(pictures.camids[:, None] == pictures.camids)
-    dropped = own_camera & torch.from_numpy(pictures.pids[:, None] == pictures.pids)
-    nearest = torch.cdist(features, features).masked_fill(dropped, torch.inf).argmin(dim=1)
-    return float(own_camera[torch.arange(len(nearest)), nearest].float().mean())
-
-
-class Distances(NamedTuple):
-    """Distances of pairs that the camera rule lets count: of one identity before two cameras, and of two identities."""
-
-    same: NDArray[np.float32]
-    different: NDArray[np.float32]
-
-    def confusion(self) -> float:
-        """How often a pair of two identities is nearer than a pair of one, both drawn at random: a half is blind."""
-        nearer = np.searchsorted(np.sort(self.different), self.same)
-        return float(nearer.mean() / len(self.different))
-
-
-def pair_distances(features: Tensor, pictures: Pictures) -> Distances:
-    """Euclidean distances between all pairs of features (N, D), each pair once."""
-    first, second = np.triu_indices(len(features), 1)
-    distances = torch.cdist(features, features).numpy()[first, second]
-    same = pictures.pids[first] == pictures.pids[second]
-    same_camera = pictures.camids[first] == pictures.camids[second]
-    return Distances(distances[same & ~same_camera], distances[~same])
 
 
 # ---------------------------------------------------------------------------------------------------------- pictures
@@ -163,17 +126,19 @@ def crossing_figure(scores: Mapping[str, Mapping[float, Sequence[float]]]) -> Pl
     return figure
 
 
+Distances = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
 def distances_figure(before: Distances, now: Distances, title: str) -> Plot:
     """How far apart two pictures of one identity lie, and two of different ones: `now`, and in outline `before`."""
     figure = Plot(8, 3.4)
     axes = figure.subplots()
     bins = np.linspace(0, 2**0.5, 50).tolist()
-    for values, old, colour, name in (
-        (now.same, before.same, BLUE, "one identity, two cameras"),
-        (now.different, before.different, VERMILLION, "two identities"),
-    ):
-        axes.hist(values, bins, density=True, color=colour, alpha=0.5, label=name)
-        axes.hist(old, bins, density=True, histtype="step", color=colour, linewidth=1.6, label="the same, at gap 0")
+    kinds = ("one identity, two cameras", BLUE, "", "-"), ("two identities", VERMILLION, "////", "--")
+    for (name, colour, hatch, line), values, old in zip(kinds, now, before, strict=True):
+        axes.hist(values, bins, density=True, color=colour, alpha=0.5, hatch=hatch, label=name)
+        name = "the same, at gap 0"
+        axes.hist(old, bins, density=True, histtype="step", color=colour, linestyle=line, linewidth=1.6, label=name)
     axes.set_ylim(0, 5)
     apart = "distance between two pictures' features (both of length 1)"
     dress(axes, apart, "share of pairs (density)", title, legend="beside")
@@ -276,44 +241,98 @@ def rank_gallery(query: ArrayLike, gallery: ArrayLike) -> NDArray[np.int64]:
     return np.linalg.norm(np.asarray(gallery) - np.asarray(query), axis=1).argsort(kind="stable")
 
 
-_RANKED = [
+_RANKED: list[Case] = [
     {"query": np.array([0.0, 1.0]), "gallery": np.array([[2.0, 3.0], [0.0, 2.0], [1.0, 3.0]])},
     {"query": np.array([1.0, 0.0, 0.0]), "gallery": np.eye(3)[[1, 0]] * np.array([[1.0], [3.0]])},
     {"query": np.array([0.0, 0.0]), "gallery": np.array([[3.0, 0.0], [2.0, 2.0], [1.0, 0.0]])},
-    {"query": np.array([0.5]), "gallery": np.array([[0.9], [0.4], [0.8], [0.1], [0.5]])},
+    {"query": np.array([0.5]), "gallery": np.array([[0.9], [0.4], [0.8], [0.0], [0.5]])},
+]
+
+
+def _gallery(rng: np.random.Generator) -> Case:
+    images, length = rng.integers(2, 9), rng.integers(1, 5)
+    return {"query": rng.normal(size=length), "gallery": rng.normal(size=(images, length))}
+
+
+_RANK_MISTAKES: list[tuple[Callable[..., Any], str]] = [
+    (
+        lambda query, gallery: np.argsort(-np.linalg.norm(gallery - query, axis=1)),
+        "The nearest picture comes first",
+    ),
+    (
+        lambda query, gallery: np.linalg.norm(gallery - query, axis=1),
+        "These are the distances; return the pictures' numbers in their order: `np.argsort`",
+    ),
+    (
+        lambda query, gallery: np.argsort(np.linalg.norm(gallery, axis=1)),
+        "This orders by the features' own lengths, and forgets the query",
+    ),
+    (
+        lambda query, gallery: np.argsort(np.abs(gallery - query).sum(axis=1), kind="stable"),
+        "This is the sum of absolute differences; Euclidean distance squares them",
+    ),
+    (
+        lambda query, gallery: np.argsort(-(gallery @ query), kind="stable"),
+        "Products order like distances only where all features have one length; here they have not",
+    ),
+    (
+        lambda query, gallery: np.argsort(rank_gallery(query, gallery)),
+        "This is the place of each picture in the order; return which picture stands at each place",
+    ),
+    (
+        lambda query, gallery: np.argsort(np.abs((gallery - query).sum(axis=1)), kind="stable"),
+        "Square the differences before you add them: otherwise they cancel",
+    ),
 ]
 
 
 def _rank_1(answer: Any) -> str | None:
     """Rank-1 with the rule and without it, on the four queries that the exercise prints."""
-    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+    if difference([0.25, 0.5], answer) is None:
+        return None
+    pair = list(answer.values()) if isinstance(answer, dict) else answer
+    if isinstance(pair, (str, int, float)) or not hasattr(pair, "__len__") or len(pair) != 2:
         return f"expected two shares, (with, without); found {show(answer)}"
-    if any(isinstance(part, (int, float)) and part > 1 for part in answer):
+    for part in pair:
+        attempted(part)
+    with_rule, without = pair
+
+    def is_share(found: Any, share: float) -> bool:
+        return difference(share, found) is None
+
+    if any(is_share(part, number) for part in pair for number in (2, 3, 4, 25, 50, 75, 100)):
         return "a share of the queries lies between 0 and 1: divide by the number of queries, not by 1 or by 100"
-    if tuple(answer) == (0.5, 0.25):
+    if is_share(with_rule, 0.5) and is_share(without, 0.25):
         return "the two are the wrong way round: first with the rule, then without it"
-    if answer[0] == 1:
+    if is_share(with_rule, 1):
         return (
             "with the rule: an image is dropped where identity AND camera are the query's own. Query d may not drop "
             "the image of identity 2, although its own camera took it"
         )
-    if answer[0] != 0.25:
+    if not is_share(with_rule, 0.25):
         return "with the rule: for each query cross out its own identity before its own camera, then look for the least"
-    if answer[1] != 0.5:
-        return "without the rule: nothing is crossed out, and the least distance of each line decides"
-    return None
+    return "without the rule: nothing is crossed out, and the least distance of each line decides"
 
 
-def domain_gap(scores: Mapping[str, Mapping[str, float]]) -> float:
+def transfer_loss(scores: Mapping[str, Mapping[str, float]]) -> float:
     """What a learner loses on the target because it learnt on the source; scores[learnt on][tested on]."""
     return scores["target"]["target"] - scores["source"]["target"]
 
 
-_SCORES = [
-    {"source": {"source": 0.9, "target": 0.3}, "target": {"source": 0.6, "target": 0.8}},
-    {"source": {"source": 0.9, "target": 0.4}, "target": {"source": 0.5, "target": 0.4}},
+_SCORES: list[Case] = [
+    {"scores": {"source": {"source": 0.9, "target": 0.3}, "target": {"source": 0.6, "target": 0.8}}},
+    {"scores": {"source": {"source": 0.9, "target": 0.4}, "target": {"source": 0.5, "target": 0.4}}},
+    {"scores": {"source": {"source": 0.9, "target": 0.7}, "target": {"source": 0.5, "target": 0.6}}},
 ]
-_OTHER_GAPS: list[tuple[Callable[..., Any], str]] = [
+
+
+def _four(rng: np.random.Generator) -> Case:
+    values = rng.integers(1, 100, (2, 2)) / 100
+    names = "source", "target"
+    return {"scores": {a: dict(zip(names, map(float, row), strict=True)) for a, row in zip(names, values, strict=True)}}
+
+
+_OTHER_LOSSES: list[tuple[Callable[..., Any], str]] = [
     (
         lambda scores: scores["source"]["source"] - scores["source"]["target"],
         "Think again: this compares two tests, of which one may simply be harder",
@@ -330,12 +349,25 @@ _OTHER_GAPS: list[tuple[Callable[..., Any], str]] = [
         lambda scores: scores["source"]["target"] - scores["target"]["target"],
         "Think again about the sign: what is lost counts as positive",
     ),
+    (
+        lambda scores: scores["source"]["source"] - scores["target"]["target"],
+        "Think again: this changes the learner and the test at once",
+    ),
+    (lambda scores: abs(transfer_loss(scores)), "A loss may be negative: then learning on the source was better"),
+    (lambda scores: max(0.0, transfer_loss(scores)), "A loss may be negative: then learning on the source was better"),
+    (
+        lambda scores: transfer_loss(scores) / scores["target"]["target"],
+        "This is the share that is lost; return the difference itself",
+    ),
 ]
 
 
 def _pairs(answer: Any) -> str | None:
-    if not isinstance(answer, (set, frozenset, list, tuple)) or not all(isinstance(pair, str) for pair in answer):
+    if isinstance(answer, str):
+        answer = answer.replace(",", " ").split()
+    if not isinstance(answer, (set, frozenset, list, tuple)):
         return f"expected a set of pairs such as {{'AG'}}, found {show(answer)}"
+    answer = ["".join(filter(str.isalpha, "".join(map(str, pair)))) for pair in answer]
     rows, expected = lettered(), set(comparable_pairs())
     given = {"".join(sorted(pair.upper())) for pair in answer}
     for pair in sorted(given):
@@ -357,17 +389,26 @@ def _pairs(answer: Any) -> str | None:
 
 
 EXERCISES = {
-    "00.1": like(rank_gallery, _RANKED, praise="Everything that this course measures is this line, asked many times."),
+    "00.1": like(
+        rank_gallery,
+        _RANKED,
+        _RANK_MISTAKES,
+        draw=_gallery,
+        part="a ranking",
+        praise="Everything that this course measures is this line, asked many times.",
+    ),
     "00.2": Exercise(
         _rank_1,
         "Query a is the case the rule is made for: its nearest picture is nearly the same photograph. Query c shows "
         "that the rule is not “drop what my camera took”: that stranger stays, and wins.",
     ),
     "00.3": like(
-        domain_gap,
-        [{"scores": scores} for scores in _SCORES],
-        _OTHER_GAPS,
-        praise="In the second case the target is harder than the source, and yet there is no gap at all.",
+        transfer_loss,
+        _SCORES,
+        _OTHER_LOSSES,
+        draw=_four,
+        part="the transfer loss",
+        praise="In the second case the target is harder than the source, and yet nothing was lost on the way.",
     ),
     "00.4": Exercise(
         _pairs,

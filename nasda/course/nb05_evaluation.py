@@ -1,7 +1,7 @@
-"""Notebook 05: what a query's precision–recall curve encloses, and what each image of a gallery is to a query."""
+"""Notebook 05: what each image of a gallery is to a query, what a query's precision–recall curve encloses, and the
+evaluation that the student builds."""
 
-from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,11 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from nasda.course.judges import Exercise, NotAttempted, difference, like, show
+from nasda.course.judges import Case, Exercise, NotAttempted, Wrong, call, like, show
+from nasda.course.predict import Question
 from nasda.data.domain import DISTRACTOR, JUNK
-from nasda.errors import NasdaError
 from nasda.evaluation import average_precision, average_precision_trapezoid
+from nasda.fast.ranking import positive_ranks
 from nasda.pictures.palette import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILLION
 from nasda.pictures.plots import Plot, dress
 
@@ -29,15 +30,19 @@ def roles(query_pid: int, query_camid: int, gallery_pids: ArrayLike, gallery_cam
     return np.select(kinds, range(len(kinds)), default=len(kinds))
 
 
-def roles_sheet(query_image: NDArray[np.uint8], gallery_images: NDArray[np.uint8], of: ArrayLike, top: int = 8) -> Plot:
+def roles_sheet(
+    query_image: NDArray[np.uint8],
+    gallery_images: NDArray[np.uint8],
+    query: tuple[int, int],
+    gallery_pids: ArrayLike,
+    gallery_camids: ArrayLike,
+    top: int = 8,
+) -> Plot:
     """A row for each role that occurs, with up to `top` of its images; `query_image` (H, W, 3) stands above them.
 
-    `gallery_images` (G, H, W, 3) and their roles `of` (G,), as `roles` says them. Raises `NasdaError` where the lengths
-    differ.
+    `query`: its identity and camera; of the gallery there are the images (G, H, W, 3), identities and cameras.
     """
-    kinds = np.asarray(of)
-    if len(kinds) != len(gallery_images):
-        raise NasdaError(f"roles: {len(gallery_images)} gallery images, but {len(kinds)} roles")
+    kinds = roles(*query, gallery_pids, gallery_camids)
     shown = [role for role in range(len(ROLES)) if (kinds == role).any()]
     height, width = query_image.shape[:2]
     row = 0.95 if height > width else 0.8
@@ -55,6 +60,8 @@ def roles_sheet(query_image: NDArray[np.uint8], gallery_images: NDArray[np.uint8
                 panel.add_patch(frame)
         place = {"xycoords": "axes fraction", "ha": "right", "va": "center", "fontsize": 10, "color": INK}
         panels[line, 0].annotate(words, (-0.25, 0.5), annotation_clip=False, **place)
+    said = "; ".join(f"{ROLES[role]} {int((kinds == role).sum())}, {_COUNTS[role]}" for role in shown)
+    figure.alt = f"Photographs: a query, and up to {top} gallery images of each kind. How many there are: {said}."
     return figure
 
 
@@ -74,7 +81,7 @@ def precision_recall(ranks: Sequence[int] | np.ndarray, title: str = "") -> Plot
         axes.fill([left, right, right, left], [0, 0, after, before], color=SKY, alpha=0.55, linewidth=0)
         axes.fill([left, right, left], [before, after, after], facecolor="white", edgecolor=VERMILLION, hatch="////")
         axes.plot([left, right], [before, after], color=BLUE, linewidth=2.2)
-        axes.plot([left, right], [after, after], color=VERMILLION, linewidth=1.4)
+        axes.plot([left, right], [after, after], color=VERMILLION, linewidth=1.4, linestyle="--")
         axes.plot(right, after, "o", color=INK, markersize=5, zorder=3)
         if count <= 12:
             axes.annotate(f"rank {rank}", (right, after), (-4, 6), textcoords="offset points", ha="right", fontsize=9)
@@ -136,16 +143,83 @@ def disagreements(positives: Sequence[int], differences: Sequence[float]) -> Plo
 
 # ---------------------------------------------------------------------------------------------------------- exercises
 
+RECALL = (
+    Question(
+        "b",
+        "A target may be hard for everybody. Only two learners on one test show what was lost on the way: notebook 00.",
+    ),
+    Question(
+        "c",
+        "The triplet loss pulls and pushes the features f, and the test ranks by their distances: notebook 03.",
+    ),
+    Question(
+        "a",
+        "A few labelled images of the target's training split. Query and gallery are for the last test only: "
+        "notebook 04.",
+    ),
+)
+
 # 05.1
 
 
-def strict_ranks(distances: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Ranks of the right images if wrong ones win every tie: by a sort, wrong before right at each distance."""
-    order = np.lexsort((right, distances))
-    return np.flatnonzero(right[order]) + 1
+def counts(query_pid: int, query_camid: int, gallery_pids: ArrayLike, gallery_camids: ArrayLike) -> NDArray[np.bool_]:
+    """Which images of a gallery count for one query: all but junk, and its own identity from its own camera."""
+    kinds = roles(query_pid, query_camid, gallery_pids, gallery_camids)
+    return ~np.isin(kinds, [ROLES.index("own camera"), ROLES.index("junk")])
 
 
-def _case(distances: list[float], right: list[int]) -> dict[str, np.ndarray]:
+def _gallery(rng: np.random.Generator, images: int) -> dict[str, NDArray[np.int64]]:
+    return {"gallery_pids": rng.integers(-1, 4, images), "gallery_camids": rng.integers(1, 4, images)}
+
+
+def _one_query(rng: np.random.Generator) -> Case:
+    asked = {"query_pid": int(rng.integers(1, 4)), "query_camid": int(rng.integers(1, 4))}
+    return asked | _gallery(rng, int(rng.integers(1, 12)))
+
+
+_ONE_QUERY: list[Case] = [
+    {
+        "query_pid": 3,
+        "query_camid": 1,
+        "gallery_pids": np.array([3, 3, 5, 5, JUNK, JUNK, DISTRACTOR, DISTRACTOR]),
+        "gallery_camids": np.array([1, 2, 1, 2, 1, 2, 1, 2]),
+    },
+    {
+        "query_pid": 2,
+        "query_camid": 6,
+        "gallery_pids": np.array([2, 2, 2, 4]),
+        "gallery_camids": np.array([6, 6, 6, 6]),
+    },
+]
+
+
+_COUNTED: list[tuple[Callable[..., Any], str]] = [
+    (lambda p, c, ps, cs: (ps != p) | (cs != c), "Junk does not count either"),
+    (lambda p, c, ps, cs: ps != JUNK, "The query's own identity from its own camera does not count"),
+    (
+        lambda p, c, ps, cs: (ps != JUNK) & (cs != c),
+        "Only the query's own identity is dropped from its camera: other people before it count, as wrong",
+    ),
+    (
+        lambda p, c, ps, cs: (ps != JUNK) & (ps != p),
+        "The query's own identity counts where another camera took it: that is what is looked for",
+    ),
+    (lambda p, c, ps, cs: (ps > DISTRACTOR) & ((ps != p) | (cs != c)), "A distractor counts: it is always wrong"),
+    (lambda p, c, ps, cs: (ps == p) & (cs != c), "These are the right ones. The wrong ones count, too"),
+    (lambda p, c, ps, cs: (ps == JUNK) | ((ps == p) & (cs == c)), "These are the images that do not count: turn it"),
+]
+
+
+# 05.2
+
+
+def ranks_of(distances: ArrayLike, right: ArrayLike) -> NDArray[np.int64]:
+    """Ranks, ascending from 1, of the images that are right; of two at one distance the first counts as nearer."""
+    order = np.argsort(np.asarray(distances), kind="stable")
+    return np.flatnonzero(np.asarray(right)[order]) + 1
+
+
+def _case(distances: list[float], right: list[int]) -> Case:
     return {"distances": np.array(distances), "right": np.array(right, dtype=bool)}
 
 
@@ -154,158 +228,445 @@ _TIES = [
     _case([0.5, 0.5, 0.2], [1, 0, 0]),
     _case([0.5, 0.5, 0.2], [0, 1, 0]),
     _case([0.3, 0.3, 0.3, 0.1], [1, 1, 0, 0]),
-    _case([1.0, 1.0, 1.0, 1.0, 1.0], [1, 0, 1, 0, 0]),
+    _case([1.0, 1.0, 1.0, 1.0, 1.0], [1, 0, 1, 0, 1]),
+    _case([0.2, 0.1], [0, 0]),
 ]
 
 
-_WRONG_WINS = "A wrong image at the same distance was not counted: it wins the tie"
-_TIE_MISTAKES: list[tuple[Callable[..., Any], str]] = [
-    (lambda away, right: np.flatnonzero(right[np.lexsort((~right, away))]) + 1, _WRONG_WINS),
-    (lambda away, right: np.sort([1 + np.count_nonzero(away < own) for own in away[right]]), _WRONG_WINS),
+def _tied(rng: np.random.Generator) -> Case:
+    images = int(rng.integers(1, 12))
+    return {"distances": rng.integers(0, 4, images) / 4, "right": rng.random(images) < 0.4}
+
+
+_FORGOTTEN = "Of two images at one distance the one that stands first in the gallery counts as nearer"
+_RANK_MISTAKES: list[tuple[Callable[..., Any], str]] = [
+    (lambda away, right: np.sort([1 + np.count_nonzero(away < own) for own in away[right]]), _FORGOTTEN),
+    (lambda away, right: np.sort([np.count_nonzero(away <= own) for own in away[right]]), _FORGOTTEN),
+    (lambda away, right: np.flatnonzero(right[np.lexsort((right, away))]) + 1, _FORGOTTEN),
+    (lambda away, right: np.flatnonzero(right[np.lexsort((~right, away))]) + 1, _FORGOTTEN),
+    (lambda away, right: np.flatnonzero(right[np.argsort(away, kind="stable")]), "Ranks begin at 1"),
     (
-        lambda away, right: np.sort([np.count_nonzero(away <= own) for own in away[right]]),
-        "Two right images share a rank: of those at one distance, each stands one place after the other",
+        lambda away, right: np.argsort(np.argsort(away, kind="stable"))[right] + 1,
+        "Return the ranks in ascending order, not in the order of the gallery",
     ),
+    (
+        lambda away, right: ranks_of(-away, right),
+        "The nearest image has rank 1: small distances come first",
+    ),
+    (
+        lambda away, right: ranks_of(away, right) - np.arange(np.count_nonzero(right)),
+        "A right image that is nearer takes a place, too",
+    ),
+    (lambda away, right: ranks_of(away, right)[:1], "All right images have a rank, not the first alone"),
 ]
-
-
-# 05.2
-
-_RANKS = np.array([1, 4, 5])
-_ROUNDED = 5e-3  # two places are enough
-_BY_HAND = average_precision(_RANKS), average_precision_trapezoid(_RANKS)
-_SLIPS = {
-    (1 + 2 / 4 + 3 / 5) / 5: "divide by the number of right images, 3, not by the last rank",
-    (1 + 1 / 4 + 1 / 5) / 3: "the j-th right image has precision j / r, not 1 / r",
-    (1 + (2 / 4 + 1) / 2 + (3 / 5 + 2 / 4) / 2) / 3: (
-        "q is the precision just before the image, at rank r − 1, not that of the right image before it: "
-        "before rank 4 three images had been seen, one of them right"
-    ),
-    ((1 + 0) / 2 + (2 / 4 + 1 / 3) / 2 + (3 / 5 + 2 / 4) / 2) / 3: "at rank 1 nothing came before, and q is 1 there",
-}
-
-
-def _judge_by_hand(answer: Any) -> str | None:
-    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
-        return f"expected two numbers, (eq. b, eq. c); found {show(answer)}"
-    if any(part is ... for part in answer):
-        raise NotAttempted
-    answer = [float(part) if isinstance(part, Fraction) else part for part in answer]
-    if difference(list(_BY_HAND[::-1]), answer, _ROUNDED) is None:
-        return "these are the two numbers, but in the other order: eq. (b) comes first, and is never the smaller one"
-    for name, right, found in zip(("eq. (b)", "eq. (c)"), _BY_HAND, answer, strict=True):
-        if difference(right, found, _ROUNDED) is not None:
-            near = [slip for slip in _SLIPS if difference(slip, found, _ROUNDED) is None]
-            nearest = min(near, key=lambda slip: abs(slip - found), default=None)
-            advice = "write down p and q for each rank" if nearest is None else _SLIPS[nearest]
-            return f"{name}: {show(found)} is not it: {advice}"
-    return None
 
 
 # 05.3
 
 
-def _judge_worst(answer: Any) -> str | None:
-    if not callable(answer):
-        return f"expected a function, found {show(answer)}"
-    for positives in (1, 2, 3, 4, 10):
-        found = answer(positives)
-        if found is None or found is ...:
-            raise NotAttempted
-        ranks = np.asarray(found)
-        if ranks.shape != (positives,):
-            return f"for {positives} right images: expected {positives} ranks, yours gave {show(found)}"
-        if not np.issubdtype(ranks.dtype, np.integer) or ranks[0] < 1 or (np.diff(ranks) < 1).any():
-            return f"for {positives} right images: expected whole numbers from 1, ascending; yours gave {show(found)}"
-        reached, largest = average_precision(ranks) - average_precision_trapezoid(ranks), largest_difference(positives)
-        if reached < largest - 1e-9:
-            why = " (a right image at rank 1 adds nothing to eq. (d))" if ranks[0] == 1 else ""
-            return (
-                f"for {positives} right images: your ranks {show(found)} differ by {reached:.4f}, "
-                f"but {largest:.4f} is possible{why}"
-            )
-    return None
+def ranks(
+    query_features: NDArray[np.float64],
+    gallery_features: NDArray[np.float64],
+    query_pids: ArrayLike,
+    query_camids: ArrayLike,
+    gallery_pids: ArrayLike,
+    gallery_camids: ArrayLike,
+) -> list[NDArray[np.int64]]:
+    """For each query the ranks of its right images."""
+    return _ranks_by(query_features, gallery_features, query_pids, query_camids, gallery_pids, gallery_camids)
+
+
+def _ranks_by(
+    *test: Any,
+    away: Callable[[Any, Any], Any] = lambda query, gallery: np.square(gallery - query).sum(axis=1),
+    counting: Callable[..., Any] = counts,
+) -> list[NDArray[np.int64]]:
+    """As `ranks`, with another distance or another rule."""
+    query_features, gallery_features, query_pids, query_camids, gallery_pids, gallery_camids = map(np.asarray, test)
+    found = []
+    for feature, pid, camid in zip(query_features, query_pids, query_camids, strict=True):
+        kept = counting(pid, camid, gallery_pids, gallery_camids)
+        found.append(ranks_of(away(feature, gallery_features)[kept], (gallery_pids == pid)[kept]))
+    return found
+
+
+def _test_set(rng: np.random.Generator) -> Case:
+    """Small numbers, so that distances are exact and ties happen."""
+    queries, images = int(rng.integers(1, 5)), int(rng.integers(4, 16))
+    features = {f"{side}_features": rng.integers(0, 4, (n, 3)) * 1.0 for side, n in _sides(queries, images)}
+    asked = {"query_pids": rng.integers(1, 4, queries), "query_camids": rng.integers(1, 4, queries)}
+    return features | asked | _gallery(rng, images)
+
+
+def _sides(queries: int, images: int) -> tuple[tuple[str, int], ...]:
+    return ("query", queries), ("gallery", images)
+
+
+_TEST_SETS: dict[str, Case] = {
+    "one query, whose own camera's picture is the nearest": {
+        "query_features": np.array([[0.0, 1.0]]),
+        "gallery_features": np.array([[0.0, 1.0], [0.0, 2.0], [3.0, 1.0]]),
+        "query_pids": np.array([1]),
+        "query_camids": np.array([1]),
+        "gallery_pids": np.array([1, 2, 1]),
+        "gallery_camids": np.array([1, 1, 2]),
+    },
+    "two queries; junk and distractors lie near": {
+        "query_features": np.array([[0.0, 0.0], [4.0, 4.0]]),
+        "gallery_features": np.array([[4.0, 5.0], [1.0, 0.0], [0.0, 1.0], [2.0, 0.0], [4.0, 4.0], [7.0, 4.0]]),
+        "query_pids": np.array([5, 8]),
+        "query_camids": np.array([2, 1]),
+        "gallery_pids": np.array([DISTRACTOR, JUNK, DISTRACTOR, 5, 8, 8]),
+        "gallery_camids": np.array([1, 2, 2, 1, 1, 2]),
+    },
+    "a query without a right image": {
+        "query_features": np.array([[1.0], [2.0]]),
+        "gallery_features": np.array([[1.0], [2.0], [5.0]]),
+        "query_pids": np.array([1, 2]),
+        "query_camids": np.array([1, 1]),
+        "gallery_pids": np.array([1, 2, 2]),
+        "gallery_camids": np.array([1, 2, 3]),
+    },
+}
+
+
+def _counting_after(*test: Any) -> list[NDArray[np.int64]]:
+    """Ranks among all images, of the right ones that count."""
+    query_features, gallery_features, query_pids, query_camids, gallery_pids, gallery_camids = test
+    found = []
+    for feature, pid, camid in zip(query_features, query_pids, query_camids, strict=True):
+        right = (gallery_pids == pid) & (gallery_camids != camid)
+        found.append(ranks_of(np.square(gallery_features - feature).sum(axis=1), right))
+    return found
+
+
+def _with_rule(number: int) -> Callable[..., Any]:
+    """The ranks under one of the wrong rules of 05.1."""
+    return lambda *test: _ranks_by(*test, counting=_COUNTED[number][0])
+
+
+_TEST_MISTAKES: list[tuple[Callable[..., Any], str]] = [
+    (_with_rule(0), "Junk was kept"),
+    (_with_rule(1), "The camera rule is missing"),
+    (_with_rule(2), "All that the query's camera took was dropped"),
+    (_with_rule(4), "The distractors are missing"),
+    (
+        _counting_after,
+        "What does not count takes no place: drop it first, from the distances and from `right`, then rank",
+    ),
+    (
+        lambda *test: _ranks_by(*test, away=lambda query, gallery: np.abs(gallery - query).sum(axis=1)),
+        "These are sums of absolute differences; the distance is Euclidean",
+    ),
+    (
+        lambda *test: _ranks_by(*test, away=lambda query, gallery: -(gallery @ query)),
+        "Products of features order like distances only where all features have one length; here they have not",
+    ),
+    (
+        lambda *test: _ranks_by(*test, away=lambda query, gallery: gallery @ query),
+        "A product is large where features are near: it is no distance",
+    ),
+    (lambda *test: [found for found in ranks(*test) if len(found)], "A query without a right image has no ranks: []"),
+]
 
 
 # 05.4
 
-_BROKEN = {"A": "junk", "B": "camera", "C": "distractors"}
-_WHY = {
-    "A": "in A both scores fall a little: there must be more images that count as wrong",
-    "B": "in B nearly every query is right at once: images that are almost copies of the query must count as right",
-    "C": "in C both scores rise a little: some images that count as wrong must be missing",
-}
+
+def average_precisions(ranks: ArrayLike) -> tuple[float, float]:
+    """The mean of precisions, eq. (b), and the trapezoid's area, eq. (c), of right images at `ranks`."""
+    return average_precision(np.asarray(ranks)), average_precision_trapezoid(np.asarray(ranks))
 
 
-def _judge_broken(answer: Any) -> str | None:
-    if not isinstance(answer, dict) or set(answer) != set(_BROKEN):
-        return f"expected an answer for each of A, B and C; found {show(answer)}"
-    if all(rule is ... for rule in answer.values()):
-        raise NotAttempted
-    for line, rule in answer.items():
-        if rule not in _BROKEN.values():
-            return f'{line}: expected "camera", "junk" or "distractors"; found {show(rule)}'
-    return next(
-        (f"{line} is not {answer[line]!r}: {_WHY[line]}" for line in "BAC" if answer[line] != _BROKEN[line]), None
-    )
+def _some_ranks(rng: np.random.Generator) -> Case:
+    return {"ranks": np.sort(rng.permutation(30)[: rng.integers(1, 7)]) + 1}
+
+
+_RANKS: list[Case] = [{"ranks": np.array(found)} for found in ([1, 4, 5], [2], [1], [1, 2, 3], [5, 6, 40])]
+
+
+def _areas(before: Callable[[NDArray[Any], NDArray[Any]], Any]) -> Callable[..., Any]:
+    """Both scores, with another precision `before` an image: from its number j and its rank."""
+
+    def both(ranks: NDArray[np.int64]) -> tuple[float, float]:
+        j = np.arange(1, len(ranks) + 1)
+        return average_precision(ranks), float(np.mean((j / ranks + before(j, ranks)) / 2))
+
+    return both
+
+
+def _with_first(first: Callable[[NDArray[np.int64]], float]) -> Callable[..., Any]:
+    """Another first score, and the right second one."""
+    return lambda ranks: (first(ranks), average_precision_trapezoid(ranks))
+
+
+_AP_MISTAKES: list[tuple[Callable[..., Any], str]] = [
+    (lambda ranks: average_precisions(ranks)[::-1], "The other order: eq. (b) comes first"),
+    (
+        _with_first(lambda ranks: float(np.mean(1 / ranks))),
+        "Eq. (b): the j-th right image has the precision j / r, not 1 / r",
+    ),
+    (
+        _with_first(lambda ranks: float(np.sum(np.arange(1, len(ranks) + 1) / ranks) / ranks[-1])),
+        "Eq. (b): divide by the number of right images, not by the last rank",
+    ),
+    (
+        _with_first(lambda ranks: float(len(ranks) / ranks[-1])),
+        "Eq. (b): that is the precision at the last right image; take the mean over all of them",
+    ),
+    (
+        _areas(lambda j, ranks: np.concatenate([[1], (j / ranks)[:-1]])),
+        "Eq. (c): q is the precision just before the image, at rank r − 1, not that of the right image before it",
+    ),
+    (
+        _areas(lambda j, ranks: (j - 1) / np.maximum(ranks - 1, 1)),
+        "Eq. (c): at rank 1 nothing came before, and q is 1 there",
+    ),
+    (
+        _areas(lambda j, ranks: np.where(ranks == 1, 1.0, (j - 1) / ranks)),
+        "Eq. (c): before the image, r − 1 images had been seen, not r",
+    ),
+    (
+        _areas(lambda j, ranks: np.where(j == 1, 1.0, (j - 1) / np.maximum(ranks - 1, 1))),
+        "Eq. (c): q is 1 where the image stands at rank 1, not for each first right image",
+    ),
+]
 
 
 # 05.5
 
 
-def paired_gain(cross: list[float], within: list[float]) -> tuple[float, float]:
-    """Mean and standard error of the differences, seed by seed."""
-    gains = [b - a for a, b in zip(cross, within, strict=True)]
-    mean = sum(gains) / len(gains)
-    variance = sum((gain - mean) ** 2 for gain in gains) / (len(gains) - 1)
-    return mean, (variance / len(gains)) ** 0.5
+def _judge_worst(answer: Any) -> Wrong | str | None:
+    if not callable(answer):
+        return f"expected a function, found {show(answer)}"
+    for positives in (1, 2, 3, 4, 10, 25):
+        case = {"positives": positives}
+        found = call(answer, case)
+        if found is None or found is ...:
+            raise NotAttempted
+        words = _not_worst(positives, list(found) if isinstance(found, Iterator | range) else found)
+        if words:
+            return Wrong(f"for {positives} right images: {words}", case)
+    return None
 
 
-_SEEDS = [
-    {"cross": [20.0, 30.0, 40.0], "within": [24.0, 36.0, 45.0]},
-    {"cross": [25.0, 19.0], "within": [22.0, 24.0]},
-    {"cross": [10.0, 12.0, 15.0, 9.0], "within": [13.0, 15.0, 18.0, 12.0]},
+def _not_worst(positives: int, found: Any) -> str | None:
+    """What is wrong with these ranks, if anything."""
+    ranks = np.asarray(found)
+    if ranks.shape != (positives,):
+        return f"expected {positives} ranks, yours gave {show(found)}"
+    if (ranks % 1 != 0).any() or ranks[0] < 1 or (np.diff(ranks) < 1).any():
+        return f"expected whole numbers from 1, ascending; yours gave {show(found)}"
+    reached, largest = average_precision(ranks) - average_precision_trapezoid(ranks), largest_difference(positives)
+    if reached >= largest - 1e-9:
+        return None
+    if ranks[0] == 1:
+        hint = "A right image at rank 1 adds nothing to eq. (d)"
+    else:
+        shares = [(r - j) / (r * (r - 1)) for j, r in enumerate(ranks.tolist(), start=1)]
+        number = int(np.argmax([1 / (4 * j - 2) - share for j, share in enumerate(shares, start=1)])) + 1
+        hint = f"Look at j = {number}: is its term larger at another rank?"
+    return f"your ranks {show(found)} differ by {reached:.4f}, but {largest:.4f} is possible. {hint}"
+
+
+# 05.6
+
+
+def evaluate(
+    query_features: NDArray[np.float64],
+    gallery_features: NDArray[np.float64],
+    query_pids: ArrayLike,
+    query_camids: ArrayLike,
+    gallery_pids: ArrayLike,
+    gallery_camids: ArrayLike,
+    top: int = 10,
+) -> tuple[float, float, NDArray[np.float64]]:
+    """mAP by eq. (b), mAP by eq. (c), and CMC (top,), over the queries with a right image."""
+    found = ranks(query_features, gallery_features, query_pids, query_camids, gallery_pids, gallery_camids)
+    return _scored([of_query for of_query in found if len(of_query)], top)
+
+
+def _scored(scored: Sequence[NDArray[np.int64]], top: int) -> tuple[float, float, NDArray[np.float64]]:
+    both = np.mean([average_precisions(of_query) for of_query in scored], axis=0)
+    first = np.array([of_query[0] for of_query in scored])
+    return float(both[0]), float(both[1]), (first[:, None] <= np.arange(1, top + 1)).mean(axis=0)
+
+
+def _with_a_right_image(rng: np.random.Generator) -> Case:
+    while True:
+        case = _test_set(rng)
+        if any(map(len, ranks(*case.values()))):
+            return {**case, "top": int(rng.integers(2, 6))}
+
+
+def _found(change: Callable[[list[NDArray[np.int64]], int], Any]) -> Callable[..., Any]:
+    """What `change` makes of all queries' ranks and of `top`."""
+    return lambda *test: change(ranks(*test[:-1]), test[-1])
+
+
+def _with_zeros(found: list[NDArray[np.int64]], top: int) -> Any:
+    scored = [of_query for of_query in found if len(of_query)]
+    return tuple(len(scored) / len(found) * np.asarray(part) for part in _scored(scored, top))
+
+
+def _with_cmc(cmc: Callable[[list[NDArray[np.int64]], NDArray[np.int64]], Any]) -> Callable[..., Any]:
+    """The right mAPs with another CMC, from the scored queries' ranks and k."""
+
+    def change(found: list[NDArray[np.int64]], top: int) -> Any:
+        scored = [of_query for of_query in found if len(of_query)]
+        return *_scored(scored, top)[:2], cmc(scored, np.arange(1, top + 1))
+
+    return _found(change)
+
+
+def _pooled(found: list[NDArray[np.int64]], top: int) -> Any:
+    scored = [of_query for of_query in found if len(of_query)]
+    weights = list(map(len, scored))
+    both = np.average([average_precisions(of_query) for of_query in scored], axis=0, weights=weights)
+    return *both, _scored(scored, top)[2]
+
+
+_SCORE_MISTAKES: list[tuple[Callable[..., Any], str]] = [
+    (_found(_with_zeros), "A query without a right image is left out of every mean; it is no 0"),
+    (
+        lambda *test: [evaluate(*test)[part] for part in (1, 0, 2)],
+        "The other order: the mean of precisions comes first",
+    ),
+    (
+        _with_cmc(lambda found, k: np.mean([of_query[0] == k for of_query in found], axis=0)),
+        "CMC: a first hit among the first k, not at k: ≤, not ==",
+    ),
+    (
+        _with_cmc(lambda found, k: np.mean([of_query[0] < k for of_query in found], axis=0)),
+        "CMC: a first hit at rank k is among the first k: ≤, not <",
+    ),
+    (
+        _with_cmc(lambda found, k: np.mean(np.concatenate(found)[:, None] <= k, axis=0)),
+        "CMC asks for each query's first right image, not for all of them",
+    ),
+    (_found(_pooled), "Each query counts the same in mAP, however many right images it has"),
 ]
 
 
-def _turned(cross: list[float], within: list[float]) -> tuple[float, float]:
-    return paired_gain(within, cross)
+# 05.7
 
 
-def _with(error: Callable[[np.ndarray, np.ndarray], float]) -> Callable[[list[float], list[float]], Any]:
-    """The right mean with another error, of the two lists as arrays."""
-    return lambda cross, within: (paired_gain(cross, within)[0], error(np.array(cross), np.array(within)))
+def paired(first: ArrayLike, second: ArrayLike, pids: ArrayLike) -> tuple[float, float, int]:
+    """First less second, averaged within each identity: the mean over identities, its standard error, and for how many
+    identities it is above 0."""
+    differences = np.asarray(first) - np.asarray(second)
+    means = np.array([differences[np.asarray(pids) == pid].mean() for pid in np.unique(pids)])
+    return float(means.mean()), float(means.std(ddof=1) / np.sqrt(len(means))), int((means > 0).sum())
 
 
-_GAIN_MISTAKES: list[tuple[Callable[..., Any], str]] = [
-    (_turned, "The gain is in-domain less cross-domain"),
-    (_with(lambda a, b: np.std(b - a) / len(a) ** 0.5), "The standard deviation of a sample divides by n − 1"),
+_QUERIES: list[Case] = [
+    {
+        "first": np.array([0.5, 0.75, 0.25, 1.0]),
+        "second": np.array([0.25, 0.5, 0.5, 0.25]),
+        "pids": np.array([7, 7, 9, 12]),
+    },
+    {
+        "first": np.array([0.5, 0.5, 0.25]),
+        "second": np.array([0.5, 0.25, 0.75]),
+        "pids": np.array([3, 1, 3]),
+    },
+]
+
+
+def _two_networks(rng: np.random.Generator) -> Case:
+    pids = np.concatenate([np.repeat(pid, rng.integers(1, 4)) for pid in range(3, 3 + rng.integers(2, 7))])
+    first, second = rng.integers(0, 9, (2, len(pids))) / 8
+    return {"first": first, "second": second, "pids": rng.permutation(pids)}
+
+
+def _other_error(error: Callable[[NDArray[Any], NDArray[Any]], float]) -> Callable[..., Any]:
+    """The right mean and count with another error, from both networks' means by identity."""
+
+    def changed(first: NDArray[Any], second: NDArray[Any], pids: NDArray[Any]) -> tuple[float, float, int]:
+        by_pid = (np.array([values[pids == pid].mean() for pid in np.unique(pids)]) for values in (first, second))
+        mean, _, above = paired(first, second, pids)
+        return mean, error(*by_pid), above
+
+    return changed
+
+
+_PAIRED_MISTAKES: list[tuple[Callable[..., Any], str]] = [
+    (lambda first, second, pids: paired(second, first, pids), "The difference is first less second"),
     (
-        _with(lambda a, b: np.std(b - a, ddof=1)),
+        lambda first, second, pids: paired(first, second, np.arange(len(pids))),
+        "The queries of one identity are easy or hard together: average within each identity first",
+    ),
+    (
+        _other_error(lambda a, b: float(np.std(a - b) / len(a) ** 0.5)),
+        "The standard deviation of a sample divides by n − 1: `ddof=1`",
+    ),
+    (
+        _other_error(lambda a, b: float(np.std(a - b, ddof=1))),
         "That is the standard deviation of the differences; the error of their mean is smaller by √n",
     ),
     (
-        _with(lambda a, b: ((np.var(a, ddof=1) + np.var(b, ddof=1)) / len(a)) ** 0.5),
-        "Each list swings by itself, but seed by seed they swing together: make the differences first",
+        _other_error(lambda a, b: float(((np.var(a, ddof=1) + np.var(b, ddof=1)) / len(a)) ** 0.5)),
+        "Both scores of an identity rise and fall together: make the differences first",
+    ),
+    (
+        lambda first, second, pids: (*paired(first, second, pids)[:2], int(np.sum(first > second))),
+        "`above` counts identities, not queries",
     ),
 ]
 
 
 EXERCISES = {
     "05.1": like(
-        strict_ranks,
-        _TIES,
-        _TIE_MISTAKES,
-        praise="Under this rule a network that sees nothing is last, not first. "
-        "Where both rules give the same score, ties do not matter",
+        counts,
+        _ONE_QUERY,
+        _COUNTED,
+        draw=_one_query,
+        part="the camera rule",
+        praise="One line, and below you will see what a score is worth without it",
     ),
-    "05.2": Exercise(_judge_by_hand, "The same ranks, and more than four points between two numbers called AP"),
-    "05.3": Exercise(
+    "05.2": like(
+        ranks_of,
+        _TIES,
+        _RANK_MISTAKES,
+        draw=_tied,
+        part="the ranks of a query",
+        praise="All scores of this notebook are made of these numbers, and of nothing else",
+    ),
+    "05.3": like(
+        ranks,
+        _TEST_SETS,
+        _TEST_MISTAKES,
+        draw=_test_set,
+        part="the ranks",
+        library=positive_ranks,
+        praise="This is an evaluator. What is still missing is how to make one number of it",
+    ),
+    "05.4": like(
+        average_precisions,
+        _RANKS,
+        _AP_MISTAKES,
+        draw=_some_ranks,
+        part="both average precisions",
+        praise="For ranks 1, 4 and 5 they are more than four points apart, and both are called AP",
+    ),
+    "05.5": Exercise(
         _judge_worst,
         "A list in which every second image is right, and the first is wrong, is where two codes differ most",
     ),
-    "05.4": Exercise(
-        _judge_broken, "B is the one that gets published: the other two move a score by less than its error"
+    "05.6": like(
+        evaluate,
+        {name: {**case, "top": 4} for name, case in _TEST_SETS.items()},
+        _SCORE_MISTAKES,
+        draw=_with_a_right_image,
+        part="the evaluation",
+        praise="Features in, a table's row out: the rest of this notebook is scored by it",
     ),
-    "05.5": like(paired_gain, _SEEDS, _GAIN_MISTAKES, praise="Try it on of['cross-domain'] and of['in-domain'] above"),
+    "05.7": like(
+        paired,
+        _QUERIES,
+        _PAIRED_MISTAKES,
+        draw=_two_networks,
+        part="the comparison of two networks",
+        praise="Two networks that were asked the same questions are compared question by question",
+    ),
 }

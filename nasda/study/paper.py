@@ -1,6 +1,8 @@
 """Table 1 of the paper as printed, and notes on which of its rows can be compared.
 
-Percent; the paper's mAP is the area under the precision–recall curve (§3.2), this project's `mAP_trapezoid`.
+Percent. Which mAP it prints is not known: §3.2 says "the area under the Precision-Recall curve", which is read most
+literally as this project's `mAP_trapezoid`, but gives no equation, and there is no code. The person task's ResNet-50
+rows are printed in the development kit of the VisDA-2020 challenge, whose code averages the precisions of all matches.
 """
 
 from typing import NamedTuple
@@ -9,10 +11,12 @@ from nasda.settings import TaskName
 
 NOTES = {
     "a": "mAP, rank-1 and rank-5 as printed in Table 1; the introduction swaps the two tasks' mAPs.",
-    "b": "Starts from ImageNet's weights, while the NAS rows start from nothing.",
-    "c": "Measured on the VisDA-2020 challenge's own target images, not on Market-1501: the person task's NAS rows are "
-    "not comparable with it. The abstract's “4.84 lower” than ResNet-50 subtracts across these two test sets, and "
-    "21.35 − 16.48 is 4.87.",
+    "b": "Starts from ImageNet's weights (the challenge's kit; for vehicles an inference). The NAS rows start from "
+    "nothing: an inference, because the paper names no weights.",
+    "c": "Printed in the kit of the VisDA-2020 challenge, whose test program reads the challenge's own target images: "
+    "so it was measured on those (an inference), not on Market-1501, and cannot be compared with the NAS rows. The "
+    "abstract's “4.84 lower” than ResNet-50 subtracts across these two test sets, and 21.35 − 16.48 is 4.87. Without "
+    "translated images ResNet-50 has 14.19, less than 16.48, which the paper does not say.",
     "d": "VehicleX's 75,516 images have attributes fitted to VeRi-776, so that “S” is not free of the target.",
 }
 

@@ -152,6 +152,28 @@ def test_one_rule_says_when_a_difference_is_shown() -> None:
     assert not of([0.1, 0.1, -0.2, 0.1, 0.1, 0.1]).shown
 
 
+def test_nine_of_ten_are_shown_where_p_is_small() -> None:
+    words = sentence("a", "b", of([0.05] * 9 + [-0.001]))
+    assert words.endswith("above in 9 of 10 seeds, p = 0.00391: a difference is shown")
+    assert sentence("a", "b", of([0.05] * 9 + [-0.4])).endswith("above in 9 of 10 seeds, p = 1: nothing is shown")
+
+
+def test_identities_are_pairs_too() -> None:
+    found = compare(dict.fromkeys(range(8), 0.3), dict.fromkeys(range(8), 0.2), "identity")
+    assert "above in 8 of 8 identities, p = 0.00781: a difference is shown" in sentence("a", "b", found)
+    assert "fewer than two identities in common" in sentence("a", "b", None, unit="identity")
+
+
+@pytest.mark.parametrize(("cells", "most"), [(1, 0.055), (2, 0.075)])
+def test_the_test_is_exact_for_scores_made_alike_and_near_against_a_mean_of_two(cells: int, most: float) -> None:
+    """False alarms of studies without a difference, with skewed scores: one network a seed against `cells` networks."""
+    rng = np.random.default_rng(0)
+    first, second = rng.lognormal(0, 1.5, (6000, 8)), rng.lognormal(0, 1.5, (6000, 8, cells)).mean(axis=-1)
+    alarms = np.mean(sign_flip_p(first - second) <= 0.05)
+    assert alarms <= most
+    assert (alarms > 0.06) == (cells == 2)
+
+
 def test_the_sentence() -> None:
     words = sentence("a", "b", of([0.1] * 6), "rank-1")
     assert words == (
