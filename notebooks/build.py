@@ -40,6 +40,7 @@ THUMBNAILS = HERE.parent / "docs" / "thumbnails"
 USUAL = {"PROFILE": "tiny", "TASK": "person"}
 MARKER = "*Times are filled in here when the notebook is executed.*"
 TIMES_LINE = re.compile(rf"^(\*Executed in\* — .*|{re.escape(MARKER)})$", re.MULTILINE)
+_HEAD = r"^# (.+)$", r"^\*\*(.+\?)\*\*$", r"\*\*Lesson time\*\*: about (.+? (?:hours?|minutes))"
 _THUMBNAIL = (360, 270)
 _LARGE = 80_000  # bytes of a picture
 _KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
@@ -191,28 +192,30 @@ def build(source: Path, parameters: Mapping[str, Any], cwd: Path, out: Path | No
 
 
 def course_map() -> str:
-    """The table of the course in the README: picture, notebook, question, times."""
+    """The table of the course in the README: picture, notebook, question, lesson hours, and a machine's seconds."""
     times = read_json(TIMES, "the notebooks' times") if TIMES.exists() else {}
     lines = []
     for source in sources([]):
-        title, question = title_and_question(source)
+        title, question, lesson = head_of(source)
         runs = times.get(source.stem, {})
         took = [
             _duration(runs[f"{size}, person"]["seconds"]) if f"{size}, person" in runs else ""
             for size in ("tiny", "laptop")
         ]
         picture = f'<img src="docs/thumbnails/{source.stem[:2]}.png" alt="{title}" width="200">'
-        lines.append([picture, f"[{title}](notebooks/{source.stem}.ipynb)", question, *took])
-    return tabulate(lines, ["", "notebook", "its question", "tiny", "laptop"], tablefmt="pipe", disable_numparse=True)
+        lines.append([picture, f"[{title}](notebooks/{source.stem}.ipynb)", question, lesson, *took])
+    head = ["", "notebook", "its question", "lesson", "run at `tiny`", "at `laptop`"]
+    return tabulate(lines, head, tablefmt="pipe", disable_numparse=True)
 
 
-def title_and_question(source: Path) -> tuple[str, str]:
-    """A notebook's first heading, and the question below it."""
+def head_of(source: Path) -> tuple[str, str, str]:
+    """A notebook's first heading, the question below it, and how long the lesson takes."""
     text = jupytext.read(source).cells[0].source
-    title, question = re.search(r"^# (.+)$", text, re.M), re.search(r"^\*\*(.+\?)\*\*$", text, re.M)
-    if title is None or question is None:
-        sys.exit(f"{source}: expected a heading and, below it, a question in bold")
-    return title[1], question[1]
+    found = [re.search(pattern, text, re.M) for pattern in _HEAD]
+    if not all(found):
+        sys.exit(f"{source}: expected a heading, below it a question in bold, and a line **Lesson time**: about …")
+    title, question, lesson = (match[1] for match in found if match)
+    return title, question, lesson
 
 
 def write_course_map() -> None:

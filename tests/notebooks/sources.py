@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class Asked:
         below = "\n".join(cell.source for cell in cells[index + 1 : index + 4] if cell.cell_type == "markdown")
         found = SOLUTION.search(below)
         self.solution = found[1] if found else ""
-        self.has_hint = "<summary>Hint" in below
+        self.hints = re.findall(r"<summary>(Hint \d)</summary>", below)
         above = next(cell.source for cell in reversed(cells[: index - 1]) if cell.cell_type == "markdown")
         self.heading = next((line for line in above.splitlines() if line.startswith("### Exercise")), "")
         self.imports = imports(notebook)
@@ -65,6 +65,20 @@ class Asked:
         exec(self.imports, namespace)
         exec(code, namespace)
         return eval(self.answer, namespace)
+
+
+def stubs(notebook: NotebookNode) -> dict[str, int]:
+    """Where each exercise's stub stands."""
+    found = ((CHECK.search(cell.source), index) for index, cell in enumerate(notebook.cells))
+    return {match[1]: index - 1 for match, index in found if match}
+
+
+def answer(notebook: NotebookNode, names: Iterable[str]) -> NotebookNode:
+    """The notebook with the folded solutions of these exercises in the place of their stubs."""
+    where = stubs(notebook)
+    for name in names:
+        notebook.cells[where[name]].source = Asked(notebook, where[name] + 1).solution
+    return notebook
 
 
 def exercises_of(source: Path) -> list[Asked]:

@@ -1,13 +1,17 @@
 """Every notebook is made as notebooks here are: parameters, text and code in proportion, pictures, exercises."""
 
+import ast
+import importlib
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import papermill
 import pytest
 
+from nasda.course.check import modules
 from tests.notebooks.sources import ROOT, SOURCES, code_cells, exercises_of, read, texts
 
 sys.path.insert(0, str(ROOT / "notebooks"))
@@ -44,8 +48,8 @@ def test_text_and_code_in_proportion(source: Path) -> None:
 @every_notebook
 def test_what_a_notebook_opens_and_ends_with(source: Path) -> None:
     text = "\n".join(cell.source for cell in read(source).cells if cell.cell_type == "markdown")
-    head = text[:3000].lower()
-    for phrase in ("you will be able to", "you need to know", build.MARKER.lower()):
+    head = text[:4000].lower()
+    for phrase in ("you will be able to", "you need to know", "**lesson time**: about", build.MARKER.lower()):
         assert phrase in head, phrase
     for heading in ("## What did we learn?", "## Further reading"):
         assert heading in text, heading
@@ -78,16 +82,90 @@ def test_no_tricks(source: Path) -> None:
         assert trick not in code, trick
 
 
+HEADING = r"### Exercise {} [●○]{{3}} · importance [●○]{{3}} \(\d+ minutes\)"
+
+
 @every_notebook
 def test_exercises_have_a_stub_hints_and_a_solution(source: Path) -> None:
     asked = exercises_of(source)
-    assert 3 <= len(asked) <= 5
+    assert 3 <= len(asked) <= 7
     assert [exercise.name for exercise in asked] == [f"{source.name[:2]}.{n + 1}" for n in range(len(asked))]
     for exercise in asked:
-        assert re.match(rf"### Exercise {exercise.name} [●○]{{3}} \(\d+ minutes\)", exercise.heading), exercise.heading
+        assert re.match(HEADING.format(exercise.name), exercise.heading), exercise.heading
         assert "exercise" in exercise.stub.metadata.get("tags", []), exercise.name
         assert exercise.solution, exercise.name
-        assert exercise.has_hint, exercise.name
+        assert exercise.hints in (["Hint 1", "Hint 2"], ["Hint 1", "Hint 2", "Hint 3"]), exercise.name
+
+
+@every_notebook
+def test_the_student_predicts_before_he_sees(source: Path) -> None:
+    number = source.name[:2]
+    code = [cell.source for cell in code_cells(read(source))]
+    asked = {
+        match[2]: (match[1], place)
+        for place, cell in enumerate(code)
+        for match in re.finditer(r'^(\w+) = predict\("(\d\d\.[a-z])", \.\.\.', cell, re.M)
+    }
+    assert len(asked) >= 3
+    assert list(asked) == [f"{number}.{letter}" for letter in "abcdefghijk"[: len(asked)]]
+    for name, (variable, place) in asked.items():
+        assert any(f"{variable}.against(" in cell for cell in code[place + 1 :]), f"{name} is never told the truth"
+
+
+@every_notebook
+def test_three_questions_on_earlier_notebooks(source: Path) -> None:
+    number = source.name[:2]
+    code = [cell.source for cell in code_cells(read(source))]
+    asked = [place for place, cell in enumerate(code) if f'recall("{number}", ..., ..., ...)' in cell]
+    if number == "00":
+        assert not asked
+        return
+    assert len(asked) == 1
+    assert asked[0] <= 4, "at the head"
+    questions = importlib.import_module(f"nasda.course.{modules()[number]}").RECALL
+    assert len(questions) == 3
+    for question in questions:
+        earlier = re.findall(r"notebook (\d\d)", question.because)
+        assert earlier, question
+        assert max(earlier) < number, question
+
+
+PICTURES = ("Plot", "Figure", "Image", "Digraph", "Picture")
+
+
+@every_notebook
+def test_no_idea_hides_behind_an_import(source: Path) -> None:
+    """At most one code cell in eight calls a function of the notebook's module that is no picture."""
+    code = code_cells(read(source))
+    module = importlib.import_module(f"nasda.course.{modules()[source.name[:2]]}")
+    statements = [node for cell in code for node in ast.parse(cell.source).body if isinstance(node, ast.ImportFrom)]
+    named = {alias.name for node in statements if node.module == module.__name__ for alias in node.names}
+    hiding = []
+    for cell in code:
+        called = set(re.findall(r"lesson\.(\w+)", cell.source)) | {n for n in named if f"{n}(" in cell.source}
+        if any(not is_picture(getattr(module, name)) for name in called):
+            hiding.append(cell.source.splitlines()[0])
+    assert len(hiding) <= len(code) / 8, hiding
+
+
+def is_picture(thing: Any) -> bool:
+    """Does a function return a picture, or draw into one?"""
+    returned = str(getattr(thing, "__annotations__", {}).get("return", ""))
+    return any(word in returned for word in PICTURES)
+
+
+@every_notebook
+def test_one_can_walk_to_the_neighbours(source: Path) -> None:
+    cells = [cell.source for cell in read(source).cells if cell.cell_type == "markdown"]
+    place = SOURCES.index(source)
+    for neighbour in (*SOURCES[max(0, place - 1) : place], *SOURCES[place + 1 : place + 2]):
+        for cell in (cells[0], cells[-1]):
+            assert f"({neighbour.stem}.ipynb)" in cell, neighbour.stem
+
+
+@every_notebook
+def test_a_widget_has_no_list_that_keys_leave(source: Path) -> None:
+    assert "Dropdown(" not in "\n".join(cell.source for cell in code_cells(read(source)))
 
 
 @every_notebook
