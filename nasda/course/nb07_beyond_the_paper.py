@@ -21,15 +21,9 @@ Weights = Mapping[str, Tensor]  # of each kind of cell: (edges, operations)
 Loss = Callable[[Weights], float]
 
 RECALL = (
-    Question(
-        "b", "α is made of logits; each edge's weights are their softmax, so they sum to 1: notebook 02."
-    ),
-    Question(
-        "c", "ω learns from the source, α from a small sample of the target: notebook 04, equations 3 and 4."
-    ),
-    Question(
-        "a", "With n pairs p is at least 2 to the power 1 − n: 0.0625 for five, 0.031 for six: notebook 06."
-    ),
+    Question("b", "α is made of logits; each edge's weights are their softmax, so they sum to 1: notebook 02."),
+    Question("c", "ω learns from the source, α from a small sample of the target: notebook 04, equations 3 and 4."),
+    Question("a", "With n pairs p is at least 2 to the power 1 − n: 0.0625 for five, 0.031 for six: notebook 06."),
 )
 
 
@@ -106,6 +100,8 @@ class ConvIBN(nn.Module):
 
 class _Slip(ConvIBN):
     """A usual mistake: it overrides what differs."""
+
+    norm: Any
 
 
 class _NoReLU(_Slip):
@@ -275,7 +271,7 @@ def keep_inputs(
             kept[kind][first + i] = 0
         if others:
             tune(kept)
-    return Genotype(**{kind: tuple(cell) for kind, cell in cells.items()})  # type: ignore[arg-type]
+    return Genotype(**{kind: tuple(cell) for kind, cell in cells.items()})
 
 
 class ToyLoss:
@@ -318,7 +314,7 @@ _SPACES = [
 
 def _mixture(rng: np.random.Generator, edges: int, operations: int) -> dict[str, Tensor]:
     """Weights as of a supernet with shares of the edges: rows do not sum to 1."""
-    made = {}
+    made: dict[str, Tensor] = {}
     for kind in CELL_KINDS:
         weights = torch.softmax(torch.tensor(rng.normal(size=(edges, operations))), dim=1)
         made[kind] = weights * torch.tensor(rng.uniform(0.3, 1, size=(edges, 1)))
@@ -420,15 +416,6 @@ def _renormalised(w: Weights, kind: str, edge: int, operations: Sequence[str], l
     return int(np.argmax(losses))
 
 
-def _summing_to_one(w: Weights, kind: str, edge: int, operations: Sequence[str], loss: Loss) -> int:
-    losses = []
-    for column in range(len(operations)):
-        masked = _masked(w, kind, edge, column)
-        masked[kind][edge] /= masked[kind][edge].sum()
-        losses.append(-np.inf if operations[column] == NONE else loss(masked))
-    return int(np.argmax(losses))
-
-
 def _column_gone(w: Weights, kind: str, edge: int, operations: Sequence[str], loss: Loss) -> int:
     losses = []
     for column in range(len(operations)):
@@ -453,8 +440,7 @@ _MISSED_SLIPS = [
     (_least_missed, "That is the operation that is missed least: look for the largest loss."),
     (_with_none, "none was chosen: it takes part in the search, never in a derived cell."),
     (_heaviest, "That is the largest weight: DARTS' own choice. Here the loss decides, not the weight."),
-    (_renormalised, "The other weights were scaled up to the old sum: only one weight becomes 0, the others stay."),
-    (_summing_to_one, "The other weights were scaled up to sum to 1: only one weight becomes 0, the others stay."),
+    (_renormalised, "The other weights were scaled up: only one weight becomes 0, the others stay."),
     (_column_gone, "The operation was removed from every edge of the cell: only this edge loses it."),
     (_kept_alone, "That keeps one operation and removes the others. Remove one and keep the others."),
 ]
@@ -480,12 +466,6 @@ def _only(row: Tensor, column: int, weight: Any) -> Tensor:
     return made
 
 
-def _tuned_at_the_end(weights: Weights, edges: Any, operations: Any, loss: Loss, tune: Any) -> list[Tensor]:
-    kept = keep_operations(weights, edges, operations, loss, lambda weights: None)
-    tune(kept)
-    return [kept[kind] for kind in CELL_KINDS]
-
-
 _EDGE_SLIPS = [
     (
         _by(lambda kept, first, *of: most_missed(first, *of)),
@@ -499,9 +479,8 @@ _EDGE_SLIPS = [
     ),
     (
         _keep_slip(lambda row, o: _only(row, o, row.sum()), tuned=False),
-        "`tune` was never called: ω has to learn to live without what was removed, after each decision.",
+        "`tune` was not called after each decision: ω has to learn to live without what was removed.",
     ),
-    (_tuned_at_the_end, "`tune` was called once, at the end: it belongs into the loop, after each decision."),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Two domains of digits: printed ones, drawn from fonts, and real handwriting. A bench on which a search takes seconds."""
+"""Two domains of digits, printed ones drawn from fonts and real handwriting: to search on in seconds."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +28,9 @@ class Digits:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __add__(self, other: "Digits") -> "Digits":
+        return Digits(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]))
 
 
 class World(NamedTuple):
