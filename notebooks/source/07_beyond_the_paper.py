@@ -71,6 +71,7 @@ from nasda.pictures.widgets import explore
 from nasda.selection import loss_with, select_by_perturbation
 from nasda.settings import SpaceSettings
 from nasda.study.proxy import estimate
+from nasda.study.proxy import kendall as library_kendall
 from nasda.study.statistics import LEVEL, by_world, compare, seeds_needed, sentence, smallest_p
 from nasda.toy import digits as toy
 
@@ -285,14 +286,17 @@ def searched(mode):
     return [row["cell"] for row in whole.content["searches"] if row["search"] == mode]
 
 
+LOOKS = {"S": {"marker": "o", "color": SKY}, "S+R": {"marker": "^", "color": VERMILLION}}
 seconds = {name: np.mean([row["seconds"] for row in whole.content[name]]) for name in ("scores", "searches")}
 price = seconds["searches"] / seconds["scores"]
 print(f"a search takes the time of {price:.1f} trainings with their tests")
 
+# %% [markdown]
+# All of it on one picture, first at gap 1, with the statistics of the source, as the paper tests. The dotted line is
+# what a paper would print that reports the score by which it chose.
+
+
 # %% tags=["thumbnail"]
-LOOKS = {"S": {"marker": "o", "color": SKY}, "S+R": {"marker": "^", "color": VERMILLION}}
-
-
 def found_against_tried(gap, statistics):
     """Random search, DARTS and the oracle on one picture."""
     table = scores_at(gap, statistics)
@@ -320,6 +324,10 @@ found_against_tried("1", "source")
 # %%
 found_against_tried("0", "source")
 
+# %% [markdown]
+# And in numbers: what the cells of DARTS reach on average, what share of all cells they beat (half, if they were drawn
+# at random), and how many cells random search must try to get as much. At the end the best cell of all at gap 0.
+
 # %%
 for gap in ("0", "1"):
     table = scores_at(gap, "source")
@@ -343,7 +351,8 @@ graphs.show(graphs.cell_graph(Genotype(cells[best], cells[best]), "normal"))
 # One drawn world, one tiny space: these numbers say nothing about the paper's space. What carries over is the way to
 # read a search's result. Ask for the noise of one run first, then for what random search would have got at the same
 # price, and only then for the winner.
-#
+
+# %% [markdown]
 # ## 2 · Does α's loss know which cells are good?
 #
 # α follows a loss: the triplet loss of a few images, taken in the supernet. Suppose that this loss does not rank the
@@ -355,6 +364,10 @@ graphs.show(graphs.cell_graph(Genotype(cells[best], cells[best]), "normal"))
 
 # %%
 knows = predict("07.d", ..., "loss on the target", "loss on the source", "multiply-adds")
+
+# %% [markdown]
+# A lower loss should go with a higher mAP, so the losses are taken with a minus. What trained cells reach is the mean
+# of the two seeds.
 
 # %%
 rankings = {
@@ -381,12 +394,6 @@ def cheap_tests(gap_scores, ranks):
     return {name: estimate(library_kendall, np.array(values), np.array(gap_scores)) for name, values in ranks.items()}
 
 
-def library_kendall(x, y):
-    """Equation (t) for many resamples at once: (…, n) and (…, n) → (…)."""
-    signs = [np.sign(values[..., :, None] - values[..., None, :]) for values in (x, y)]
-    return (signs[0] * signs[1]).sum((-2, -1)) / (x.shape[-1] * (x.shape[-1] - 1))
-
-
 table = scores_at("1", "source")
 ceiling = np.mean([kendall(table[:, seed], np.delete(table, seed, axis=1).mean(axis=1)) for seed in SEEDS])
 proxy = read_json(project_folder() / "notebooks" / "shipped" / "proxy-person.json", "the cheap test")
@@ -397,8 +404,16 @@ measured = [
 style = {f"loss on the {images}": [row[images] for row in measured] for images in ("target", "source")}
 style["multiply-adds"] = [cell["multiply_adds"] for cell in proxy["content"]["cells"]]
 mAP = [cell["mAP_source"] for cell in proxy["content"]["cells"]]
+assert math.isclose(
+    kendall(mAP, style["multiply-adds"]), library_kendall(np.array(mAP), np.array(style["multiply-adds"]))
+)
 tests = {"42 tiny cells": cheap_tests(table.mean(axis=1), rankings), "15 cells of style": cheap_tests(mAP, style)}
 print(f"{proxy['command']}\nceiling in the tiny space: τ = {ceiling:+.2f}")
+
+
+# %% [markdown]
+# Each bar is one ranking. The further it reaches to the right, the better it ranks the trained cells. The dashed line
+# is the ceiling, for the tiny space, where each cell was trained twice.
 
 
 # %%
@@ -426,7 +441,8 @@ bars_of_tau()
 #
 # So the paper's search is not hopeless for want of a signal. But a cell's size alone, for which no target is needed, is
 # a rival that every such search should be compared with.
-#
+
+# %% [markdown]
 # ## 3 · A bench on which a search takes seconds
 #
 # For the experiments of your own you need searches that end soon. This is also the paper's first wish, classification.
@@ -463,6 +479,9 @@ folder = project_folder() / "runs" / f"digits-{PROFILE}-seed{SEED}"
 digits = toy.world(SEED)
 little = toy.sample(digits.target, size.each, SEED)
 
+# %% [markdown]
+# Eight examples of every digit, printed and written.
+
 # %%
 some = toy.sample(digits.target, 8, SEED)
 lesson.digit_sheet({"source: printed": digits.source, "target: handwritten": some})
@@ -477,7 +496,7 @@ lesson.digit_sheet({"source: printed": digits.source, "target: handwritten": som
 #
 # $$L_s = -\frac{1}{N} \sum_{i=1}^{N} \log \frac{\exp(h_i[c_i])}{\sum_{c'} \exp(h_i[c'])} \tag{7}$$
 #
-# The recipe that trains every cell from nothing:
+# `loss_of` is that equation, and `descend` one step of any optimizer.
 
 
 # %%
@@ -493,6 +512,11 @@ def descend(network, optimizer, batch):
     optimizer.step()
 
 
+# %% [markdown]
+# The recipe that trains every cell from nothing: SGD, and a learning rate that falls along a cosine.
+
+
+# %%
 def trained(genotype, data, seed):
     """The network of a genotype, trained from scratch by SGD with a cosine schedule."""
     network = DerivedNetwork(genotype, size.space, toy.CLASSES, seed=seed)
@@ -503,6 +527,11 @@ def trained(genotype, data, seed):
         descend(network, optimizer, next(of_digits))
         schedule.step()
     return network
+
+
+# %% [markdown]
+# A gap has to be measured before anyone crosses it. One cell, drawn by hand, is trained twice by this recipe. Only the
+# training data change.
 
 
 # %%
@@ -559,7 +588,8 @@ alpha_heatmap(history, PLAIN, "normal")
 # %% [markdown]
 # Each panel is an edge, each row an operation, each column an epoch; orange is more than an even share. The framed
 # edges are the ones that `derive` keeps.
-#
+
+# %% [markdown]
 # ## 4 · What may be chosen
 #
 # The largest effect that this project has measured is not a search. It is a norm. *IBN* (Pan and others, 2018) puts
@@ -639,7 +669,8 @@ for one, other in CHANGES:
 # inference, not measured): a node is a *sum*. One operation of two that keeps batch norm lets the shift of the domain
 # in again, and four nodes in ten have such an operation. α decides edge by edge, and on no single edge is the whole
 # gain to be seen.
-#
+
+# %% [markdown]
 # ### Exercise 07.1 ●●○ · importance ●●● (30 minutes)
 #
 # Give your searcher an operation of its own, a 1×1 convolution with IBN. Write it as a class that the library's
@@ -711,6 +742,10 @@ with register_operation("conv_1x1_ibn", ConvIBN, label="conv 1×1, IBN", colour=
 print(f"the cell of the larger space reads {accuracy(wide_reader, digits.target_test):.1%} of handwriting")
 graphs.show(drawn)
 
+# %% [markdown]
+# The bars are the mean softmax weight of each operation over all edges of both cells. The dotted line is where all of
+# them began.
+
 # %%
 mean_share = np.mean([softmax(log[-1]["alphas"][kind]).mean(axis=0) for kind in CELL_KINDS], axis=0)
 
@@ -732,7 +767,8 @@ bars_of_shares()
 # A share is no verdict. Few epochs were searched, and what gains first need not be worth most in the end. A pool or a
 # skip can be used from the first step on, while a convolution's weights have to be found first. That is one reason
 # given for the drift of DARTS towards operations without weights. It leads to the next question.
-#
+
+# %% [markdown]
 # ## 5 · How the choice is read off
 #
 # Deriving a cell trusts α: the largest weight on an edge is taken for the most useful operation. Wang and others (2021)
@@ -747,7 +783,8 @@ bars_of_shares()
 #
 # You write this selection in three steps. `weights` maps each kind of cell ("normal", "reduce") to a tensor (edges,
 # operations); `loss(weights)` is a number.
-#
+
+# %% [markdown]
 # ### Exercise 07.2 ●●○ · importance ●●● (15 minutes)
 #
 # The first step: one edge. Return the column of the operation whose removal makes the loss largest. `none` is never
@@ -800,6 +837,11 @@ most_missed = mine("07.2")
 agree = predict("07.f", ..., "0 to 3", "4 to 7", "8 to 10")
 
 
+# %% [markdown]
+# For each edge of both cells, your function (or the library's) says which operation is missed, and α which is
+# strongest.
+
+
 # %%
 def loss_by(weights):
     """α's loss of the searched supernet on the labelled sample, mixed by `weights`."""
@@ -846,7 +888,8 @@ explore(weight_and_worth, edge=slider, cell=choose(options=list(CELL_KINDS)))
 # %% [markdown]
 # An operation that shares its work with another one is missed little, though the two together are needed. So the
 # decisions are made one after the other: each changes the network on which the next one is measured.
-#
+
+# %% [markdown]
 # ### Exercise 07.3 ●●○ · importance ●●● (20 minutes)
 #
 # The second step: all edges, in the order of `edges`, a list of (kind, edge). On each edge the most missed operation
@@ -1000,7 +1043,8 @@ graphs.show(graphs.cell_graph(selected, "normal"))
 
 # %% [markdown]
 # Whether these cells are *better* is another question. It needs cells trained from nothing, over seeds: section 7.
-#
+
+# %% [markdown]
 # ## 6 · Search with a part of the channels
 #
 # PC-DARTS (Xu and others, 2020) changes how the mixture is computed. Only one in $K$ channels goes through the
@@ -1013,7 +1057,8 @@ graphs.show(graphs.cell_graph(selected, "normal"))
 # anyway, an edge gains less by choosing the skip. The *shuffle* deals the channels like cards, so that the next edge
 # mixes others. Since fewer channels make α more erratic, each edge also gets a share β of its node
 # (`nasda.cells.edge_shares`), and a cell is derived from the share times the softmax of α.
-#
+
+# %% [markdown]
 # ### Exercise 07.5 ●●○ · importance ●●○ (15 minutes)
 #
 # Write equation (c) for an edge of stride 1. `mixed` is a function that stands for the inner sum; `partial` is $K$. The
@@ -1076,7 +1121,8 @@ factor.against(costs[0].multiply_adds / costs[1].multiply_adds)
 #
 # Now there are several ways to find a cell. Before you look at any number, say what each comparison can show. A control
 # is an experiment that differs in one thing only.
-#
+
+# %% [markdown]
 # ### Exercise 07.6 ●●○ · importance ●●● (10 minutes)
 #
 # Four claims about the cell that was searched with α on the target:
@@ -1127,6 +1173,11 @@ METHODS = {
 }
 
 
+# %% [markdown]
+# Every search and every selection below is one that you have seen built. `select` runs on your three functions.
+
+
+# %%
 def cells_of(seed):
     """Each method's cell at one seed, and what the cell is trained on."""
     source, labelled = digits.source, toy.sample(digits.target, size.each, seed)
@@ -1138,6 +1189,10 @@ def cells_of(seed):
     yield "perturbation", select(network, lambda: loss_of(network, labelled), tuning(network, seed), seed), source
     yield "partial", search(source, labelled, seed, partial=size.partial)[0].genotype(), source
     yield "weights", random_genotype(size.space.nodes, PLAIN, seed), source + labelled
+
+
+# %% [markdown]
+# DARTS-PT tunes ω after each decision. Here that is a step or a few of SGD on the source, at a tenth of the rate.
 
 
 # %%
@@ -1153,6 +1208,7 @@ def tuning(network, seed):
     return tune
 
 
+# %%
 runs = []
 for seed in range(SEED, SEED + size.seeds):
     run = {}
@@ -1210,9 +1266,15 @@ def spread():
     return figure
 
 
-gain = scores[:, 2].mean() - scores[:, 0].mean()
-better.against("within 2 points" if abs(gain) <= 2 else f"{'searched' if gain > 0 else 'random'} by over 2 points")
 spread()
+
+# %% [markdown]
+# The mean of α on target less the mean of random cells:
+
+# %%
+gain = scores[:, 2].mean() - scores[:, 0].mean()
+print(f"{gain:+.1f} points")
+better.against("within 2 points" if abs(gain) <= 2 else f"{'searched' if gain > 0 else 'random'} by over 2 points")
 
 # %% [markdown]
 # For each claim take the differences seed by seed. This course has one rule, that of notebook 06: a difference **is
@@ -1241,7 +1303,8 @@ print(f"Labels in ω close {(taught - random) / (100 * at_home - random):.0%} of
 # Look at the size of the difference in D, and at the last line. They compare a hundred labels that choose among cells
 # with the same labels that also train the *weights*. A search for domain adaptation should be measured against this
 # control. The paper does not do so: its S+R rows have seen target labels, the S rows have not.
-#
+
+# %% [markdown]
 # ### Exercise 07.7 ●●○ · importance ●●○ (10 minutes)
 #
 # How many seeds should the next experiment have? Plan with two demands. The test must be able to show anything at all,
