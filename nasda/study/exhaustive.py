@@ -200,9 +200,7 @@ class Exhaustive:
             "cells": [[[list(edge) for edge in node] for node in cell] for cell in self.cells],
             "multiply_adds": list(self._sizes()),
             "losses": losses,
-            "floors": {
-                f"{gap:g}": {n: m.mAP for n, m in floors(*test[:-1]).items()} for gap, test in self.tests.items()
-            },
+            "floors": {f"{gap:g}": self._floors(test) for gap, test in self.tests.items()},
             "scores": [row for row in rows if "mAP" in row],
             "searches": [row for row in rows if "search" in row],
             "seconds": measuring + sum(row["seconds"] for row in rows),
