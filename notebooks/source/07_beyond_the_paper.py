@@ -384,10 +384,11 @@ for gap, name in product(taus, rankings):
 knows.against(max(rankings, key=taus["1"].get))
 
 # %% [markdown]
-# The scores themselves are noisy, so that no ranking can reach τ = 1. The fair ceiling is how well one training ranks
-# what the other seed says. The same measurement exists at a size that means more: 15 random cells of the space
-# `style` (the paper's seven operations, and each convolution a second time with another norm), trained at the profile
-# `laptop`. Bars show τ, thin lines its 95 % bootstrap interval over cells.
+# The scores themselves are noisy, so that no ranking can reach τ = 1. A fair yardstick is how well one training ranks
+# what the other says of the same cells. (Where multiply-adds are equal, the library's τ-b corrects for these ties.) The
+# same measurement exists at a size that means more: 15 random cells of the space `style` (the paper's seven operations,
+# and each convolution a second time with another norm), trained at the profile `laptop`. Bars show τ, thin lines its 95
+# % bootstrap interval over cells.
 
 
 # %%
@@ -397,7 +398,7 @@ def cheap_tests(gap_scores, ranks):
 
 
 table = scores_at("1", "source")
-ceiling = np.mean([kendall(table[:, seed], np.delete(table, seed, axis=1).mean(axis=1)) for seed in SEEDS])
+agreement = np.mean([kendall(table[:, seed], np.delete(table, seed, axis=1).mean(axis=1)) for seed in SEEDS])
 proxy = read_json(project_folder() / "notebooks" / "shipped" / "proxy-person.json", "the cheap test")
 measured = [
     {images: -value for loss, images, statistics, value in row if (loss, statistics) == ("triplet", "batch")}
@@ -410,12 +411,12 @@ assert math.isclose(
     kendall(mAP, style["multiply-adds"]), library_kendall(np.array(mAP), np.array(style["multiply-adds"]))
 )
 tests = {"42 tiny cells": cheap_tests(table.mean(axis=1), rankings), "15 cells of style": cheap_tests(mAP, style)}
-print(f"{proxy['command']}\nceiling in the tiny space: τ = {ceiling:+.2f}")
+print(f"{proxy['command']}\nanother training, in the tiny space: τ = {agreement:+.2f}")
 
 
 # %% [markdown]
 # Each bar is one ranking. The further it reaches to the right, the better it ranks the trained cells. The dashed line
-# is the ceiling, for the tiny space, where each cell was trained twice.
+# is the agreement, for the tiny space, where each cell was trained twice.
 
 
 # %%
@@ -429,7 +430,7 @@ def bars_of_tau():
         axes.hlines(list(found), values[:, 1], values[:, 2], color=INK, linewidth=1.5)
         axes.axvline(0, color=INK, linewidth=1)
         dress(axes, "Kendall's τ with mAP at gap 1", title=space, grid="x")
-    panels[0].axvline(ceiling, color=GREEN, linestyle="--", label="ceiling: another training")
+    panels[0].axvline(agreement, color=GREEN, linestyle="--", label="another training of the same cells")
     figure.legend(loc="outside upper left", fontsize=9, frameon=False)
     return figure
 
