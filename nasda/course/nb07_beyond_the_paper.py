@@ -1,294 +1,30 @@
-"""Notebook 07: the paper's search for classification, from printed digits to handwritten, and two ways to do better.
+"""Notebook 07: what would make it help? A space that is known whole, an operation and a selection of one's own."""
 
-Networks, search step and both methods are the library's own; here are the digits, and the experiment over seeds.
-"""
-
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from nasda.bilevel import Bilevel
-from nasda.course.judges import Exercise, NotAttempted, like, show, value
-from nasda.files import read_json, write_json
-from nasda.genotypes import CELL_KINDS, EDGES_PER_NODE, PRIMITIVES, Genotype, random_genotype
-from nasda.networks import DerivedNetwork, Supernet
-from nasda.operations import operation_colour, operation_label
+from nasda.course.judges import Built, Exercise, NotAttempted, Wrong, call, difference, is_stub, like, module, show
+from nasda.course.predict import Question
+from nasda.genotypes import CELL_KINDS, EDGES_PER_NODE, NONE, Edge, Genotype, edge_count, node_slices
+from nasda.operations import IBN, operation_colour, operation_label
 from nasda.pictures.palette import GREY
 from nasda.pictures.plots import Plot
-from nasda.selection import select_by_perturbation
-from nasda.settings import SpaceSettings
+from nasda.toy.digits import CLASSES, Digits
 
-CLASSES = 10
-PLAIN = PRIMITIVES["plain"]
+Weights = Mapping[str, Tensor]  # of each kind of cell: (edges, operations)
+Loss = Callable[[Weights], float]
 
-# One normal cell and one reduction cell: as small as a network can be and hold both kinds.
-SPACE = SpaceSettings(
-    space="plain", channels=8, nodes=2, blocks=2, cells_per_block=1, stem_stride=1, embedding=64, dropout=0.0
+RECALL = (
+    Question("b", "α is made of logits; each edge's weights are their softmax, so they sum to 1: notebook 02."),
+    Question("c", "ω learns from the source, α from a small sample of the target: notebook 04, equations 3 and 4."),
+    Question("a", "With n pairs p is at least 2 to the power 1 − n: 0.0625 for five, 0.031 for six: notebook 06."),
 )
-
-METHODS = {
-    "random": "random cell",
-    "source": "α on source",
-    "plain": "α on target",
-    "perturbation": "α on target, perturbation",
-    "partial": "α on target, partial channels",
-    "weights": "random cell, ω on target too",
-}
-
-
-# ---------------------------------------------------------------------------------------------------------- digits
-
-
-@dataclass(frozen=True)
-class Digits:
-    """Images (N, 3, 8, 8), ink from 0 to 1, three times the same, and what they show (N,)."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __getitem__(self, index: Any) -> "Digits":
-        return Digits(self.images[index], self.labels[index])
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-class World(NamedTuple):
-    """Printed digits to learn from and to test on; handwritten ones to learn from and, by other rows of the file, to
-    test on."""
-
-    source: Digits
-    source_test: Digits
-    target: Digits
-    target_test: Digits
-
-
-FONTS = (
-    "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSerif-Italic", "DejaVuSansMono",
-    "STIXGeneral", "STIXGeneralItalic", "STIXGeneralBol", "cmr10", "cmss10", "cmtt10", "cmti10",
-)  # fmt: skip
-_SHEET, _BITMAP, _BLOCK = 96, 32, 4  # pixels: of the drawing, of the scan, and of the block that one pixel counts
-
-
-def printed(count: int, seed: int) -> Digits:
-    """Digits from matplotlib's own fonts, turned, slanted and stretched, then measured as the handwritten ones were.
-
-    A 32×32 bitmap is cut into 4×4 blocks; each pixel of the 8×8 image is the share of its block that is ink.
-    """
-    rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.arange(count) % CLASSES)
-    images = [_drawn(int(label), FONTS[rng.integers(len(FONTS))], rng) for label in labels]
-    return _in_colour(np.stack(images), labels)
-
-
-def _in_colour(images: NDArray[Any], labels: NDArray[Any]) -> Digits:
-    """Grey images (N, 8, 8) as the library's networks take them."""
-    return Digits(torch.tensor(images, dtype=torch.float32)[:, None].repeat(1, 3, 1, 1), torch.tensor(labels))
-
-
-def _drawn(label: int, font: str, rng: np.random.Generator) -> NDArray[np.float64]:
-    sheet = Image.new("L", (_SHEET, _SHEET))
-    ImageDraw.Draw(sheet).text((_SHEET / 2, _SHEET / 2), str(label), font=_font(font), fill=255, anchor="mm")
-    slant, angle = rng.uniform(-0.15, 0.15), rng.uniform(-8, 8)
-    middle = _SHEET / 2
-    sheet = sheet.transform(sheet.size, Image.Transform.AFFINE, (1, slant, -slant * middle, 0, 1, 0))
-    sheet = sheet.rotate(angle, Image.Resampling.BILINEAR)
-    box = sheet.getbbox()
-    glyph = sheet.crop(box)
-    height = int(rng.integers(26, _BITMAP + 1))
-    width = round(np.clip(height * glyph.width / glyph.height * rng.uniform(0.85, 1.15), 5, 26))
-    glyph = glyph.resize((width, height), Image.Resampling.BILINEAR)
-    bitmap = Image.new("L", (_BITMAP, _BITMAP))
-    left = (_BITMAP - width) // 2 + int(rng.integers(-2, 3))
-    bitmap.paste(glyph, (left, int(rng.integers(0, _BITMAP - height + 1))))
-    ink = np.asarray(bitmap) > 127
-    return ink.reshape(_BITMAP // _BLOCK, _BLOCK, _BITMAP // _BLOCK, _BLOCK).mean(axis=(1, 3))
-
-
-@cache
-def _font(name: str) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf", 56)
-
-
-def handwritten() -> Digits:
-    """scikit-learn's 1,797 real digits (UCI's optdigits, test part), in the order of the file; no download."""
-    from sklearn.datasets import load_digits
-
-    found = load_digits()
-    return _in_colour(found.images / 16, found.target)
-
-
-def world(seed: int = 0, source: int = 512, test: int = 1000) -> World:
-    """Both domains. The last `test` handwritten digits are for testing only: the file goes from writer to writer, and a
-    mixed split would put the same hands on both sides."""
-    target = handwritten()
-    return World(printed(source, 2 * seed), printed(300, 2 * seed + 1), target[:-test], target[-test:])
-
-
-def sample(digits: Digits, each: int, seed: int) -> Digits:
-    """`each` images of every digit, drawn at random: the little labelled target that α learns on."""
-    rng = np.random.default_rng(seed)
-    of_class = [np.flatnonzero(digits.labels.numpy() == label) for label in range(CLASSES)]
-    return digits[torch.tensor(np.concatenate([rng.choice(found, each, replace=False) for found in of_class]))]
-
-
-def batches(digits: Digits, size: int, seed: int) -> Iterator[Digits]:
-    """Batches without end; every pass over the images goes through them in another order."""
-    generator = torch.Generator().manual_seed(seed)
-    while True:
-        order = torch.randperm(len(digits), generator=generator)
-        for start in range(0, len(order) - size + 1, size):
-            yield digits[order[start : start + size]]
-
-
-# ------------------------------------------------------------------------------------------------ search and training
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is searched and trained."""
-
-    space: SpaceSettings = SPACE
-    seeds: int = 3
-    each: int = 10  # labelled handwritten images of every digit
-    partial: int = 4
-    search_epochs: int = 3
-    train_epochs: int = 7
-    tune_steps: int = 1  # of ω after every decision by perturbation
-    batch: int = 64
-    search_lr: float = 0.2
-    alphas_lr: float = 0.05
-    train_lr: float = 0.2
-
-
-def loss(network: nn.Module, digits: Digits) -> Tensor:
-    """Cross-entropy, eq. 7: the mean over the batch."""
-    return F.cross_entropy(network(digits.images).logits, digits.labels)
-
-
-def bilevel(network: Supernet, size: Size) -> Bilevel:
-    """Algorithm 1's step, with SGD for ω and Adam for α as in DARTS."""
-    omega = torch.optim.SGD(network.weight_parameters(), size.search_lr, momentum=0.9, weight_decay=3e-4)
-    alpha = torch.optim.Adam(network.architecture_parameters(), size.alphas_lr, betas=(0.5, 0.999), weight_decay=1e-3)
-    return Bilevel(network, omega, alpha)
-
-
-def search(train: Digits, validation: Digits, size: Size, *, seed: int, **space: Any) -> tuple[Supernet, list]:
-    """Algorithm 1 with cross-entropy for both: ω on `train`, α on `validation`. Returns the network and its log.
-
-    `space` replaces settings of the space, such as `partial` or `operations`.
-    """
-    network = Supernet(replace(size.space, **space), CLASSES, seed=seed)
-    step = bilevel(network, size)
-    of_omega = batches(train, size.batch, seed)
-    of_alpha = batches(validation, min(size.batch, len(validation)), seed + 1)
-    steps = len(train) // size.batch
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(step.optimizers["weights"], size.search_epochs * steps)
-    history: list[dict[str, Any]] = [{"epoch": 0, "alphas": network.alpha_values()}]
-    for epoch in range(1, size.search_epochs + 1):
-        for _ in range(steps):
-            source, target = next(of_omega), next(of_alpha)
-            step.step(lambda s=source: loss(network, s), lambda t=target: loss(network, t))  # type: ignore[misc]
-            schedule.step()
-        history.append({"epoch": epoch, "alphas": network.alpha_values(), "betas": network.beta_values()})
-    return network, history
-
-
-def select(network: Supernet, train: Digits, validation: Digits, size: Size, *, seed: int) -> Genotype:
-    """The cells that the searched `network` needs most on `validation`; ω is tuned on `train`, so it changes."""
-    optimizer = torch.optim.SGD(network.weight_parameters(), size.search_lr / 10, momentum=0.9)
-    of_train = batches(train, size.batch, seed + 2)
-
-    def tune() -> None:
-        for _ in range(size.tune_steps):
-            _descend(network, optimizer, next(of_train))
-
-    return select_by_perturbation(network, lambda: loss(network, validation), tune, seed=seed)
-
-
-def train(genotype: Genotype, digits: Digits, size: Size, *, seed: int) -> DerivedNetwork:
-    """The network of a genotype, trained from scratch by SGD with a cosine schedule: one recipe for every cell."""
-    network = DerivedNetwork(genotype, size.space, CLASSES, seed=seed)
-    steps = size.train_epochs * (len(digits) // size.batch)
-    optimizer = torch.optim.SGD(network.parameters(), size.train_lr, momentum=0.9, weight_decay=3e-4)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    of_digits = batches(digits, size.batch, seed)
-    for _ in range(steps):
-        _descend(network, optimizer, next(of_digits))
-        schedule.step()
-    return network
-
-
-def _descend(network: nn.Module, optimizer: torch.optim.Optimizer, digits: Digits) -> None:
-    optimizer.zero_grad()
-    loss(network, digits).backward()
-    optimizer.step()
-
-
-@torch.no_grad()
-def accuracy(network: nn.Module, digits: Digits) -> float:
-    """The share of digits that are read right, by a network at rest (running statistics in its batch norms)."""
-    logits = network.eval()(digits.images).logits
-    return (logits.argmax(dim=1) == digits.labels).double().mean().item()
-
-
-# ------------------------------------------------------------------------------------------------------------- study
-
-
-class Result(NamedTuple):
-    """One cell and what it reads after training: shares of the handwritten and of the printed test digits."""
-
-    genotype: Genotype
-    target: float
-    source: float
-
-
-def results(digits: World, size: Size, seed: int, folder: Path) -> dict[str, Result]:
-    """All of `METHODS` at one seed: each finds a cell, which is then trained on the source by one recipe and one seed.
-
-    The results lie in a file of `folder`; what is there with the same settings is not made again.
-    """
-    settings = json.loads(json.dumps({"size": asdict(size), "source": len(digits.source)}))
-    file = folder / f"seed-{seed}.json"
-    kept = read_json(file, "cells and their results") if file.exists() else {}
-    if kept.get("settings") != settings:
-        kept = {"settings": settings}
-        for method, genotype, data in _cells(digits, size, seed):
-            network = train(genotype, data, size, seed=seed)
-            read = {"target": accuracy(network, digits.target_test), "source": accuracy(network, digits.source_test)}
-            kept[method] = {"genotype": genotype.to_dict(), **read}
-        write_json(file, kept)
-    return {
-        method: Result(**{**kept[method], "genotype": Genotype.from_dict(kept[method]["genotype"])})
-        for method in METHODS
-    }
-
-
-def _cells(digits: World, size: Size, seed: int) -> Iterator[tuple[str, Genotype, Digits]]:
-    """The cell of each method, and what it is trained on."""
-    source, little = digits.source, sample(digits.target, size.each, seed)
-    random = random_genotype(size.space.nodes, PLAIN, seed)
-    yield "random", random, source
-    validation = printed(len(little), 10_000 + seed)  # as many as of the target, and unknown to ω
-    yield "source", search(source, validation, size, seed=seed)[0].genotype(), source
-    network, _ = search(source, little, size, seed=seed)
-    yield "plain", network.genotype(), source
-    yield "perturbation", select(network, source, little, size, seed=seed), source
-    yield "partial", search(source, little, size, seed=seed, partial=size.partial)[0].genotype(), source
-    both = (torch.cat([getattr(source, name), getattr(little, name)]) for name in ("images", "labels"))
-    yield "weights", random, Digits(*both)
 
 
 # ---------------------------------------------------------------------------------------------------------- pictures
@@ -338,7 +74,8 @@ def barcode(results: Mapping[str, Sequence[Genotype]]) -> Plot:
     axes.set_xlabel(
         "letter: fed by the cell before the last (a), the last cell (b), or a node (its number)", fontsize=10
     )
-    for name in PLAIN[1:]:
+    chosen = dict.fromkeys(e.operation for *_, g in rows for kind in CELL_KINDS for node in g.cell(kind) for e in node)
+    for name in chosen:
         axes.barh(0, 0, color=operation_colour(name), label=operation_label(name))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False, fontsize=9)
     return figure
@@ -346,54 +83,480 @@ def barcode(results: Mapping[str, Sequence[Genotype]]) -> Plot:
 
 # ---------------------------------------------------------------------------------------------------------- exercises
 
-# 07.1: a new operation
+# 07.1: an operation of one's own
 
 
-def _judge_operation(answer: Any) -> str | None:
-    if not callable(answer):
-        return f"expected a function, found {show(answer)}"
-    for channels, stride, affine, size in [(4, 1, False, (8, 8)), (4, 2, False, (8, 8)), (6, 2, True, (7, 5))]:
-        operation = answer(channels, stride, 4, affine)
-        if operation is None or operation is ...:
+class ConvIBN(nn.Module):
+    """ReLU, 1×1 convolution, then instance norm on the first half of the channels and batch norm on the others."""
+
+    def __init__(self, channels: int, stride: int, parts: int, affine: bool) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, channels, 1, stride, bias=False)
+        self.norm = IBN(channels, affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.convolution(F.relu(x)))
+
+
+class _Slip(ConvIBN):
+    """A usual mistake: it overrides what differs."""
+
+    norm: Any
+
+
+class _NoReLU(_Slip):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.convolution(x))
+
+
+class _ReLUAfter(_Slip):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.convolution(x)))
+
+
+class _NormFirst(_Slip):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.convolution(self.norm(F.relu(x)))
+
+
+class _Swapped(_Slip):
+    def __init__(self, channels: int, stride: int, parts: int, affine: bool) -> None:
+        super().__init__(channels, stride, parts, affine)
+        self.norm.instance = nn.InstanceNorm2d(channels - channels // 2, affine=affine)
+        self.norm.batch = nn.BatchNorm2d(channels // 2, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.convolution(F.relu(x))
+        half = y.shape[1] // 2
+        return torch.cat([self.norm.batch(y[:, :half]), self.norm.instance(y[:, half:])], dim=1)
+
+
+class _BatchAlone(_Slip):
+    def __init__(self, channels: int, stride: int, parts: int, affine: bool) -> None:
+        super().__init__(channels, stride, parts, affine)
+        self.norm = nn.BatchNorm2d(channels, affine=affine)
+
+
+class _InstanceAlone(_Slip):
+    def __init__(self, channels: int, stride: int, parts: int, affine: bool) -> None:
+        super().__init__(channels, stride, parts, affine)
+        self.norm = nn.InstanceNorm2d(channels, affine=affine)
+
+
+class _Biased(_Slip):
+    def __init__(self, channels: int, stride: int, parts: int, affine: bool) -> None:
+        super().__init__(channels, stride, parts, affine)
+        self.convolution = nn.Conv2d(channels, channels, 1, stride)
+
+
+class _Grouped(_Slip):
+    def __init__(self, channels: int, stride: int, parts: int, affine: bool) -> None:
+        super().__init__(channels, stride, parts, affine)
+        self.convolution = nn.Conv2d(channels, channels, 1, stride, groups=channels, bias=False)
+
+
+class _AlwaysAffine(_Slip):
+    def __init__(self, channels: int, stride: int, parts: int, affine: bool) -> None:
+        super().__init__(channels, stride, parts, True)
+
+
+_SLIPS = [
+    (_NoReLU, "The ReLU in front is missing: all operations with weights begin with one."),
+    (_ReLUAfter, "A ReLU behind the norm as well as in front: the sum of a node should have both signs."),
+    (_NormFirst, "The norm stands behind the convolution, not in front of it."),
+    (_Swapped, "The halves are swapped: instance norm takes the first half of the channels."),
+]
+_OTHER_WEIGHTS = [
+    (_BatchAlone, "That is batch norm on all channels: the first half needs an instance norm."),
+    (_InstanceAlone, "That is instance norm on all channels: the second half needs a batch norm."),
+    (_Biased, "The convolution has a bias, which the norm behind it takes away again: bias=False."),
+    (_Grouped, "The convolution has groups: every output channel must see all input channels."),
+    (_AlwaysAffine, "With affine=False the norms must not learn a scale, which could take over α's part."),
+]
+
+
+def _images(channels: int, height: int, width: int) -> Callable[[torch.Generator], Sequence[Tensor]]:
+    return lambda generator: [torch.randn(3, channels, height, width, generator=generator)]
+
+
+def _operation(channels: int, stride: int, affine: bool, height: int, width: int) -> Built:
+    arguments = {"channels": channels, "stride": stride, "parts": 4, "affine": affine}
+    return Built(arguments, _images(channels, height, width))
+
+
+_own_operation = module(
+    ConvIBN,
+    {
+        "stride 1, without scales": _operation(4, 1, False, 6, 5),
+        "stride 2, odd height and width": _operation(4, 2, False, 7, 5),
+        "an odd number of channels, with scales": _operation(5, 2, True, 8, 6),
+    },
+    [*_SLIPS],
+    praise="Any module that keeps this contract can be searched: nothing else in the library has to change.",
+    part="an operation of your own",
+)
+
+
+def _weights_as_in(slip: Any, answer: Any) -> bool:
+    """Has the answer the shapes of a slip's weights, with scales and without?"""
+
+    def shapes(made: Any) -> list[tuple[int, ...]]:
+        tensors = [*made.parameters(), *(b for b in made.buffers() if b.is_floating_point())]
+        return sorted(tuple(tensor.shape) for tensor in tensors)
+
+    arguments = [{"channels": 5, "stride": 1, "parts": 4, "affine": affine} for affine in (False, True)]
+    return all(shapes(slip(**case)) == shapes(call(answer, case)) for case in arguments)
+
+
+def _judge_operation(answer: Any) -> Wrong | str | None:
+    wrong = _own_operation.judge(answer)
+    if isinstance(wrong, Wrong) and "the shapes" in wrong.words:
+        slip = next((words for slip, words in _OTHER_WEIGHTS if _weights_as_in(slip, answer)), "")
+        return Wrong(f"{wrong.words}. {slip}".strip(), wrong.case)
+    return wrong
+
+
+# 07.2 to 07.4: selection by perturbation
+
+
+def most_missed(weights: Weights, kind: str, edge: int, operations: Sequence[str], loss: Loss) -> int:
+    """The column of the operation, other than none, without which the loss is largest."""
+    losses = []
+    for column, name in enumerate(operations):
+        masked = {key: matrix.clone() for key, matrix in weights.items()}
+        masked[kind][edge, column] = 0
+        losses.append(-np.inf if name == NONE else loss(masked))
+    return int(np.argmax(losses))
+
+
+def keep_operations(
+    weights: Weights,
+    edges: Sequence[tuple[str, int]],
+    operations: Sequence[str],
+    loss: Loss,
+    tune: Callable[[Weights], object],
+) -> dict[str, Tensor]:
+    """The weights after each edge, in this order, has given all its weight to the operation that is missed most."""
+    kept = {key: matrix.clone() for key, matrix in weights.items()}
+    for kind, edge in edges:
+        column = most_missed(kept, kind, edge, operations, loss)
+        share = kept[kind][edge].sum()
+        kept[kind][edge] = 0
+        kept[kind][edge, column] = share
+        tune(kept)
+    return kept
+
+
+def keep_inputs(
+    weights: Weights,
+    nodes: Sequence[tuple[str, int]],
+    operations: Sequence[str],
+    loss: Loss,
+    tune: Callable[[Weights], object],
+) -> Genotype:
+    """The cells of the two edges of each node, in this order, without which the loss is largest."""
+    kept = {key: matrix.clone() for key, matrix in weights.items()}
+    cells: dict[str, list[Any]] = {kind: [None] * (len(nodes) // len(CELL_KINDS)) for kind in CELL_KINDS}
+    for kind, node in nodes:
+        first = edge_count(node)
+        losses = []
+        for edge in range(first, first + 2 + node):
+            masked = {key: matrix.clone() for key, matrix in kept.items()}
+            masked[kind][edge] = 0
+            losses.append(loss(masked))
+        order = np.argsort(-np.array(losses), kind="stable").tolist()
+        inputs, others = sorted(order[:EDGES_PER_NODE]), order[EDGES_PER_NODE:]
+        cells[kind][node] = tuple(Edge(operations[int(kept[kind][first + i].argmax())], i) for i in inputs)
+        for i in others:
+            kept[kind][first + i] = 0
+        if others:
+            tune(kept)
+    return Genotype(**{kind: tuple(cell) for kind, cell in cells.items()})
+
+
+class ToyLoss:
+    """A loss of a mixture that is quick to compute: operations are worth something, alone and beside others."""
+
+    def __init__(self, rng: np.random.Generator, nodes: int, operations: int) -> None:
+        edges = edge_count(nodes)
+        self.worth = {kind: torch.tensor(rng.normal(size=(edges, operations))) for kind in CELL_KINDS}
+        self.beside = torch.tensor(rng.normal(size=(edges, edges)))
+
+    def __call__(self, weights: Weights) -> float:
+        alone = sum((self.worth[kind] * weights[kind]).sum() for kind in CELL_KINDS)
+        shares = [(self.worth[kind] * weights[kind]).sum(dim=1) for kind in CELL_KINDS]
+        return float(3 - alone + shares[0] @ self.beside @ shares[1])
+
+    def __repr__(self) -> str:
+        return "a toy loss"
+
+
+class ToyTuning:
+    """Changes what operations are worth, as a few steps of ω would."""
+
+    def __init__(self, loss: ToyLoss) -> None:
+        self.loss = loss
+
+    def __call__(self, weights: Weights) -> None:
+        for kind in CELL_KINDS:
+            self.loss.worth[kind] = (self.loss.worth[kind] + torch.cos(7 * weights[kind].double())).roll(1, 0)
+
+    def __repr__(self) -> str:
+        return "a toy tuning"
+
+
+_SPACES = [
+    ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"),
+    ("max_pool_3x3", "skip_connect", "none", "sep_conv_3x3", "dil_conv_3x3"),
+    ("skip_connect", "sep_conv_3x3", "dil_conv_3x3"),
+]
+
+
+def _mixture(rng: np.random.Generator, edges: int, operations: int) -> dict[str, Tensor]:
+    """Weights as of a supernet with shares of the edges: rows do not sum to 1."""
+    made: dict[str, Tensor] = {}
+    for kind in CELL_KINDS:
+        weights = torch.softmax(torch.tensor(rng.normal(size=(edges, operations))), dim=1)
+        made[kind] = weights * torch.tensor(rng.uniform(0.3, 1, size=(edges, 1)))
+    return made
+
+
+def _start(rng: np.random.Generator) -> tuple[int, tuple[str, ...], ToyLoss]:
+    nodes, operations = int(rng.integers(1, 4)), _SPACES[rng.integers(len(_SPACES))]
+    return nodes, operations, ToyLoss(rng, nodes, len(operations))
+
+
+def _one_edge(rng: np.random.Generator) -> dict[str, Any]:
+    nodes, operations, loss = _start(rng)
+    edges = edge_count(nodes)
+    return {
+        "weights": _mixture(rng, edges, len(operations)),
+        "kind": CELL_KINDS[rng.integers(2)],
+        "edge": int(rng.integers(edges)),
+        "operations": operations,
+        "loss": loss,
+    }
+
+
+def _all_edges(rng: np.random.Generator) -> dict[str, Any]:
+    nodes, operations, loss = _start(rng)
+    places = [(kind, edge) for kind in CELL_KINDS for edge in range(edge_count(nodes))]
+    return {
+        "weights": _mixture(rng, edge_count(nodes), len(operations)),
+        "edges": [places[i] for i in rng.permutation(len(places))],
+        "operations": operations,
+        "loss": loss,
+        "tune": ToyTuning(loss),
+    }
+
+
+def _all_nodes(rng: np.random.Generator) -> dict[str, Any]:
+    nodes, operations, loss = _start(rng)
+    weights = _mixture(rng, edge_count(nodes), len(operations))
+    for matrix in weights.values():  # as after the edges' decisions: one operation an edge
+        chosen = rng.choice([o for o, name in enumerate(operations) if name != NONE], len(matrix))
+        shares = matrix.sum(dim=1)
+        matrix.zero_()
+        matrix[range(len(matrix)), chosen] = shares
+    places = [(kind, node) for kind in CELL_KINDS for node in range(nodes)]
+    return {
+        "weights": weights,
+        "nodes": [places[i] for i in rng.permutation(len(places))],
+        "operations": operations,
+        "loss": loss,
+        "tune": ToyTuning(loss),
+    }
+
+
+def _masked(weights: Weights, kind: str, edge: int, column: int) -> dict[str, Tensor]:
+    masked = {key: matrix.clone() for key, matrix in weights.items()}
+    masked[kind][edge, column] = 0
+    return masked
+
+
+def _by(choose: Callable[..., int]) -> Callable[..., Any]:
+    """`keep_operations` with another choice."""
+
+    def keep(weights: Weights, edges: Any, operations: Any, loss: Loss, tune: Any) -> list[Tensor]:
+        kept = {key: matrix.clone() for key, matrix in weights.items()}
+        for kind, edge in edges:
+            column = choose(kept, weights, kind, edge, operations, loss)
+            share = kept[kind][edge].sum()
+            kept[kind][edge] = 0
+            kept[kind][edge, column] = share
+            tune(kept)
+        return [kept[kind] for kind in CELL_KINDS]
+
+    return keep
+
+
+def _losses(weights: Weights, kind: str, edge: int, operations: Sequence[str], loss: Loss) -> list[float]:
+    return [loss(_masked(weights, kind, edge, column)) for column in range(len(operations))]
+
+
+def _least_missed(w: Weights, kind: str, edge: int, operations: Sequence[str], loss: Loss) -> int:
+    found = _losses(w, kind, edge, operations, loss)
+    return int(np.argmin([np.inf if name == NONE else x for name, x in zip(operations, found, strict=True)]))
+
+
+def _with_none(w: Weights, kind: str, edge: int, operations: Sequence[str], loss: Loss) -> int:
+    return int(np.argmax(_losses(w, kind, edge, operations, loss)))
+
+
+def _heaviest(w: Weights, kind: str, edge: int, operations: Sequence[str], loss: Loss) -> int:
+    return int(np.argmax([-1 if name == NONE else x for name, x in zip(operations, w[kind][edge], strict=True)]))
+
+
+def _renormalised(w: Weights, kind: str, edge: int, operations: Sequence[str], loss: Loss) -> int:
+    losses = []
+    for column in range(len(operations)):
+        masked = _masked(w, kind, edge, column)
+        masked[kind][edge] *= w[kind][edge].sum() / masked[kind][edge].sum()
+        losses.append(-np.inf if operations[column] == NONE else loss(masked))
+    return int(np.argmax(losses))
+
+
+def _column_gone(w: Weights, kind: str, edge: int, operations: Sequence[str], loss: Loss) -> int:
+    losses = []
+    for column in range(len(operations)):
+        masked = {key: matrix.clone() for key, matrix in w.items()}
+        masked[kind][:, column] = 0
+        losses.append(-np.inf if operations[column] == NONE else loss(masked))
+    return int(np.argmax(losses))
+
+
+def _kept_alone(w: Weights, kind: str, edge: int, operations: Sequence[str], loss: Loss) -> int:
+    losses = []
+    for column in range(len(operations)):
+        masked = {key: matrix.clone() for key, matrix in w.items()}
+        weight = masked[kind][edge, column].clone()
+        masked[kind][edge] = 0
+        masked[kind][edge, column] = weight
+        losses.append(np.inf if operations[column] == NONE else loss(masked))
+    return int(np.argmin(losses))
+
+
+_MISSED_SLIPS = [
+    (_least_missed, "That is the operation that is missed least: look for the largest loss."),
+    (_with_none, "none was chosen: it takes part in the search, never in a derived cell."),
+    (_heaviest, "That is the largest weight: DARTS' own choice. Here the loss decides, not the weight."),
+    (_renormalised, "The other weights were scaled up: only one weight becomes 0, the others stay."),
+    (_column_gone, "The operation was removed from every edge of the cell: only this edge loses it."),
+    (_kept_alone, "That keeps one operation and removes the others. Remove one and keep the others."),
+]
+
+
+def _keep_slip(start: Callable[[Tensor, int], Tensor], tuned: bool = True) -> Callable[..., Any]:
+    """`keep_operations` that writes another row for the edge; or never tunes."""
+
+    def keep(weights: Weights, edges: Any, operations: Any, loss: Loss, tune: Any) -> list[Tensor]:
+        kept = {key: matrix.clone() for key, matrix in weights.items()}
+        for kind, edge in edges:
+            kept[kind][edge] = start(kept[kind][edge], most_missed(kept, kind, edge, operations, loss))
+            if tuned:
+                tune(kept)
+        return [kept[kind] for kind in CELL_KINDS]
+
+    return keep
+
+
+def _only(row: Tensor, column: int, weight: Any) -> Tensor:
+    made = torch.zeros_like(row)
+    made[column] = weight
+    return made
+
+
+_EDGE_SLIPS = [
+    (
+        _by(lambda kept, first, *of: most_missed(first, *of)),
+        "Every edge was judged with the weights of the start: judge it with those that the decisions before it left.",
+    ),
+    (_by(lambda kept, first, *of: _heaviest(kept, *of)), "The largest weight was kept: ask `most_missed`."),
+    (_keep_slip(lambda row, o: _only(row, o, 1.0)), "The kept operation gets the edge's sum, which need not be 1."),
+    (
+        _keep_slip(lambda row, o: _only(row, o, row[o])),
+        "The kept operation kept its own weight: it gets the weight of the whole edge.",
+    ),
+    (
+        _keep_slip(lambda row, o: _only(row, o, row.sum()), tuned=False),
+        "`tune` was not called after each decision: ω has to learn to live without what was removed.",
+    ),
+]
+
+
+def _node_slip(
+    judged: Callable[[Weights, str, int, Loss], float], *, most: bool = True, remove: bool = True, tuned: bool = True
+) -> Callable[..., Any]:
+    """`keep_inputs` with another measure of an edge, or another end of its order, or without a removal."""
+
+    def keep(weights: Weights, nodes: Any, operations: Any, loss: Loss, tune: Any) -> tuple[Any, ...]:
+        kept = {key: matrix.clone() for key, matrix in weights.items()}
+        cells: dict[str, list[Any]] = {kind: [None] * (len(nodes) // 2) for kind in CELL_KINDS}
+        for kind, node in nodes:
+            rows = node_slices(node + 1)[node]
+            measured = np.array([judged(kept, kind, edge, loss) for edge in range(rows.start, rows.stop)])
+            order = np.argsort(-measured if most else measured, kind="stable").tolist()
+            names = {i: operations[int(kept[kind][rows.start + i].argmax())] for i in order}
+            cells[kind][node] = tuple((names[i], i) for i in sorted(order[:2]))
+            for i in order[2:] if remove else ():
+                kept[kind][rows.start + i] = 0
+            if order[2:] and tuned:
+                tune(kept)
+        return tuple(tuple(cells[kind]) for kind in CELL_KINDS)
+
+    return keep
+
+
+def _without_edge(weights: Weights, kind: str, edge: int, loss: Loss) -> float:
+    masked = {key: matrix.clone() for key, matrix in weights.items()}
+    masked[kind][edge] = 0
+    return loss(masked)
+
+
+_NODE_SLIPS = [
+    (_node_slip(_without_edge, most=False), "Those two inputs are missed least: keep the two that are missed most."),
+    (
+        _node_slip(lambda w, kind, edge, loss: float(w[kind][edge].sum())),
+        "The edges with the largest weights were kept: here the loss decides.",
+    ),
+    (_node_slip(_without_edge, remove=False), "The edges that lost must become 0 before the next node is judged."),
+    (_node_slip(_without_edge, tuned=False), "`tune` was never called: call it after each node that lost an edge."),
+]
+
+
+def _flattened(answer: Callable[..., Any]) -> Callable[..., Any]:
+    """An answer that returns weights by kind, or a genotype, as one that returns them in a list."""
+
+    def flat(*arguments: Any) -> Any:
+        made = answer(*arguments)
+        if isinstance(made, Genotype):
+            return made.normal, made.reduce
+        if isinstance(made, Mapping) and set(made) == set(CELL_KINDS):
+            return [made[kind] for kind in CELL_KINDS]
+        return made
+
+    return flat
+
+
+def _like_flat(reference: Callable[..., Any], **options: Any) -> Exercise:
+    """`like` for functions that return weights by kind, or a genotype."""
+    inner = like(_flattened(reference), [], library=reference, **options)
+
+    def judge(answer: Any) -> Wrong | str | None:
+        if callable(answer) and is_stub(answer):
             raise NotAttempted
-        words = f"expected a torch module, yours returned {show(operation)}"
-        if isinstance(operation, nn.Module):
-            words = next(_breaches(operation.train(), channels, affine, size, stride), "")
-        if words:
-            return f"conv_1x1({channels}, {stride}, 4, {affine}): {words}"
-    return None
+        return inner.judge(_flattened(answer) if callable(answer) else answer)
+
+    return Exercise(judge, inner.praise, inner.part, reference)
 
 
-@torch.no_grad()
-def _breaches(operation: nn.Module, channels: int, affine: bool, size: tuple[int, int], stride: int) -> Iterator[str]:
-    """What of the contract the operation does not keep, one after the other."""
-    x = torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(0))
-    given = x.clone()
-    made = operation(given)
-    expected = (2, channels, ceil(size[0] / stride), ceil(size[1] / stride))
-    if made.shape != expected:
-        yield f"an input {tuple(x.shape)} must come out as {expected}, yours gives {tuple(made.shape)}"
-    if not torch.equal(given, x):
-        yield "it changes its input, which all candidates of an edge share: nn.ReLU() without inplace"
-    kernels = [m for m in operation.modules() if isinstance(m, nn.Conv2d)]
-    norms = [m for m in operation.modules() if isinstance(m, nn.BatchNorm2d)]
-    if [kernel.kernel_size for kernel in kernels] != [(1, 1)]:
-        yield f"expected one convolution with a 1×1 kernel, found {[kernel.kernel_size for kernel in kernels]}"
-    if kernels[0].groups != 1:
-        yield "the convolution has groups: every output channel must see all input channels"
-    if not norms:
-        yield "the output has no batch norm: the mixture's terms would come at different scales"
-    if norms[-1].affine != affine:
-        yield f"the batch norm has affine={norms[-1].affine}, not {affine}: in a search it must not learn a scale"
-    if made.mean(dim=(0, 2, 3)).abs().max() > 1e-4 or (made.var(dim=(0, 2, 3), correction=0) - 1).abs().max() > 0.02:
-        yield "the batch norm must come last: the output's channels have not mean 0 and variance 1"
-    if kernels[0].bias is not None:
-        yield "the convolution has a bias, which the batch norm behind it takes away again: bias=False"
-    if not torch.allclose(operation(x), operation(x.clamp(min=0)), atol=1e-6):
-        yield "it must begin with a ReLU, as all operations with weights do here: negative inputs must count as zero"
+# 07.5: partial channels
 
 
-# 07.3: partial channels
+def partial_channels(x: Tensor, mixed: Any, partial: int) -> Tensor:
+    """The first C/K channels through `mixed`, the others past it, then the shuffle."""
+    first = x.shape[1] // partial
+    return F.channel_shuffle(torch.cat([mixed(x[:, :first]), x[:, first:]], dim=1), partial)
 
 
 class Tenfold:
@@ -406,17 +569,72 @@ class Tenfold:
         return "ten times"
 
 
-def partial_channels(x: Tensor, mixed: Any, partial: int) -> Tensor:
-    """The first C/K channels through `mixed`, the others past it, then the shuffle."""
-    first = x.shape[1] // partial
-    return F.channel_shuffle(torch.cat([mixed(x[:, :first]), x[:, first:]], dim=1), partial)
+class Negative:
+    """Another one, which computes each channel by itself but not in proportion."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return -x - 1000
+
+    def __repr__(self) -> str:
+        return "x → −x − 1000"
 
 
-def _channels(count: int) -> Tensor:
-    return torch.arange(1.0, count + 1).reshape(1, count, 1, 1)
+def _channels(count: int, images: int = 1, height: int = 1, width: int = 1) -> Tensor:
+    pixels = torch.arange(height * width).reshape(height, width) / 100 + torch.arange(images).reshape(-1, 1, 1, 1) / 7
+    return torch.arange(1.0, count + 1).reshape(1, count, 1, 1) + pixels
 
 
-# 07.4: experiments' controls
+_PARTIAL = [
+    {"x": _channels(4), "mixed": Tenfold(), "partial": 2},
+    {"x": _channels(8), "mixed": Tenfold(), "partial": 4},
+    {"x": _channels(6, 2, 2, 3), "mixed": Negative(), "partial": 3},
+    {"x": _channels(4, 2, 3, 1), "mixed": Negative(), "partial": 1},
+]
+
+
+def _judge_partial(answer: Any) -> Wrong | str | None:
+    if not callable(answer):
+        return f"expected a function, found {show(answer)}"
+    if is_stub(answer):
+        raise NotAttempted
+    for case in _PARTIAL:
+        expected, made = partial_channels(**case), call(answer, case)  # type: ignore[arg-type]
+        words = difference(expected, made)
+        if words and (fault := _fault_of_channels(answer, made, case)):
+            given = ", ".join(f"{name} = {show(value)}" for name, value in case.items())
+            return Wrong(f"for {given}: {words}. {fault}", case)
+    return None
+
+
+def _fault_of_channels(answer: Any, made: Any, case: Mapping[str, Any]) -> str:
+    """What is wrong with an answer that may have chosen other channels than the first ones; "" if nothing is."""
+    x, mixed, partial = case["x"], case["mixed"], case["partial"]
+    if not isinstance(made, Tensor) or made.shape != x.shape:
+        return "The output has as many channels as the input: put the mixed ones and the others together again."
+    origin = _origins(made, x, mixed)
+    if None in origin:
+        return "Some channels of the output are neither a channel of x nor one that went through `mixed`."
+    went = [channel for channel, was_mixed in origin if was_mixed]  # type: ignore[misc]
+    if sorted(channel for channel, _ in origin) != list(range(x.shape[1])):  # type: ignore[misc]
+        return "Each channel of x must occur once in the output, mixed or not."
+    if len(went) != x.shape[1] // partial:
+        return f"{len(went)} channels went through `mixed`: it must be C/K = {x.shape[1] // partial}."
+    if partial > 1 and {place for place, entry in enumerate(origin) if entry[1]} == set(went):  # type: ignore[index]
+        return "The mixed channels stand where they stood, so the next edge would mix the same ones: shuffle."
+    return ""
+
+
+def _origins(made: Tensor, x: Tensor, mixed: Any) -> list[tuple[int, bool] | None]:
+    """For each channel of the output the channel of x that it is, and whether it went through `mixed`."""
+    sources = {(channel, went): f for went, y in ((False, x), (True, mixed(x))) for channel, f in enumerate(_each(y))}
+    return [next((key for key, f in sources.items() if torch.allclose(f, g)), None) for g in _each(made)]
+
+
+def _each(x: Tensor) -> list[Tensor]:
+    return list(x.double().unbind(dim=1))
+
+
+# 07.6: experiments' controls
 
 _CONTROLS = {"A": 3, "B": 1, "C": 2, "D": 4}
 _ADVICE = {
@@ -428,19 +646,25 @@ _ADVICE = {
 
 
 def _judge_controls(answer: Any) -> str | None:
+    if isinstance(answer, str) and len(answer.strip()) == len(_CONTROLS):
+        answer = list(answer.strip())
+    if isinstance(answer, (list, tuple, np.ndarray, Tensor)) and len(answer) == len(_CONTROLS):
+        answer = dict(zip(_CONTROLS, answer, strict=True))
     if not isinstance(answer, Mapping):
         return f'expected a dictionary such as {{"A": 1, "B": 2, "C": 3, "D": 4}}, found {show(answer)}'
     if answer and all(control is ... for control in answer.values()):
         raise NotAttempted
+    given = {str(claim).strip(" ().").upper(): control for claim, control in answer.items()}
     for claim, control in _CONTROLS.items():
-        if claim not in answer:
+        if given.get(claim, ...) is ...:
             return f"claim {claim} has no control yet"
-        if str(answer[claim]) != str(control):
-            return f"claim {claim}: control {show(answer[claim])} does not answer it; {_ADVICE[claim]}"
+        said = str(given[claim]).casefold().replace("control", "").strip(" ().#")
+        if difference(control, said) is not None and difference(control, given[claim]) is not None:
+            return f"claim {claim}: control {show(given[claim])} does not answer it; {_ADVICE[claim]}"
     return None
 
 
-# 07.5: enough seeds
+# 07.7: enough seeds
 
 
 def seeds_for(spread: float, effect: float) -> int:
@@ -448,34 +672,71 @@ def seeds_for(spread: float, effect: float) -> int:
     return max(6, ceil((2 * spread / abs(effect)) ** 2 - 1e-9))
 
 
+def _spread_and_effect(rng: np.random.Generator) -> dict[str, float]:
+    return {"spread": float(rng.uniform(0.5, 9)), "effect": float(rng.choice([-1, 1]) * rng.uniform(0.4, 9))}
+
+
+_SEED_SLIPS = [
+    (
+        lambda spread, effect: max(6, ceil(2 * spread / abs(effect))),
+        "Square it: the standard error falls with the root of n.",
+    ),
+    (
+        lambda spread, effect: max(6, int((2 * spread / abs(effect)) ** 2)),
+        "A number of seeds is rounded up, or else it is one too few.",
+    ),
+    (
+        lambda spread, effect: max(6, round((2 * spread / abs(effect)) ** 2)),
+        "A number of seeds is rounded up, not to the nearest.",
+    ),
+    (lambda spread, effect: ceil((2 * spread / abs(effect)) ** 2), "Below six seeds the test can show nothing."),
+    (
+        lambda spread, effect: max(6, ceil((spread / abs(effect)) ** 2)),
+        "That is one standard error: the rule asks for twice the standard error.",
+    ),
+    (
+        lambda spread, effect: max(6, ceil(4 * spread / abs(effect) ** 2)),
+        "The spread is squared, too.",
+    ),
+    (
+        lambda spread, effect: 6 if effect < 0 else max(6, ceil((2 * spread / effect) ** 2)),
+        "An effect may be negative: its size counts.",
+    ),
+]
+
+
 EXERCISES = {
-    "07.1": Exercise(
-        _judge_operation,
-        "Any module that keeps this contract can be searched: nothing else in the library has to change.",
+    "07.1": Exercise(_judge_operation, _own_operation.praise, _own_operation.part, ConvIBN),
+    "07.2": like(
+        most_missed,
+        [],
+        _MISSED_SLIPS,
+        draw=_one_edge,
+        draws=40,
+        praise="One forward pass an operation, and no gradient: the network is asked, not α.",
+        part="the most missed operation",
     ),
-    "07.2": value(
-        ("sep_conv_3x3", "skip_connect"),
-        {
-            ("skip_connect", "max_pool_3x3"): "Those have the largest weights: that is plain DARTS' choice.",
-            ("avg_pool_3x3", "dil_conv_3x3"): (
-                "Without those the loss stays lowest: they are missed least. Look for the largest rise."
-            ),
-        },
-        praise="On neither edge is it the operation with the largest weight.",
+    "07.3": _like_flat(
+        keep_operations,
+        mistakes=_EDGE_SLIPS,
+        draw=_all_edges,
+        draws=15,
+        praise="Each decision changes the network that the next one is measured on: that is why the order is random.",
+        part="selection by perturbation, edges",
     ),
-    "07.3": like(
-        partial_channels,
-        [
-            {"x": _channels(4), "mixed": Tenfold(), "partial": 2},
-            {"x": _channels(8), "mixed": Tenfold(), "partial": 4},
-            {"x": _channels(6).repeat(2, 1, 2, 3), "mixed": Tenfold(), "partial": 3},
-        ],
-        praise="Without the shuffle the next partial edge would mix the same channels again.",
+    "07.4": _like_flat(
+        keep_inputs,
+        mistakes=_NODE_SLIPS,
+        draw=_all_nodes,
+        draws=15,
+        praise="That is DARTS-PT, whole: the cell is read off the network's losses. α has not been asked once.",
+        part="selection by perturbation, inputs",
     ),
-    "07.4": Exercise(
+    "07.5": Exercise(_judge_partial, "Without the shuffle the next partial edge would mix the same channels again."),
+    "07.6": Exercise(
         _judge_controls, "A control differs from the experiment in one thing: in what the claim is about."
     ),
-    "07.5": like(
+    "07.7": like(
         seeds_for,
         [
             {"spread": 3.0, "effect": 3.0},
@@ -483,6 +744,8 @@ EXERCISES = {
             {"spread": 2.5, "effect": -2.0},
             {"spread": 0.1, "effect": 5.0},
         ],
+        _SEED_SLIPS,
+        draw=_spread_and_effect,
         praise="Half the effect takes four times as many seeds.",
     ),
 }
