@@ -416,7 +416,7 @@ print(f"{proxy['command']}\nanother training, in the tiny space: τ = {agreement
 
 # %% [markdown]
 # Each bar is one ranking. The further it reaches to the right, the better it ranks the trained cells. The dashed line
-# is the agreement, for the tiny space, where each cell was trained twice.
+# shows, for the tiny space, how well one training of the cells ranks what the other says.
 
 
 # %%
@@ -476,7 +476,7 @@ class Size:
 
 SIZES = {
     "tiny": Size(),
-    "laptop": Size(seeds=8, search_epochs=10, train_epochs=20, tune_steps=5),
+    "laptop": Size(seeds=6, search_epochs=10, train_epochs=20, tune_steps=5),
     "gpu": Size(seeds=20, search_epochs=20, train_epochs=30, tune_steps=10),
     "paper": Size(seeds=20, space=replace(Size().space, nodes=4), search_epochs=50, train_epochs=60, tune_steps=20),
 }
