@@ -18,12 +18,12 @@ class TimeIsUp(BaseException):
 
 
 class _Interrupt:
-    """An object whose truth value raises `TimeIsUp` in what `frame` has called, until `over` is set.
+    """An object whose truth value raises `TimeIsUp` in what `frame` has called, while it is not `over`.
 
     Otherwise it is False: as a pending call of Python's, that means that all is well.
     """
 
-    over = False
+    over = True
 
     def __init__(self, frame: FrameType) -> None:
         self.frame = frame
@@ -52,13 +52,14 @@ def within(seconds: float, function: Callable[..., T], *arguments: Any, **keywor
 
     def watch() -> None:
         wait = seconds
-        while not ended.wait(wait) and not interrupt.over:
+        while not ended.wait(wait):
             wait = _AGAIN
             strike(thread, interrupt)
 
     watcher = threading.Thread(target=watch, daemon=True)
     try:
         watcher.start()
+        interrupt.over = False
         return function(*arguments, **keywords)
     finally:
         interrupt.over = True  # a plain assignment: nothing strikes before it

@@ -8,7 +8,7 @@ from nasda.course.check import check, of_notebook
 from tests.notebooks.sources import SOURCES, Asked, exercises_of
 
 ALL = [exercise for source in SOURCES for exercise in exercises_of(source)]
-_ANSWERS = [importlib.import_module(f"tests.notebooks.wrong_{source.stem}") for source in SOURCES]
+_ANSWERS = [importlib.import_module(f"tests.notebooks.answers_{source.stem}") for source in SOURCES]
 WRONG = {name: answers for module in _ANSWERS for name, answers in module.WRONG.items()}
 RIGHT = {name: answers for module in _ANSWERS for name, answers in module.RIGHT.items()}
 
@@ -44,7 +44,7 @@ def test_a_right_answer_may_have_another_form(asked: Asked) -> None:
 
 
 def test_a_template_without_answers_is_not_attempted_yet() -> None:
-    assert check("07.4", dict.fromkeys("ABCD", ...)).outcome == "not attempted yet"
+    assert check("07.6", dict.fromkeys("ABCD", ...)).outcome == "not attempted yet"
 
 
 def test_no_exercise_without_a_stub_in_its_notebook() -> None:
