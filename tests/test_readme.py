@@ -27,7 +27,7 @@ def test_every_command_parses(command: str) -> None:
     tyro.cli(commands(*read_ahead(arguments)), prog="nasda", args=arguments)
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z]+)\b", README + RESULTS))))
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"(?:`|^ {4})make ([a-z-]+)\b", README + RESULTS, re.M))))
 def test_every_make_target_exists(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
 
