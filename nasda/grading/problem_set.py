@@ -5,13 +5,15 @@ package, must not find an answer in it.
 """
 
 import importlib.util
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from nasda.course.judges import Exercise
+from nasda.course.judges import Exercise, Wrong
 from nasda.course.open import project_folder
 from nasda.errors import NasdaError
 
@@ -55,6 +57,18 @@ class ProblemSet:
     def points(self) -> float:
         """What the set is marked out of."""
         return sum(question.points for question in self.questions)
+
+
+def in_band(key: str, middle: float, width: float) -> Exercise:
+    """A number of the answer, a dictionary, lies within `width` of `middle`: for an experiment with chance in it."""
+
+    def judge(answer: Any) -> Wrong | None:
+        found = answer.get(key) if isinstance(answer, dict) else None
+        if isinstance(found, bool) or not isinstance(found, (int, float)) or not math.isfinite(found):
+            return Wrong("", {}, f"expected a dictionary with a number for {key!r}")
+        return None if abs(found - middle) <= width else Wrong("", {}, f"{key!r} is not what such an experiment gives")
+
+    return Exercise(judge)
 
 
 def load_problem_set(name: str, seed: int) -> ProblemSet:

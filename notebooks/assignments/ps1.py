@@ -3,7 +3,6 @@
 The references here are what `nasda grade` compares with; hidden cases are drawn by its seed.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nasda.course.judges import Exercise, Wrong, like
+from nasda.course.judges import like
 from nasda.genotypes import PRIMITIVES, node_slices
-from nasda.grading.problem_set import Part, Question
+from nasda.grading.problem_set import Part, Question, in_band
 
 Rng = np.random.Generator
 
@@ -233,19 +232,6 @@ def measure(cells: int, seed: int) -> dict[str, float]:
 BANDS = {"none is strongest": (1 / 7, 0.02), "from the cell's inputs": (sum(4 / (2 + k) for k in range(4)) / 8, 0.03)}
 
 
-def in_band(key: str) -> Exercise:
-    """A number of the answer, a dictionary, lies in its band: one that a thousand random cells give nearly always."""
-    middle, width = BANDS[key]
-
-    def judge(answer: Any) -> Wrong | None:
-        found = answer.get(key) if isinstance(answer, dict) else None
-        if isinstance(found, bool) or not isinstance(found, (int, float)) or not math.isfinite(found):
-            return Wrong("", {}, f"expected a dictionary with a number for {key!r}")
-        return None if abs(found - middle) <= width else Wrong("", {}, f"{key!r} is not what random cells give")
-
-    return Exercise(judge)
-
-
 def questions(seed: int) -> list[Question]:
     """The questions of the set, their hidden cases drawn by `seed`."""
 
@@ -301,6 +287,6 @@ def questions(seed: int) -> list[Question]:
                 derives(3, "shares of β", draw=lambda rng: _choice(rng, True)),
             ],
         ),
-        Question("ps1-6", "measured", [Part(2, f"{key}: in its band", in_band(key)) for key in BANDS]),
+        Question("ps1-6", "measured", [Part(2, f"{key}: in its band", in_band(key, *BANDS[key])) for key in BANDS]),
         Question("ps1-7", "", written=4),
     ]

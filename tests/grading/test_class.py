@@ -14,7 +14,7 @@ import pytest
 
 from nasda.errors import NasdaError
 from nasda.grading.marks import BY_HAND, NOT_ATTEMPTED, RIGHT, grade
-from nasda.grading.problem_set import load_problem_set
+from nasda.grading.problem_set import ProblemSet, load_module, load_problem_set
 from nasda.grading.remote import Keeper
 from nasda.grading.submission import find_submissions
 from nasda.grading.visible import check_notebook
@@ -192,8 +192,14 @@ def _begun(made: Callable[[], Notebook], name: str, line: str) -> str:
     return f"{first}\n{line}\n{rest}"
 
 
-def hand_in(folder: Path, student: str, notebook: Notebook | str) -> None:
-    path = folder / student / "ps1" / "ps1.ipynb"
+def problem_set(name: str, seed: int) -> ProblemSet:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        return load_problem_set(name, seed)
+
+
+def hand_in(folder: Path, student: str, notebook: Notebook | str, name: str = "ps1") -> None:
+    path = folder / student / name / f"{name}.ipynb"
     path.parent.mkdir(parents=True)
     path.write_text(notebook if isinstance(notebook, str) else json.dumps(notebook), encoding="utf-8")
 
@@ -212,17 +218,14 @@ def handed_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def marked(handed_in: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        patch.setattr("nasda.grading.remote.SECONDS", 3)
-        problem_set = load_problem_set("ps1", 0)
+    chosen = problem_set("ps1", 0)
     before = snapshot(handed_in)
     out = tmp_path_factory.mktemp("marks")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nasda.grading.remote.SECONDS", 3)
-        found = grade(find_submissions(handed_in, "ps1"), problem_set, out, seed=0, jobs=2)
+        found = grade(find_submissions(handed_in, "ps1"), chosen, out, seed=0, jobs=2)
     assert snapshot(handed_in) == before, "a submission has changed something outside its folder"
-    return {one.student: one for one in found} | {"out": out, "set": problem_set}
+    return {one.student: one for one in found} | {"out": out, "set": chosen}
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -286,44 +289,65 @@ def test_a_second_run_marks_nothing_again(
     }
 
 
-def test_nothing_of_a_solution_is_in_the_release() -> None:
-    source, release = SOURCE.read_text(encoding="utf-8"), json.dumps(released(), ensure_ascii=False)
+every_set = pytest.mark.parametrize("source", sorted(SOURCE.parent.glob("ps*.py")), ids=lambda path: path.stem)
+
+
+@every_set
+def test_nothing_of_a_solution_is_in_the_release(source: Path) -> None:
+    release = as_dict(assignments.release(source))
+    text = json.dumps(release, ensure_ascii=False)
     lines = {
         line.strip("# ")
-        for block in source.split("### BEGIN SOLUTION\n")[1:]
+        for block in source.read_text(encoding="utf-8").split("### BEGIN SOLUTION\n")[1:]
         for line in block.split("### END SOLUTION")[0].splitlines()
         if len(line.strip("# ")) > 12
     }
     assert len(lines) > 20
-    assert [line for line in lines if json.dumps(line, ensure_ascii=False)[1:-1] in release] == []
-    for cell in released()["cells"]:
+    assert [line for line in lines if json.dumps(line, ensure_ascii=False)[1:-1] in text] == []
+    for cell in release["cells"]:
         if "nbgrader" in cell["metadata"] and cell["cell_type"] == "code":
             functions = [node for node in ast.parse(cell["source"]).body if isinstance(node, ast.FunctionDef)]
             assert all(len(function.body) == 2 for function in functions), "a docstring, and that nothing is there yet"
 
 
-def test_the_points_of_the_cells_are_those_of_the_judge() -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        questions = load_problem_set("ps1", 0).questions
-    cells = [cell["metadata"]["nbgrader"] for cell in released()["cells"] if "nbgrader" in cell["metadata"]]
+@every_set
+def test_the_points_of_the_cells_are_those_of_the_judge(source: Path) -> None:
+    questions, release = problem_set(source.stem, 0).questions, as_dict(assignments.release(source))
+    cells = [cell["metadata"]["nbgrader"] for cell in release["cells"] if "nbgrader" in cell["metadata"]]
     assert {cell["grade_id"]: cell["points"] for cell in cells} == {q.cell_id: q.points for q in questions}
+    said = re.search(r"(\d+) points", release["cells"][0]["source"])
+    assert said
+    assert int(said[1]) == sum(question.points for question in questions)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_right_answer_is_right_for_every_seed(seed: int, tmp_path: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        problem_set = load_problem_set("ps1", seed)
-    hand_in(tmp_path / "in", "right", solved())
-    (found,) = grade(find_submissions(tmp_path / "in", "ps1"), problem_set, tmp_path / "out", seed=seed, jobs=1)
-    assert by_question(found) == FULL
+@every_set
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_solution_is_right_and_the_release_is_not_for_every_seed(source: Path, seed: int, tmp_path: Path) -> None:
+    chosen, name = problem_set(source.stem, seed), source.stem
+    hand_in(tmp_path / "in", "empty", as_dict(assignments.release(source)), name)
+    hand_in(tmp_path / "in", "right", as_dict(assignments.solution(source)), name)
+    empty, right = grade(find_submissions(tmp_path / "in", name), chosen, tmp_path / "out", seed=seed, jobs=1)
+    assert {mark.words for mark in empty.marks} == {NOT_ATTEMPTED}
+    assert right.points == sum(question.points for question in chosen.questions if not question.written), right
+
+
+@every_set
+def test_every_usual_mistake_is_told(source: Path) -> None:
+    """A reference's slip, handed in as the answer, loses points in some part, with words of its own."""
+    module = load_module(HIDDEN.parent / source.name)
+    slips = {words for name, found in vars(module).items() if isinstance(found, list) for _, words in found}
+    told = set()
+    for question in module.questions(0):
+        for mistakes in (found for found in vars(module).values() if isinstance(found, list)):
+            for slip, words in mistakes:
+                for part in question.parts:
+                    wrong = part.exercise.judge(slip)
+                    told |= {words} & {getattr(wrong, "advice", "")}
+    assert told == slips
 
 
 def test_a_student_looks_the_notebook_through(tmp_path: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        cases = assignments.visible_cases(load_problem_set("ps1", assignments.VISIBLE_SEED))
+    cases = assignments.visible_cases(problem_set("ps1", assignments.VISIBLE_SEED))
     (tmp_path / "ps1_cases.json").write_text(json.dumps(cases), encoding="utf-8")
     path = tmp_path / "ps1.ipynb"
     with Keeper() as keeper:
