@@ -227,7 +227,7 @@ def table_1_figure() -> Plot:
     axes.invert_yaxis()
     axes.set_xlim(0, 74)
     axes.set_xticks(range(0, 61, 10))
-    dress(axes, "as Table 1 prints it (%): above mAP, below rank-1", "row: method, data", grid="")
+    dress(axes, "as Table 1 prints it (%); upper bar mAP, lower bar rank-1", "row: method, data", grid="")
     patches = [Patch(color=colour, label=f"tested on {on}, from {start}") for (_, start, on), colour in colours.items()]
     figure.legend(handles=patches, frameon=False, loc="outside upper center", ncols=2)
     return figure

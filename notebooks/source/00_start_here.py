@@ -12,8 +12,8 @@
 #
 # This course takes one paper apart that looks for a remedy in an unusual place: not in the images, not in the
 # training, but in the network's *architecture*. Step by step you will write the program that searches for it. Before
-# any remedy, this notebook looks at the illness. It measures what is lost on the way from one world to another, and
-# asks where it goes. Seven more notebooks follow; a table at the end lists their questions. Welcome.
+# any remedy, this notebook looks at the problem. It measures what is lost on the way from one world to another, and
+# asks why. Seven more notebooks follow; a table at the end lists their questions. Welcome.
 #
 # **You will be able to**
 #
@@ -51,7 +51,7 @@ from nasda.toy.make import SOURCE, TARGET
 
 # %% [markdown]
 # Four parameters stand at the head of every notebook. `PROFILE` is the size of everything: `tiny` and `laptop` take
-# seconds to minutes; `gpu` and `paper` want an accelerator. `TASK` says whether we follow people or vehicles.
+# seconds to minutes; `gpu` and `paper` want an accelerator. `TASK` says whether we look for people or for vehicles.
 # `DATA_ROOT` may name a folder with the real data sets; without it the course draws its own. Change them and run all
 # cells again. `SEED` decides everything random.
 
@@ -76,9 +76,10 @@ print(course.task.counts())
 
 # %% [markdown]
 # The table shows two worlds. The **source** is the synthetic one. The **target** is the real one, where the machine
-# has to work. Nobody is in both, and nobody who is tested on has been trained on. The built-in data is drawn. It lies
-# on disk exactly as the real data sets of these names do, so that every line of code here also runs on those. Its
-# scores are those of drawings.
+# has to work. Nobody is in both, and nobody who is tested on has been trained on. (*Query* and *gallery* are explained
+# below. A *distractor* is somebody whom nobody asks for, *junk* a badly cut picture that never counts.) The built-in
+# data is drawn. It lies on disk exactly as the real data sets of these names do, so that every line of code here also
+# runs on those. Its scores are those of drawings.
 #
 # ## One person, two worlds
 #
@@ -127,11 +128,11 @@ light(contact_sheet(domains, identities=4, images=6, height=size[0], width=size[
 # %% [markdown]
 # ### How the exercises work
 #
-# You write the searcher, and this is how it is kept. `check` judges an answer in words, and writes a right one into
-# your own file, `runs/my_nasda.py`. `mine("00.1")` hands it to every later cell and notebook; where you have no
-# answer yet, it hands out the library's, so that every notebook runs from top to bottom. Where a cell says
-# `predict(…)`, put your guess in the place of `...` *before* you run on: being wrong is how you notice what you
-# believed. In a terminal, `nasda progress` shows your exercises, predictions and hours.
+# You write the program that searches, part by part, and this is how it is kept. `check` judges an answer in words, and
+# writes a right one into your own file, `runs/my_nasda.py`. `mine("00.1")` hands it to every later cell and notebook;
+# where you have no answer yet, it hands out the library's, so that every notebook runs from top to bottom. Where a
+# cell says `predict(…)`, put your guess in the place of `...` *before* you run on: being wrong is how you notice what
+# you believed. In a terminal, `nasda progress` shows your exercises, predictions and hours.
 
 # %% [markdown]
 # ### Exercise 00.1 ●○○ · importance ●●● (5 minutes)
@@ -223,7 +224,7 @@ print(f"{len(built)} features of length {built.shape[1]}, largest difference {di
 # Asked for a person at camera 2, the machine will answer with the picture that camera 2 took a second later. True, and
 # useless: the question is whether *another* camera has seen the person. So the protocol of Market-1501 drops, for each
 # query, gallery pictures of the query's own identity **and** camera. We rank with the rule and without it. (Without:
-# all queries are said to come from a camera −1 that took nothing in the gallery. Cut boxes, `pid` −1, never count.)
+# all queries are said to come from a camera −1 that took nothing in the gallery. Junk, with `pid` −1, never counts.)
 
 # %%
 query_pids, query_camids = np.array([(sample.pid, sample.camid) for sample in query]).T
@@ -339,9 +340,9 @@ check("00.2", my_answer)
 # cameras, light and style, so the two heaps of pictures are not alike. The gap is there before anybody learns anything.
 # What it *costs* a learner is another question, and a hard test is a third thing. We take them apart by an experiment.
 #
-# We draw 30 people who occur nowhere else, first before the source's own cameras, then before the target's cameras with
-# a growing gap of style. From gap to gap the same people stand in the same poses before the same cameras. The histogram
-# sits each test.
+# We draw 30 people who occur nowhere else, first before the source's own cameras, then before the target's cameras
+# with a growing gap of style. From gap to gap the same people stand in the same poses before the same cameras. The
+# histogram takes each test.
 
 # %% [markdown]
 # Predict: from gap 0 to gap 1, does the histogram's rank-1 fall, rise, or stay within five points? Answer `"fall"`,
@@ -443,9 +444,9 @@ def train(pictures, seed, epochs=15, batch=48):
 
 
 # %% [markdown]
-# We train two learners that differ in their lessons alone. One sees 40 people of the source; the other sees 40 people
-# of the target in full street style. Each is trained three times from different seeds, because one run proves little.
-# Then both sit all six tests.
+# We train two learners that differ only in their training pictures. One sees 40 people of the source; the other sees
+# 40 people of the target in full street style. Each is trained three times from different seeds, because one run
+# proves little. Then both take all six tests.
 
 # %% [markdown]
 # Predict: the source's learner in the street, at gap 1. Is its rank-1 `"as at home"` (within five points), `"between"`
@@ -662,9 +663,10 @@ explore(figure_1, search=ipywidgets.ToggleButtons(options=["S+R, the paper's sea
 # adaptation sees a few labelled ones. **Supervised** adaptation sees all labels, as our second learner did. Labels
 # are what is expensive, so methods of different kinds do not compete.
 #
-# The paper's α learns from one labelled picture of each training identity (paper §3.1): few-shot. SPGAN repaints source
-# pictures in the style of unlabelled target pictures: unsupervised (notebook 06). Table 1 writes S+R for both. So when
-# the paper compares its S+R with ResNet-50 on SPGAN's pictures, "R" once means labels and once means pictures alone.
+# The paper's α learns from one labelled picture of each training identity (paper §3.1): few-shot. SPGAN, a network
+# that translates images, repaints source pictures in the style of unlabelled target pictures: unsupervised (notebook
+# 06). Table 1 writes S+R for both. So when the paper compares its S+R with ResNet-50 on SPGAN's pictures, "R" once
+# means labels and once means pictures alone.
 
 # %% [markdown]
 # ## What the paper reports

@@ -24,7 +24,7 @@
 # **You need to know** Python, PyTorch's `nn.Module` and convolutions, and what batch normalisation does. Notebook 00
 # shows the data and the question; here only a few images are needed.
 #
-# **Lesson time**: about 3 hours with the exercises
+# **Lesson time**: about 4 hours with the exercises
 #
 # *Times are filled in here when the notebook is executed.*
 
@@ -115,8 +115,9 @@ print(f"images {tuple(pixels.shape)} → feature map {tuple(x.shape)}")
 # searches. The library has both by name, `PRIMITIVES["plain"]` and `PRIMITIVES["reid"]`.
 #
 # *Depth-wise* means: each channel is filtered by itself with its own 3×3 kernel. *Point-wise* means: a 1×1 convolution
-# then mixes the channels. The dilated convolution does this once, with a kernel whose nine taps stand two pixels
-# apart. There is a ReLU before it and a batch norm behind it. Pooling has a batch norm, too; we shall see what for.
+# then mixes the channels. The dilated convolution does this once, with a kernel whose nine weights (its *taps*) stand
+# two pixels apart. There is a ReLU before it and a batch norm behind it. Pooling has a batch norm, too; we shall see
+# what for.
 
 
 # %%
@@ -141,8 +142,8 @@ by_hand = {
 # %% [markdown]
 # The library's version of each is a module that `make_operation(name, channels)` returns. We hand its weights to our
 # own line and compare. `affine=False` gives batch norm no learnable scale, as in a search: an operation could
-# otherwise grow by its scale instead of by its α, and α would no longer say which operation matters (DARTS' code does
-# the same).
+# otherwise grow by its scale instead of by its α, the number by which a search weighs it, and α would no longer say
+# which operation matters (DARTS' code does the same).
 
 # %%
 for name, forward in by_hand.items():
@@ -259,7 +260,7 @@ guess_rows.against(sizes[2])
 
 # %% [markdown]
 # The second layer's outer taps stand two input pixels from its middle, and each of them sees one pixel more: 2 + 1 to
-# each side.
+# each side, with the middle 7.
 #
 # Now all seven. The first row of the picture shows what each operation, with random weights, makes of one of our
 # images (grey: the mean over its output channels). The rows below show what the centre of a 16 × 12 map sees, at
@@ -316,9 +317,9 @@ for name, y in raw.items():
 
 # %% [markdown]
 # The two poolings differ little in spread from the identity; the maximum has another mean, since a maximum of nine
-# values is at least as large as each of them. The small number is the convolution's, which shrinks its input several
-# times when it is fresh. With equal α the larger terms would drown it, and a search would notice a term's size, not
-# its use. (The skip connection has no norm: what it passes on is a sum of terms that had one.)
+# values is at least as large as each of them. The small number is the convolution's: with its initial weights it makes
+# its input several times smaller. With equal α the larger terms would drown it, and a search would notice a term's
+# size, not its use. (The skip connection has no norm: what it passes on is a sum of terms that had one.)
 #
 # One difference to DARTS: its code has the pooling's batch norm in the search only, and drops it from the derived
 # network. Here a derived cell keeps it, with a scale (`nasda.operations.Pool`).
@@ -329,8 +330,10 @@ for name, y in raw.items():
 # Auto-ReID (Quan et al. 2019) adds an operation for bodies. A pedestrian's box has a fixed order from top to bottom:
 # head, torso, legs, feet. So cut the feature map into P horizontal stripes, make one vector of each, and let these
 # vectors look at each other before they go back to where they came from. §2.3 describes it in a few sentences, without
-# an equation. In full it is four steps. $S_p$ are the rows of part $p$, $h = \max(1, \lfloor C/3 \rfloor)$, and the
-# letters that number the equations are ours:
+# an equation. In full it is four steps. $S_p$ are the rows of part $p$, $p(r)$ is the part of row $r$, and
+# $h = \max(1, \lfloor C/3 \rfloor)$ is the length of $u_p$. $W_p$, $Q$, $K$ and $M$ are learnt matrices, $b$ is a
+# learnt vector, BN a batch norm, and $[\,;\,]$ puts two vectors one below the other. The letters that number the
+# equations are ours:
 #
 # $$v_p = \frac{1}{|S_p|\,W} \sum_{r \in S_p} \sum_{w} x_{:,r,w} \tag{a}$$
 #
@@ -712,11 +715,11 @@ print(f"f {tuple(yours.shape)}, largest difference {float((yours - theirs).abs()
 # %% [markdown]
 # ## Attention among the parts of an image
 #
-# What does A look like in a network that has learnt something? Three small networks, one a seed, are trained briefly
-# on the source by the library's `run_training` (its losses are the subject of notebook 03). Their reduction cells hold
-# a part-aware module each; the genotype is `resnet-like`, drawn by hand, and comes below. Beside each stands the same
-# network before training, with the same initial weights. All of them get your cells. The runs stay in a run folder, so
-# that a second execution finds them.
+# What does A look like in a network that has learnt something? Three small networks, one for each seed, are trained
+# briefly on the source by the library's `run_training` (its losses are the subject of notebook 03). Their reduction
+# cells hold a part-aware module each; the genotype is `resnet-like`, drawn by hand, and comes below. Beside each
+# stands the same network before training, with the same initial weights. All of them get your cells. The runs stay in
+# a run folder, so that a second execution finds them.
 
 # %%
 GENOTYPE = NAMED["resnet-like"]
@@ -832,7 +835,7 @@ explore(
 #
 # The candidates of a whole cell in one picture: each node is fed by *every* earlier state, and each edge holds *every*
 # operation. For the paper's four nodes and seven operations this is the object that notebook 02 will make
-# differentiable.
+# differentiable. A network of such cells is called a *supernet*.
 
 # %%
 NODE_COUNT, SPACE = 4, PRIMITIVES["reid"]
@@ -1007,8 +1010,9 @@ guess_heavier.against(heavier[12])
 # %% [markdown]
 # The separable convolution has 2C² + 18C weights and batch norm's, the part-aware module about 26/9 · C²: P = 4
 # projections of C · C/3, a query and a key of C²/9 each, and a merging convolution of 4/3 · C². For small C the 18C
-# weights of the two 3×3 kernels decide, for large C the squares. They are equal near C = 24. The paper's C is 32 in the
-# first block (§3.3), so there the module is the heavier one.
+# weights of the two 3×3 kernels decide, for large C the squares. The two operations change places between C = 20 and
+# C = 24 (not at a single C, since C/3 is rounded down). The paper's C is 32 in the first block (§3.3), so there the
+# module is the heavier one.
 #
 # Now whole networks. We compare sixty random genotypes, the hand-made one, and three that use one operation everywhere:
 
@@ -1130,7 +1134,7 @@ check("01.6", rows_per_block)
 # %% [markdown]
 # ### Break it: an image with too few rows
 #
-# Each part needs a row at least. A part-aware module between two nodes of the last block works on the fewest rows of
+# Each part needs at least one row. A part-aware module between two nodes of the last block works on the fewest rows of
 # all, so it decides what the smallest image is that a search can take. One row fewer, and the supernet says so.
 
 # %%

@@ -32,7 +32,7 @@
 #
 # **You need to know** the operations and the cell (notebook 01), the chain rule, and what a softmax is.
 #
-# **Lesson time**: about 3 hours with the exercises
+# **Lesson time**: about 4 hours with the exercises
 #
 # *Times are filled in here when the notebook is executed.*
 
@@ -84,8 +84,9 @@ SEED: int = 0
 #    sum of all operations on all inputs. (c) Two operations, one after the other.
 # 2. In a reduction cell, which edges have stride 2? (a) All. (b) Those from the cell's two inputs. (c) Those between
 #    its nodes.
-# 3. What is direct transfer? (a) To train on the target, and to test on the source. (b) To train on both. (c) To train
-#    on the source, and to test on the target as it is.
+# 3. In notebook 00, how does a network get from the source to the target without any adaptation (*direct transfer*)?
+#    (a) It is trained on the target, and tested on the source. (b) It is trained on both. (c) It is trained on the
+#    source, and tested on the target as it is.
 
 # %%
 recall("02", ..., ..., ...)
@@ -179,7 +180,7 @@ for name in settings.space.primitives:
 # over what α is to express. `forward` gets the input x and the *weights*, one for each operation. They come out of a
 # softmax already: all cells of a kind share one α, so the softmax is taken once, outside.
 #
-# From the first `...` on the class is yours; begin `__init__` with `super().__init__()`.
+# Write the two methods in the place of `...`; begin `__init__` with `super().__init__()`.
 
 
 # %% tags=["exercise"]
@@ -199,8 +200,8 @@ check("02.1", MixedOp)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# PyTorch finds the weights of the operations only if they are in an `nn.ModuleList` (a plain list hides them). The sum
-# starts with the first product: Python's `sum` does so.
+# PyTorch finds the weights of the operations only if they are in an `nn.ModuleList` (a plain list hides them).
+# Python's `sum` adds the products: it starts from 0, and 0 plus a tensor is that tensor.
 # </details>
 #
 # <details><summary>Hint 2</summary>
@@ -272,7 +273,7 @@ print(f"{'mixture':13} standard deviation {equal.std():.2f}")
 #
 # What is the slope with respect to α? Write $\bar y = \sum_o w_o y_o$ for an edge's output, $y_o = o(H)$, and $g =
 # \partial L / \partial \bar y$ for what comes back from the loss. Only one ingredient is new, the derivative of a
-# softmax:
+# softmax, where $[p = o]$ is 1 if $p = o$ and else 0:
 #
 # $$\frac{\partial w_p}{\partial \alpha_o} = w_p \, ([p = o] - w_o) \tag{a}$$
 
@@ -420,7 +421,8 @@ display(figure)
 # With three operations the weights fill a triangle, and we can look at a whole search. Each operation's output is a
 # point of the plane, and the loss is half the squared distance from the target, so that $g = \bar y - t$. In the
 # picture, left is the plane of outputs, right the triangle of weights: a corner is a choice, dashed lines separate who
-# is strongest. Nine searches start at the discs. The black square marks the operation that is best *on its own*.
+# is strongest. Nine searches start at the discs and end at the open circles; each path has the colour of the operation
+# that is strongest at its end. The black square marks the operation that is best *on its own*.
 
 # %%
 points, names = torch.tensor([[-2.0, 0.0], [2.0, 0.0], [0.0, 1.0]]), ["op A", "op B", "op C"]
@@ -520,7 +522,7 @@ guess.against(100 * share[64])
 # ## Temperature
 #
 # One remedy is to make mixtures look more like choices while searching. Divide α by a temperature T before the
-# softmax. (The paper does not; SNAS and GDAS do, with sampling on top.)
+# softmax. (The paper does not; two other search methods, SNAS and GDAS, do, with sampling on top.)
 #
 # ### Exercise 02.3 ●●○ · importance ●●○ (15 minutes)
 #
@@ -680,6 +682,9 @@ print(f"sum of the three sigmoid weights at the end, on average: {total:.2f}")
 guess.against("below 1" if total < 0.9 else "above 1" if total > 1.1 else "about 1")
 
 # %% [markdown]
+# The sum of the sigmoid weights need not be 1. The target fixes the weight of C (0.2), and by how much that of B
+# exceeds that of A (0.15), but not how large A and B are together.
+#
 # Now choose the relaxation and the optimiser yourself, and move the target. Start with Gumbel: why do the paths look
 # so rough?
 
@@ -717,7 +722,7 @@ for name, relax in relaxations.items():
     print(f"{name:20} " + ", ".join(f"{key}: {int((end == 2).sum())} of 9" for key, end in ends.items()))
 
 # %% [markdown]
-# Softmax and sigmoid learn the mixture that cancels out. With sampling one operation at a time has to serve alone in
+# Softmax and sigmoid learn the mixture that cancels out. With sampling, one operation at a time has to serve alone in
 # the forward pass, so that the loss sees choices, not mixtures: this is what GDAS changes, at the price of noise. The
 # sampled search asks the right question, on this toy. Whether that helps a real search, the toy cannot say.
 
@@ -853,7 +858,8 @@ guess = predict("02.f", ..., "less than a tenth as far", "about as far", "more t
 
 
 # %% [markdown]
-# The loop: draw a batch, compute the mixture's loss, one step for ω and one for α. Both see the same gradient pass.
+# The loop: draw a batch, compute the mixture's loss, one step for ω and one for α. Both steps use the same backward
+# pass.
 
 
 # %%
@@ -896,7 +902,8 @@ guess.against(words[int(share > 0.1) + int(share > 10)])
 # Both losses fall: ω learns with any mixture. But plain descent has left α where it was, because the slopes of (b) are
 # small: each is multiplied by a weight of about 1/7. Adam makes steps of the same size from slopes of any size. So the
 # paper's rate of 0.005 is a rate *for Adam*; plain descent would need one that is many times larger. (The paper also
-# gives α a weight decay of 0.0005. We leave it out.)
+# gives α a weight decay of 0.0005. We leave it out.) The picture shows two edges of the reduction cell in Adam's run:
+# the first, and the last.
 
 # %%
 last_cell, history = "reduce", runs["Adam"][2]
@@ -1118,9 +1125,9 @@ check("02.6", slope_of_none)
 # </details>
 
 # %% [markdown]
-# Now at size: the edge of the beginning, all seven operations, ω fixed, and descent on α alone with your gradient.
-# Once behind it stands the untrained classifier, three times as loud; once a classifier that was fitted to these
-# images first.
+# Now with images: the edge of the beginning, all its operations, ω fixed, and descent on α alone with your gradient.
+# We do it twice, with two classifiers behind the edge: the untrained one, its logits three times as large, and one
+# that was fitted to these images first.
 #
 # **Predict.** Behind the *untrained* classifier, does the weight of `none` "rise" or "fall"?
 
@@ -1161,8 +1168,8 @@ print("weight of none at the end:", ", ".join(f"{name} {weight:.3f}" for name, w
 guess.against("rise" if ends["untrained classifier"] > 1 / len(primitives) else "fall")
 
 # %% [markdown]
-# On the left the two losses (a network that knows nothing has the logarithm of the number of classes), beside them
-# the weights behind either classifier. The thick dotted line is `none`.
+# On the left the two losses (a network that knows nothing has the logarithm of the number of classes), beside them the
+# weights behind either classifier. The thick, dashed grey line is `none`.
 
 # %%
 figure = Plot(9, 3.6)

@@ -72,7 +72,7 @@ recall("03", ..., ..., ...)
 
 # %% [markdown]
 # The domain gap is not the subject here, so everything stays in one domain: the target's training images to learn
-# from, its query and gallery to be tested on. A class label is made of each identity's number, for training only.
+# from, its query and gallery to test on. Each identity gets a class label, a number from 0 up, for training only.
 
 # %%
 course = open_course(PROFILE, TASK, DATA_ROOT, SEED)
@@ -179,7 +179,7 @@ for weight in (1, 3, 10):
 # Cross-entropy is never content: no finite logit has the probability 1, so the slope gets small and never 0. It pulls
 # outwards for ever, to a larger $w$ and a longer $f$. What it does *not* ask for is nearness. The two images of an
 # identity are 10 apart in $f_2$, the slope there is exactly 0, and each image's nearest neighbour, 2 away, is somebody
-# else. A gallery is sorted by distance, and has no planes for strangers.
+# else. A gallery is sorted by distance, and planes between the training identities say nothing about strangers.
 
 # %% [markdown]
 # ## 2 · Tell it who is nearer
@@ -281,8 +281,8 @@ check("03.1", triplet)
 # %% [markdown]
 # ### Exercise 03.2 ●●● · importance ●●● (40 minutes)
 #
-# Write it. The first part of your searcher is a loss that trains both ω and α. Four steps, each two or three lines;
-# the check names the first step that is wrong, and judges the value and the gradient.
+# Write it. This part of your searcher is the loss that trains both ω and α. Four steps, each two or three lines; the
+# check names the first step that is wrong, and judges the value and the gradient.
 #
 # 1. *Distances.* (B, D) → (B, B). The slope of $\sqrt{x}$ at 0 is infinite, and each image is at distance 0 from
 #    itself: keep what is below the root above 0, say by `clamp(min=1e-12)`, or the way back gives 0 · ∞ = `nan`.
@@ -353,7 +353,7 @@ print(f"names {loss:.1e}, neighbours {neighbours:.1f}; slope of the latter in f�
 # %% [markdown]
 # ### Break it: a root without a clamp
 #
-# Step 1 is no decoration. Take two images, and the root of their squared distances as it is. The mask hides the
+# The clamp of step 1 is needed. Take two images, and the root of their squared distances as it is. The mask hides the
 # diagonal from the loss, but not from the way back.
 
 # %%
@@ -428,9 +428,9 @@ check("03.3", retrieval_loss)
 retrieval_loss = mine("03.3")  # yours, or the library's
 
 # %% [markdown]
-# Now to the sum in eq. 7. Mix a *summed* $L_s$ with an *averaged* $L_t$, as happens when they come from different
-# hands, and $\lambda$ no longer means one thing. Eq. 9 with `balance=1` is $L_s$, with `balance=0` it is $L_t$. Watch
-# the share that neighbours have in the loss as the batch grows.
+# Now to the sum in eq. 7. Mix a *summed* $L_s$ with an *averaged* $L_t$, as happens when they come from two programs,
+# and $\lambda$ no longer means one thing. Eq. 9 with `balance=1` is $L_s$, with `balance=0` it is $L_t$. Watch the
+# share that neighbours have in the loss as the batch grows.
 
 # %%
 fours = torch.cat([torch.nonzero(labels == label).flatten()[:4] for label in range(16)])
@@ -451,8 +451,8 @@ for size in (8, 16, 32, 64):
 # %% [markdown]
 # ### Exercise 03.4 ●●○ · importance ●○○ (10 minutes)
 #
-# Somebody sums eq. 7 over a batch, averages eq. 8, and mixes them with `balance`. Which λ, with means in both terms,
-# has a gradient of the same *direction*?
+# Somebody sums eq. 7 over a batch, averages eq. 8, and mixes them with `balance`. Return the λ that gives a gradient
+# of the same *direction* with means in both terms.
 
 
 # %% tags=["exercise"]
@@ -714,10 +714,10 @@ explore(
 
 # %% [markdown]
 # Move one control at a time. A larger P or K adds images and keeps the others. **Margin up:** frames stay where they
-# are, because mining does not know the margin; more anchors get a bar. **Names:** distances of another scale, since
-# eq. 7 never asked for one. **λ:** nothing is mined differently; only the sum changes. Where red frames share a
-# column, one odd image is everybody's hardest negative, so a single wrong label does much harm. And **K = 1**: no
-# frames, no bars. Now P, as a mean over batches:
+# are, because mining does not know the margin; more anchors get a bar. **Network “names”:** distances of another
+# scale, since eq. 7 never asked for one. **λ:** nothing is mined differently; only the sum changes. Where red frames
+# share a column, one odd image is everybody's hardest negative, so a single wrong label does much harm. And **K = 1**:
+# no frames, no bars. Now P, as a mean over batches:
 
 # %%
 means = {}
@@ -755,7 +755,8 @@ print(f"literal: loss {loss:.3f}, length of the gradient {slope.norm():.3f}")
 
 # %% [markdown]
 # Nothing arrives at α: only weight decay still moves them, towards "undecided". Noise would decide which cell is found
-# in the end. A program may hide this. Forget step 2's second sentence, and an image is its own positive, at distance 0.
+# in the end. A program may hide this. Forget in exercise 03.2 that an image is not its own positive (step 2), and each
+# image becomes its own positive, at distance 0.
 
 # %% [markdown]
 # **Predict.** With that slip, what does one step of gradient descent do to these images, each of another identity? Do
@@ -956,10 +957,11 @@ for way, values in mAP.items():
 best_way.against(max(list(ways)[:3], key=lambda way: sum(mAP[way])).split(" ")[0])
 
 # %% [markdown]
-# Is both ahead of either alone in every seed? Three seeds cannot show a difference (notebook 06 says how many it
-# takes); `PROFILE = "laptop"` trains on more identities. And the printed form? It need not fall to the floors: while a
-# positive is farther than a negative by more than the margin, its slope is the right one. It only stops complaining too
-# early. A program with this bug trains, and looks healthy; only a comparison gives it away.
+# Is “both” ahead of the other two in every seed? Even then three seeds cannot show a difference (notebook 06 says how
+# many it takes); `PROFILE = "laptop"` trains on more identities. And the printed form? It need not fall to the floor
+# of random features, though it may end below that of the colours: while a positive is farther than a negative by more
+# than the margin, its slope is the right one. It only stops complaining too early. A program with this bug trains, and
+# looks healthy; only a comparison gives it away.
 #
 # How much of your searcher stands? The next notebook searches with it.
 

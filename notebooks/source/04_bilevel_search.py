@@ -6,11 +6,11 @@
 # **How do weights and architecture learn from two worlds?**
 #
 # A search has two learners. The weights ω learn to tell people apart in a game engine's pictures. The architecture α
-# learns, from a few photographs of the street, which operations those weights should be spent on. Each of the two
-# changes the ground that the other stands on. This notebook takes the pair apart on a problem with two numbers, where
-# everything can be drawn. Then **you write the search**, out of the parts that you wrote in notebooks 01 to 03, and
-# hold it against the library's. We watch the library's at size, interrupt it, resume it, and ask: did α learn what we
-# wanted?
+# learns, from a few photographs of the street, which operations those weights should be spent on. (The built-in data
+# are drawings of both.) Whatever one of the two learns changes the best answer of the other. This notebook studies the
+# pair first on a problem with two numbers, where everything can be drawn. Then **you write the search**, out of the
+# parts that you wrote in notebooks 01 to 03, and compare it with the library's. We watch a whole search by the
+# library, interrupt it, resume it, and ask: did α learn what we wanted?
 #
 # **You will be able to**
 # - write the search as a bilevel problem, and say who learns from which images;
@@ -85,10 +85,10 @@ on_cpu = course.device.type == "cpu"
 # **Do you remember?** Three questions on earlier notebooks. Put a letter in the place of each `...`.
 #
 # 1. Which weights take part in the softmax of an edge? (a) those of all edges into the node; (b) those of all
-# operations on that edge, none included; (c) those of all operations on that edge but none.
+#    operations on that edge, the operation `none` included; (c) those of all operations on that edge except `none`.
 # 2. Why does a batch take the same number of images of each identity? (a) the classifier needs it; (b) rare identities
 #    would be forgotten; (c) each image then has a positive and a negative.
-# 3. What has a derived cell no more? (a) α; (b) weights; (c) nodes with two inputs.
+# 3. What does a derived cell no longer have? (a) α; (b) weights; (c) nodes with two inputs.
 
 # %%
 recall("04", ..., ..., ...)
@@ -458,7 +458,7 @@ assert np.allclose(ends["second order, parentheses forgotten"], ends["first orde
 
 # %% [markdown]
 # The slip multiplies the curvature term by ε², here 0.000025 where the search rests, and so removes it. What is left
-# pays the price of second order and finds the answer of first order. A test against a problem with a closed form takes
+# costs as much as second order and finds the answer of first order. A test against a problem with a closed form takes
 # ten lines; `tests/test_bilevel.py` has several.
 #
 # ### What does a difference see in a real network?
@@ -583,7 +583,7 @@ lesson.what_a_difference_sees(radii, errors, distances, slopes)
 # |---|---|
 # | splits $\mathcal D_E$ in two, trains ω on it | ω: the whole source (eq. 4); α: a sample of the target (eq. 3) |
 # | updates α by the loss of eq. 9 | triplet loss alone (§2.2 says $L_t$, too): source logits mean nothing here |
-# | one validation image an identity (§3.1) | at least two, or no image has a positive and the loss is dead |
+# | one validation image an identity (§3.1) | at least two; else no image has a positive, and there is no triplet |
 # | ω, then α | the same (DARTS' code has the opposite order) |
 # | evaluates on $\mathcal D_E$ | the target's query and gallery, once, at the end |
 #
@@ -1137,9 +1137,9 @@ for mode, history in histories.items():
 
 # %% [markdown]
 # An entropy that falls is usually read as "α is making up its mind". Read the lines on `none` before believing it: a
-# mind that is made up for `none` says nothing about the cell that is derived, which never contains it. And read the
-# last fall of ω's loss. In S+R the two learners have different wishes, and if α cuts connections that ω learns through,
-# the fall on the source slows down, or turns into a rise. Why would α do that?
+# decision for `none` says nothing about the cell that is derived, which never contains it. And read the last fall of
+# ω's loss. In S+R the two learners have different wishes, and if α cuts connections that ω learns through, the fall on
+# the source slows down, or turns into a rise. Why would α do that?
 
 # %% [markdown]
 # Look at the loss that α goes down, and at what stands at the end of the network:
@@ -1253,7 +1253,7 @@ print("the suspicion has survived" if 0 < grown[0] > 2 * grown[1] else "the susp
 # %% [markdown]
 # One seed, and at `tiny` a few dozen steps: read the size of these numbers with caution, and try `SEED = 1`. The
 # suspicion has survived if `none` grows in the first line and, with that way closed, no longer grows, or much less, in
-# the second. Where α's loss stands above the margin, α is paid for shrinking the feature.
+# the second. Where α's loss stands above the margin, α lowers it by shrinking the feature.
 #
 # **The suspicion does not hold at every size.** At `laptop`, with `unit-triplet`, the loss of f/‖f‖ for α, the mean
 # weight of `none` in the reduction cell still goes from 0.15 to 0.42, while S ends at 0.20 (measured by this project;
@@ -1266,8 +1266,8 @@ print("the suspicion has survived" if 0 < grown[0] > 2 * grown[1] else "the susp
 # are cheap: normalise f for α, leave `none` out of the space, or put a batch norm after the last cell and take α's loss
 # behind it. ("Bag of Tricks" has such a norm, but takes its triplet loss *before* it.) S is tempted too, but for a
 # shorter time, and for a reason that has nothing to do with architecture: on held-out images of its own world its loss
-# falls below the margin sooner, and there shrinking no
-# longer pays. A difference between S and S+R does not yet prove adaptation to a domain.
+# falls below the margin sooner, and there shrinking does not help any more. A difference between S and S+R does not
+# yet prove adaptation to a domain.
 
 # %% [markdown]
 # ## Is it the same search?

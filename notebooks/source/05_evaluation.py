@@ -11,9 +11,9 @@
 # ---
 
 # %% [markdown]
-# [← 04 Bilevel search](04_bilevel_search.ipynb) · [06 Closing the gap →](06_closing_the_gap.ipynb)
-#
 # # 05 · Evaluation
+#
+# [← 04 Bilevel search](04_bilevel_search.ipynb) · [06 Closing the gap →](06_closing_the_gap.ipynb)
 #
 # **Is it any good, and would you know if it weren't?**
 #
@@ -34,9 +34,9 @@
 # - put a score between floors and seeds, and compare two networks query by query.
 #
 # **You need to know** what features are (notebook 03), a little NumPy, and the two domains of the course: a synthetic
-# source and a real target.
+# source, and a target that stands for the real world (the built-in one is drawn, too).
 #
-# **Lesson time**: about 3 hours with the exercises
+# **Lesson time**: about 4 hours with the exercises
 #
 # *Times are filled in here when the notebook is executed.*
 
@@ -509,8 +509,9 @@ print(f"largest difference from scikit-learn's, over {len(apart)} queries: {max(
 # ## See it: one query's curve
 #
 # Here is the query of this test on which the two disagree most. Going down its list, precision falls with every wrong
-# image while recall stands still, and jumps up at each right one. Rectangles reach up to the dashed lines. The
-# trapezoids are cut off at the solid ones. What is left out is a hatched triangle for each right image.
+# image while recall stands still, and jumps up at each right one. Eq. (b) is the area of rectangles, which reach up to
+# the top of the hatching. Eq. (c) is the area under the thick blue lines. The difference is a hatched triangle for each
+# right image.
 
 # %%
 scored = [of_query for of_query in ours if len(of_query)]
@@ -566,9 +567,9 @@ for positives in range(1, 5):
 # %% [markdown]
 # ### Exercise 05.5 ●●● · importance ●○○ (15 minutes)
 #
-# How does the worst case look? Write a function that gives, for N right images, ranks at which the two average
-# precisions differ as much as they can. There may be several answers; any of them will do. Then look at your list of
-# ranks and say what a user would see who scrolls down such a result.
+# How does the worst case look? `positives` is N, the number of right images. Return a list of N ranks, ascending, at
+# which the two average precisions differ as much as they can. There may be several answers; any of them will do. Then
+# look at your list and say what a user would see who scrolls down such a result.
 
 
 # %% tags=["exercise"]
@@ -609,7 +610,7 @@ lesson.disagreements([len(of_query) for of_query in scored], disagreement)
 
 # %% [markdown]
 # On the real Market-1501 a colour histogram has 7.80 % by eq. (b) and 7.17 % by eq. (c) (measured with another
-# program). Between two papers, 0.63 points are a result. Between two programs they are an afternoon's confusion. The
+# program). Between two papers, 0.63 points look like a result. Here they are two definitions of one word. The
 # remedy costs nothing: report both, and name both, as `nasda.evaluation.Metrics` does.
 
 # %% [markdown]
@@ -681,7 +682,7 @@ assert np.isclose(official["mAP"], theirs.mAP, atol=1e-3)
 # Now the rules are broken, one at a time, and nothing else changes: same features, same distances. Four ways occur in
 # real code:
 #
-# - **camera rule forgotten**: the query's own camera's images of it count as right;
+# - **camera rule forgotten**: images of the same identity by the query's own camera stay, and count as right;
 # - **whole camera dropped**: *all* images of the query's camera are removed, not just those of its identity;
 # - **junk kept**: boxes of −1 stay and, matching no query, count as wrong;
 # - **distractors dropped**: someone cleaned the gallery of boxes that "have no label".
@@ -743,8 +744,8 @@ guess.against(max(BROKEN, key=lambda rule: scores("colour histogram", rule)[2]))
 # | junk kept | 7.41 | 20.90 |
 # | distractors dropped | 7.97 | 22.45 |
 #
-# Forgotten junk costs a little, dropped distractors gain a little. The camera rule turns a colour counter into the
-# state of the art.
+# Junk that is kept costs a little, dropped distractors gain a little. Without the camera rule, a colour histogram looks
+# like the state of the art.
 
 # %% [markdown]
 # A network that has learnt something useless belongs here, too: one that names the camera and nothing else. Its
@@ -834,7 +835,7 @@ print("random features here: ", ", ".join(f"{key} {score:.2%}" for key, score in
 # features and the histogram. A third one is worth having: the network before its training.
 
 # %% [markdown]
-# ## Use it: training at home and abroad
+# ## Use it: training on the source and on the target
 #
 # Random cells, trained from nothing, three seeds, twice: on the source (**cross-domain**) and on the target's own
 # training split (**in-domain**). In-domain has the labels that are said to be missing, so it does not compete: it shows
@@ -927,7 +928,7 @@ for pair in PAIRS:
     print(sentence(*pair, compare(*by_seed)))
 
 # %% [markdown]
-# At `tiny` a colour histogram may well beat every network, also one that was trained at home, and an honest table
+# At `tiny` a colour histogram may well beat every network, also one that was trained on the target, and an honest table
 # shows that. A `tiny` training takes about ninety steps. The README has a larger comparison.
 
 # %% [markdown]
@@ -1009,8 +1010,8 @@ check("05.7", paired)
 paired = mine("05.7")  # yours, or the library's
 
 # %% [markdown]
-# Take two networks that were trained abroad, with two random cells. Which cell is the better one? If we forgot that
-# both were asked the same queries, the error of their difference would be the root of the sum of both squared errors.
+# Take two cross-domain networks, with two random cells. Which cell is the better one? If we forgot that both were asked
+# the same queries, the error of their difference would be the root of the sum of both squared errors.
 
 # %% [markdown]
 # Predict: is the error of the *paired* difference `"smaller"` or `"larger"` than that?
@@ -1054,9 +1055,9 @@ assert found is None or np.isclose(found.mean, mean)
 # (measured here, by simulation: `tests/study/test_statistics.py`).
 
 # %% [markdown]
-# Numbers last, pictures first: before you believe a row of a table, look at what it finds. Here are two queries as
-# one network sees them that was trained abroad, and as the same cells do that were trained at home. Look at the
-# backgrounds: which of the two has learnt to look past them?
+# Before you believe a row of a table, look at what it finds. Here are two queries, each answered by two networks of
+# the same cells: one was trained on the source (cross-domain), the other on the target (in-domain). Look at the
+# backgrounds: which of the two networks has learnt to ignore them?
 
 # %% tags=["thumbnail"]
 shown, orders, titles = shown[[0, 2]].repeat(2), [], []

@@ -200,10 +200,10 @@ print(f"S+R lies above S in {sum(gain > 0 for gain in gains.values())} of {len(g
 # right. Look at how they were measured, though. A trained network is tested in evaluation mode. Then each batch norm
 # subtracts a mean and divides by a deviation that it has *kept from training*, and training has seen the source alone.
 #
-# The α step of S+R does something else (nasda's code at that time): it normalises each *target*
-# batch by the batch's own statistics. So α never met the condition of the test. You can change that condition: let the
-# batch norms count again, on images of the target's training split. No label is read and no weight is moved. Li et
-# al. (2016) call this AdaBN.
+# The α step of S+R does something else (nasda's code at that time): it normalises each *target* batch by the batch's
+# own statistics. So α never met the condition of the test. You can change that condition: let the batch norms measure
+# their statistics again, on images of the target's training split. No label is read and no weight is moved. Li et al.
+# (2016) call this AdaBN.
 
 # %% [markdown]
 # ### Exercise 06.2 ●●○ · importance ●●● (30 minutes)
@@ -446,8 +446,9 @@ guess_p.against(float(p_value(list(again["source"].values()))))
 lesson.flip_plot(list(again["source"].values()), "NAS (S+R) minus NAS (S)")
 
 # %% [markdown]
-# A dot is one choice of signs. The line marks what was measured. The vermillion diamonds are those that (a) counts.
-# Every choice has a twin with all signs turned, so at least two always count.
+# A dot is one choice of signs; dots that lie close together are stacked. The line marks what was measured. The
+# vermillion diamonds are those that (a) counts. Every choice has a twin with all signs turned, so at least two always
+# count.
 #
 # SciPy's `permutation_test`, written by other people, finds the same p:
 
@@ -675,8 +676,9 @@ explore(
 )
 
 # %% [markdown]
-# Seven pairs and three scores are 21 looks. By exercise 06.4, how many worlds would they need? The plan avoided that
-# question: it named one pair and one score, and calls all others exploratory.
+# Seven pairs and three scores are 21 looks. By exercise 06.4, how many worlds would they need? (Ten: $2^{-9}$ is below
+# 0.05 / 21, and $2^{-8}$ is not.) The plan avoided that question: it named one pair and one score, and calls all
+# others exploratory.
 
 # %% [markdown]
 # ## What does quality cost?
@@ -765,7 +767,7 @@ lesson.best_of_plot(old, best)
 #
 # A discriminator for each domain has to take translations for real images (*adv*); $F(G(x))$ has to be $x$ again
 # (*cyc*); $G(y)$ of a target image has to stay $y$ (*ide*). These three are CycleGAN's. The last one is SPGAN's: the
-# person has to survive. It is yours to write, in two steps.
+# person has to stay recognisable. It is yours to write, in two steps.
 
 # %% [markdown]
 # ### Exercise 06.6 ●●○ · importance ●●○ (20 minutes)
@@ -825,7 +827,7 @@ for same in (True, False):
 # ### Exercise 06.7 ●●○ · importance ●●○ (20 minutes)
 #
 # Step two, which pairs. An image and its translation show *the same* person: $x$ with $G(x)$, and $y$ with $F(y)$.
-# A translation and an image of the other domain do not, because nobody lives in both domains: $G(x)$ with $y$, and
+# A translation and an image of the other domain do not, because no person appears in both domains: $G(x)$ with $y$, and
 # $F(y)$ with $x$. The similarity term is the mean of the four contrastive losses.
 #
 # Write `similarity_loss(siamese, batch, margin)`. `siamese(images)` gives embeddings. `batch` has `source` ($x$),
@@ -979,8 +981,9 @@ distances = [image_distance(kept[0]["x"], kept[0]["y"])] + [image_distance(now["
 
 # %% [markdown]
 # On the left an image of each domain, its translation, and the translation back. On the right three distances between
-# the translated source and the target, none of which was trained to be small: how colours are distributed, where they
-# sit in the image, and how much neighbouring pixels differ.
+# the translated source and the target, none of which was trained to be small: *colour* (mean and spread over all
+# pixels), *histogram* (which colours lie in which stripe of the image) and *contrast* (how much neighbouring pixels
+# differ).
 
 
 # %%
@@ -1015,8 +1018,9 @@ lesson.paper_plot("person", old)
 # %% [markdown]
 # Five seeds can show nothing. And a network that ends below the colour histogram cannot show what a translation is
 # worth. In the picture, hatched bars were measured on another test set than the bars above them (inference, note c).
-# On the left, rows may be compared where exercise 06.1 allows it; on the right any two may. Across the panels
-# only the order may be compared: one side is photographs and days of search, the other drawings and minutes.
+# The study's mAPs are trapezoids, eq. (c) of notebook 05; which of the two mAPs the paper printed is not known. On the
+# left, rows may be compared where exercise 06.1 allows it; on the right any two may. Across the panels only the order
+# may be compared: one side is photographs and days of search, the other drawings and minutes.
 
 # %% [markdown]
 # ## What did we learn?
@@ -1040,8 +1044,6 @@ def said(found):
 
 
 answer = "Yes, here." if verdict.low > 0 else "Not confirmed."
-answer = "Yes, here." if verdict.low > 0 else "Not confirmed."
-answer = "Yes, here." if verdict.low > 0 else "Not confirmed."
 Markdown(f"""
 - **Does searching on the target help?** {answer} S+R less S: {said(verdict)}.
   Under the target's statistics: {said(target)}.
@@ -1054,7 +1056,7 @@ All of this is measured on drawings. It neither confirms nor refutes the paper's
 
 # %% [markdown]
 # 1. Two rows may be compared when they differ in one thing; the paper's NAS and ResNet-50 rows for persons differ
-#    in three.
+#    in at least three.
 # 2. The statistics of batch norm are part of the test: with the target's own, "S+R lies below S in every seed" was
 #    gone, without a change of any weight.
 # 3. A difference is shown when the exact sign-flip test over paired seeds or worlds gives p ≤ 0.05; fewer than six
