@@ -595,8 +595,8 @@ class Grade:
     """Mark a folder of submissions to a problem set: points and words for every part of every answer.
 
     Answers run in confined workers, one process each: without network, without your files, within limits, where the
-    system allows it; the last line says what held. Hidden cases are drawn by --seed. Writes marks.csv, marks.json and a
-    page of feedback a student to --out, and resumes.
+    system allows it; it says at the end what held. Hidden cases are drawn by --seed. Writes marks.csv, marks.json,
+    similar.csv (answers that are alike, for you to look at) and a page of feedback a student to --out, and resumes.
     """
 
     folder: Annotated[Path, Positional]
@@ -624,7 +624,7 @@ class Grade:
             print(f"{found.student}: {found.points:g} of {problem_set.points:g}{note}")
         kinds = sorted({found.confinement for found in marked if found.confinement})
         print(f"confined by {' and '.join(kinds) or 'nothing, for no cell was run'}")
-        print(f"marks: {self.out / 'marks.csv'}, marks.json, feedback/")
+        print(f"marks: {self.out / 'marks.csv'}, marks.json, similar.csv, feedback/")
 
 
 def commands(task: TaskName, name: ProfileName, seed: int) -> Any:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from nasda.course.judges import Exercise, NotAttempted, Told, judged
 from nasda.errors import NasdaError
 from nasda.files import make_folder, read_json, write_json, write_text
+from nasda.grading import similar
 from nasda.grading.problem_set import ProblemSet, Question
 from nasda.grading.remote import Keeper
 from nasda.grading.submission import NO_ANSWER, Submission
@@ -100,7 +101,8 @@ def grade(
     jobs: int,
     namespaces: bool = True,
 ) -> list[Marked]:
-    """Mark all submissions, `jobs` at a time, and write marks.json, marks.csv and a page of feedback for each to `out`.
+    """Mark all submissions, `jobs` at a time, and write marks.json, marks.csv, similar.csv and a page of feedback for
+    each to `out`.
 
     A submission whose file has been marked before, with the same set and seed, is not marked again.
     """
@@ -123,6 +125,7 @@ def grade(
             write_json(out / "marks.json", {key: asdict(marked) for key, marked in found.items()})
     marked_in_order = [found[key] for key in keys]
     write_text(out / "marks.csv", as_csv(marked_in_order))
+    write_text(out / "similar.csv", similar.as_csv(similar.alike(submissions, problem_set)))
     make_folder(out / "feedback")
     for marked in marked_in_order:
         write_text(out / "feedback" / f"{marked.student}.md", feedback(marked, problem_set.name))

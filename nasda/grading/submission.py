@@ -46,6 +46,10 @@ class Submission:
         own = [definitions(cell.source, {name}) for cell in self.cells if cell_id in cell.ids]
         return [piece for piece in (*others, *own) if piece]
 
+    def own_cell(self, cell_id: str) -> str:
+        """The code of the cell with this id; "" if there is none, or if it cannot be read."""
+        return "\n".join(cell.source for cell in self.cells if cell_id in cell.ids)
+
     def broken(self, cell_id: str) -> str:
         """Why the cell with this id cannot be read; "" if it can."""
         return next((cell.broken for cell in self.cells if cell_id in cell.ids and cell.broken), "")

@@ -332,6 +332,7 @@ def test_the_solution_is_right_and_the_release_is_not_for_every_seed(source: Pat
 
 
 @every_set
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # a slip is tried on the cases of other questions, too
 def test_every_usual_mistake_is_told(source: Path) -> None:
     """A reference's slip, handed in as the answer, loses points in some part, with words of its own."""
     module = load_module(HIDDEN.parent / source.name)
