@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 
 from nasda.grading.problem_set import ProblemSet
-from nasda.grading.submission import Submission
+from nasda.grading.submission import Submission, parsed
 
 LEAST = 40
 """Parts that a syntax tree must have: short answers to the same question are alike by themselves."""
@@ -15,7 +15,7 @@ LEAST = 40
 def folded(code: str) -> str:
     """The syntax tree of code without docstrings, with every name that it gives itself replaced by a number, in the
     order in which they come; "" for a tree of fewer than `LEAST` parts."""
-    tree = ast.parse(code)
+    tree = parsed(code)
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from nasda.errors import NasdaError
@@ -18,6 +19,7 @@ LARGEST = 50 * 2**20
 """Bytes of the largest notebook that is read."""
 NO_ANSWER = "YOUR ANSWER HERE"
 """What stands in the place of a written answer in the release."""
+_PARSING = Lock()  # Python 3.11 counts the depth of a syntax tree for all threads together, and raises SystemError
 _MAGIC = re.compile(r"^\s*[%!].*$", re.MULTILINE)
 
 
@@ -83,16 +85,22 @@ def _ids(cell: dict[str, Any]) -> frozenset[str]:
 def _cell(source: str, ids: frozenset[str]) -> Cell:
     code = _MAGIC.sub("", source)
     try:
-        ast.parse(code)
+        parsed(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return Cell("", ids, f"the cell cannot be read: {error}")
     return Cell(code, ids)
 
 
+def parsed(code: str) -> ast.Module:
+    """The syntax tree of code; raises `SyntaxError`. Fit for several threads."""
+    with _PARSING:
+        return ast.parse(code)
+
+
 def definitions(source: str, wanted: set[str]) -> str:
     """The imports, functions, classes and plain values of a cell, and what it gives to the `wanted` names."""
     lines = source.splitlines()
-    kept = [node for node in ast.parse(source).body if _is_definition(node, wanted)]
+    kept = [node for node in parsed(source).body if _is_definition(node, wanted)]
     return "\n".join("\n".join(lines[_first_line(node) - 1 : node.end_lineno]) for node in kept)
 
 
