@@ -12,7 +12,7 @@ import pytest
 from nasda.errors import NasdaError
 from nasda.grading.submission import definitions, find_submissions
 
-LONG = "\n".join(f"def f{i}(x):\n    return [x + {i} * (x - 1) for x in range(10) if x > {i}]" for i in range(60))
+LONG = "\n".join(f"def f{i}(x):\n    return [x + {i} * (x - 1) for x in range(10) if x > {i}]" for i in range(40))
 
 
 class Cyclic:
@@ -40,10 +40,10 @@ def restless() -> Iterator[None]:
 @pytest.mark.usefixtures("restless")
 def test_several_threads_may_read_submissions() -> None:
     def read(_: int) -> int:
-        return sum(len([Cyclic() for _ in range(20)]) + len(definitions(LONG, set())) for _ in range(5))
+        return sum(len([Cyclic() for _ in range(20)]) + len(definitions(LONG, set())) for _ in range(3))
 
     with ThreadPoolExecutor(4) as pool:
-        assert len(set(pool.map(read, range(20)))) == 1
+        assert len(set(pool.map(read, range(8)))) == 1
 
 
 def test_definitions_and_wanted_names_are_kept_alone() -> None:
