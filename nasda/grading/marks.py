@@ -1,5 +1,6 @@
 """Marks: every answer of every submission judged, part by part, in workers side by side; kept as they come."""
 
+import builtins
 import csv
 import io
 import re
@@ -88,8 +89,15 @@ def _judge(submission: Submission, question: Question, exercise: Exercise, keepe
 
 
 def _without_values(words: str) -> str:
-    """The kind and the line of an error, without its message, which may hold a hidden case."""
-    return re.sub(r"(it raised \w+): .*?(?= \(line |$)", r"\1", words, flags=re.DOTALL)
+    """What went wrong, without what may hold a hidden case: an error's message, a name that the answer has made up."""
+    raised = re.match(r"it raised (\w+)", words)
+    if raised:
+        line = re.search(r" \(line \d+ of your cell: `[^`]*`\)$", words)
+        kind = raised[1] if hasattr(builtins, raised[1]) else "an error of its own"
+        return f"it raised {kind}{line[0] if line else ''}"
+    if words.startswith(("it was stopped", "its process has ended", "it needs more than")):
+        return words
+    return "it returned something else than numbers, words, arrays or lists of them"
 
 
 def grade(
@@ -164,12 +172,22 @@ def as_csv(marked: Sequence[Marked]) -> str:
     return text.getvalue()
 
 
+def cell_of(words: str) -> str:
+    """Words in a cell of a table."""
+    return " ".join(words.replace("|", "\\|").split())
+
+
 def feedback(found: Marked, name: str) -> str:
     """What a student reads: points and words for every part."""
     whole = sum(mark.out_of for mark in found.marks)
     lines = [f"# {name}: {found.student}", "", f"**{found.points:g} of {whole:g} points**", ""]
     table = [
-        [mark.question, mark.part, "" if mark.points is None else f"{mark.points:g} of {mark.out_of:g}", mark.words]
+        [
+            mark.question,
+            mark.part,
+            "" if mark.points is None else f"{mark.points:g} of {mark.out_of:g}",
+            cell_of(mark.words),
+        ]
         for mark in found.marks
     ]
     lines.append(tabulate(table, ["question", "part", "points", ""], tablefmt="pipe", disable_numparse=True))

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nasda.course.judges import Exercise, Wrong
+from nasda.course.judges import Draw, Exercise, Mistakes, Wrong, like
 from nasda.course.open import project_folder
 from nasda.errors import NasdaError
 
@@ -57,6 +57,20 @@ class ProblemSet:
     def points(self) -> float:
         """What the set is marked out of."""
         return sum(question.points for question in self.questions)
+
+
+def drawn(
+    points: float,
+    what: str,
+    *,
+    reference: Callable[..., Any],
+    mistakes: Mistakes,
+    draw: Draw,
+    seed: int,
+) -> Part:
+    """A part that is judged on thirty cases by `draw`, none of which is fixed."""
+    exercise = like(reference, [], mistakes, draw=draw, draws=30, seed=seed, tolerance=1e-7, part=what)
+    return Part(points, what, exercise)
 
 
 def in_band(key: str, middle: float, width: float) -> Exercise:

@@ -33,6 +33,10 @@ class Keeper:
             raise NasdaError("grading runs answers in forked processes: use Linux, macOS, or Windows' Linux (WSL)")
 
     def __enter__(self) -> "Keeper":
+        self._start()
+        return self
+
+    def _start(self) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "nasda.grading.worker", *self.options],
@@ -40,7 +44,6 @@ class Keeper:
             stdout=subprocess.PIPE,
             env=environment,
         )
-        return self
 
     def __exit__(self, *_: object) -> None:
         assert self.process.stdin
@@ -58,13 +61,14 @@ class Keeper:
         try:
             self.process.stdin.write(json.dumps({**job, "seconds": seconds}).encode() + b"\n")
             self.process.stdin.flush()
-            found = _read(self.process.stdout.readline(wire.LARGEST + 1000))
-        except BrokenPipeError as error:
-            raise Stopped("the keeper of the workers has ended") from error
-        if "stopped" in found:
-            raise Stopped(_STOPPED.get(found["stopped"], "").format(seconds=seconds))
-        if "broken" in found:
-            raise NasdaError(f"a worker could not be confined: {found['broken']}")
+            kept = json.loads(self.process.stdout.readline())
+        except (BrokenPipeError, ValueError) as error:
+            raise Stopped(_STOPPED["died"]) from error
+        if "broken" in kept:
+            raise NasdaError(f"a worker could not be confined: {kept['broken']}")
+        if "stopped" in kept:
+            raise Stopped(_STOPPED[kept["stopped"]].format(seconds=seconds))
+        found = _read(kept["said"]) | {"how": kept["how"]}
         if "raised" in found:
             raise Raised(str(found["raised"]))
         if found.get("stub"):
@@ -74,8 +78,11 @@ class Keeper:
     def open(self, *pieces: str) -> str:
         """Run pieces of code in a new worker; returns how it is confined. Raises as `ask` does.
 
-        A piece that raises does not stop the next one; `answer` tells of it where a name is missing.
+        A piece that raises does not stop the next one; `answer` tells of it where a name is missing. A keeper that was
+        ended from outside is started again.
         """
+        if self.process.poll() is not None:
+            self._start()
         return str(self.ask({"open": pieces}, OPENING).get("how", ""))
 
     def answer(self, name: str) -> Any:
@@ -107,11 +114,11 @@ _STOPPED = {
 }
 
 
-def _read(line: bytes) -> dict[str, Any]:
+def _read(line: str) -> dict[str, Any]:
     """What a worker said; a student's code could have written anything in its place."""
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise Stopped(_STOPPED["died"])

@@ -4,8 +4,9 @@
     python -m nasda.grading.worker --limits     # without namespaces
 
 The keeper reads jobs from its standard input and answers on its standard output, a line of JSON each. It never runs a
-student's code, and hands on what the worker says without reading it. Only the keeper can end a worker, and it does so
-with all that the worker has started.
+student's code, and hands on what the worker says as text, without reading it, beside what it says itself: so a
+student's code cannot speak for the keeper. Only the keeper can end a worker, and it does so with all that the worker
+has started.
 """
 
 import json
@@ -28,6 +29,7 @@ from nasda.course.judges import in_words, is_stub
 from nasda.grading import confine, wire
 from nasda.grading.visible import is_template  # imported here, so that no worker has to
 
+_STARTING = 60  # seconds until a worker is confined
 _FAILED = "__failed__"  # in a submission's names: what one of its pieces raised
 
 
@@ -35,7 +37,7 @@ _FAILED = "__failed__"  # in a submission's names: what one of its pieces raised
 
 
 class Worker:
-    """A confined process, and the pipes to it."""
+    """A confined process, and the pipes to it. `how` it is confined it says before it has read any code."""
 
     def __init__(self, root: Path, namespaces: bool) -> None:
         to_read, self.to_worker = os.pipe()
@@ -49,18 +51,22 @@ class Worker:
         for theirs in (to_read, to_write, alive):
             os.close(theirs)
         self.rest = b""
+        try:
+            self.how: dict[str, str] = json.loads(_read_line(self, time.monotonic() + _STARTING))
+        except (OSError, ValueError) as error:
+            self.how = {"broken": str(error)}
 
-    def ask(self, line: bytes, seconds: float) -> bytes:
-        """The worker's answer to a line; a line of the keeper's own if there is none within `seconds`."""
+    def ask(self, line: bytes, seconds: float) -> dict[str, str]:
+        """What the worker says to a line, or why there is no answer within `seconds`."""
         try:
             _write(self.to_worker, line, time.monotonic() + seconds)
-            return _read_line(self, time.monotonic() + seconds)
+            return {"said": _read_line(self, time.monotonic() + seconds).decode("utf-8", "replace")}
         except TimeoutError:
             self.end()
-            return b'{"stopped": "time"}\n'
+            return {"stopped": "time"}
         except OSError:
             self.end()
-            return b'{"stopped": "died"}\n'
+            return {"stopped": "died"}
 
     def end(self) -> None:
         """End the worker and all that it has started."""
@@ -139,7 +145,9 @@ def _confined(root: Path, how: confine.How, to_read: int, to_write: int) -> NoRe
         tempfile.tempdir = None
         confine.set_limits()
         with os.fdopen(to_read, "rb") as asked, os.fdopen(to_write, "wb") as answers:
-            serve(asked, answers, how)
+            answers.write(json.dumps({"how": how}).encode() + b"\n")
+            answers.flush()
+            serve(asked, answers)
         code = 0
     except BaseException as error:
         with suppress(BaseException):
@@ -157,27 +165,34 @@ def keep(jobs: IO[bytes], answers: IO[bytes], namespaces: bool) -> None:
             if "open" in job:
                 if worker:
                     worker.end()
-                root = Path(folder, str(number))
-                root.mkdir()
-                root.chmod(0o755)
-                worker = Worker(root, namespaces)
-            found = worker.ask(line, job["seconds"]) if worker and worker.pid else b'{"stopped": "died"}\n'
-            answers.write(found)
+                worker = _started(Path(folder, str(number)), namespaces)
+                if "broken" in worker.how and namespaces:  # there are namespaces, but no mounts in them
+                    worker.end()
+                    namespaces = False
+                    worker = _started(Path(folder, f"{number}-limits"), namespaces)
+            found = worker.ask(line, job["seconds"]) if worker and worker.pid else {"stopped": "died"}
+            answers.write(json.dumps(found | (worker.how if worker else {})).encode() + b"\n")
             answers.flush()
         if worker:
             worker.end()
 
 
+def _started(root: Path, namespaces: bool) -> Worker:
+    root.mkdir()
+    root.chmod(0o755)
+    return Worker(root, namespaces)
+
+
 # -------------------------------------------------------------------------------------------------------- the worker
 
 
-def serve(asked: IO[bytes], answers: IO[bytes], how: confine.How) -> None:
+def serve(asked: IO[bytes], answers: IO[bytes]) -> None:
     """Run the submitted code, then answer calls."""
     space: dict[str, Any] = {"__name__": "__main__"}
     for line in asked:
         job = json.loads(line)
         if "open" in job:
-            found = _said(partial(_run, job["open"], space)) | {"how": how}
+            found = _said(partial(_run, job["open"], space))
         else:
             found = _said(partial(_answer, job, space))
         answers.write(json.dumps(found).encode() + b"\n")

@@ -3,7 +3,7 @@
 The references here are what `nasda grade` compares with; hidden cases are drawn by its seed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nasda.course.judges import like
 from nasda.genotypes import PRIMITIVES, node_slices
-from nasda.grading.problem_set import Part, Question, in_band
+from nasda.grading.problem_set import Part, Question, drawn, in_band
 
 Rng = np.random.Generator
 
@@ -235,10 +234,7 @@ BANDS = {"none is strongest": (1 / 7, 0.02), "from the cell's inputs": (sum(4 / 
 def questions(seed: int) -> list[Question]:
     """The questions of the set, their hidden cases drawn by `seed`."""
 
-    def part(points: float, what: str, reference: Callable[..., Any], mistakes: Any, draw: Any) -> Part:
-        exercise = like(reference, [], mistakes, draw=draw, draws=30, seed=seed, tolerance=1e-7, part=what)
-        return Part(points, what, exercise)
-
+    part = partial(drawn, seed=seed)
     sees = partial(part, reference=receptive_side, mistakes=_SEES)
     deep = partial(part, reference=depths, mistakes=_DEPTHS)
     slope = partial(part, reference=temperature_gradient, mistakes=_GRADIENTS)

@@ -1,6 +1,6 @@
 """Problem set 2, the lecturer's side: what each question is marked by. It is not handed out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nasda.course.judges import like
-from nasda.grading.problem_set import Part, Question, in_band
+from nasda.grading.problem_set import Part, Question, drawn, in_band
 
 Rng = np.random.Generator
 
@@ -222,10 +221,7 @@ BANDS = {
 def questions(seed: int) -> list[Question]:
     """The questions of the set, their hidden cases drawn by `seed`."""
 
-    def part(points: float, what: str, reference: Callable[..., Any], mistakes: Any, draw: Any) -> Part:
-        exercise = like(reference, [], mistakes, draw=draw, draws=30, seed=seed, tolerance=1e-7, part=what)
-        return Part(points, what, exercise)
-
+    part = partial(drawn, seed=seed)
     soft = partial(part, reference=soft_margin, mistakes=_SOFT)
     count = partial(part, reference=triplets, mistakes=_COUNTS)
     smooth = partial(part, reference=smoothed, mistakes=_SMOOTH)

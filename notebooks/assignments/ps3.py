@@ -1,6 +1,6 @@
 """Problem set 3, the lecturer's side: what each question is marked by. It is not handed out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from nasda.course.judges import like
-from nasda.grading.problem_set import Part, Question, in_band
+from nasda.grading.problem_set import Part, Question, drawn, in_band
 
 Rng = np.random.Generator
 Ranks = Sequence[Sequence[int]]
@@ -186,10 +185,7 @@ BANDS = {"effect of one sd": (_ABOVE**6 + (1 - _ABOVE) ** 6, 0.05), "no effect":
 def questions(seed: int) -> list[Question]:
     """The questions of the set, their hidden cases drawn by `seed`."""
 
-    def part(points: float, what: str, reference: Callable[..., Any], mistakes: Any, draw: Any) -> Part:
-        exercise = like(reference, [], mistakes, draw=draw, draws=30, seed=seed, tolerance=1e-7, part=what)
-        return Part(points, what, exercise)
-
+    part = partial(drawn, seed=seed)
     curve = partial(part, reference=cmc, mistakes=_CURVES)
     hardest = partial(part, reference=minp, mistakes=_HARDEST)
     pool = partial(part, reference=pooled, mistakes=_POOLS)

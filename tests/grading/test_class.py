@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from nasda.errors import NasdaError
+from nasda.grading import marks
 from nasda.grading.marks import BY_HAND, NOT_ATTEMPTED, RIGHT, grade
 from nasda.grading.problem_set import ProblemSet, load_module, load_problem_set
 from nasda.grading.remote import Keeper
@@ -269,6 +270,17 @@ def test_words_teach_and_do_not_tell_hidden_cases(marked: dict[str, Any]) -> Non
     assert any("it was stopped after 3 s" in mark.words for mark in marked["endless"].marks)
     for page in (marked["out"] / "feedback").glob("*.md"):
         assert "random case" not in page.read_text(encoding="utf-8")
+
+
+def test_feedback_tells_no_message_and_no_made_up_name() -> None:
+    assert marks._without_values("it raised ValueError: x = 3 (line 2 of your cell: `raise E(x)`)") == (
+        "it raised ValueError (line 2 of your cell: `raise E(x)`)"
+    )
+    for words in ("it raised x3: 3", "it raised x = 3: y", "expected numbers, yours gave an object of the class x3"):
+        assert "3" not in marks._without_values(words)
+    assert marks._without_values("it was stopped after 3 s: does every loop end?").startswith(
+        "it was stopped after 3 s"
+    )
 
 
 def test_the_sheet_has_a_row_a_student_and_a_column_a_part(marked: dict[str, Any]) -> None:

@@ -94,12 +94,44 @@ def test_printing_costs_time_alone(keeper: Keeper) -> None:
     assert result(keeper, "def f():\n    for _ in range(10**5): print('x' * 10**4)\n    return 1") == 1
 
 
-@pytest.mark.parametrize("forged", [b"[1]", b'{"value": 3}', b"{}", b"\xff"])
+@pytest.mark.parametrize(
+    "forged",
+    [
+        b"[1]",
+        b'{"value": 3}',
+        b"{}",
+        b"\xff",
+        b'{"broken": "the grader"}',
+        b'{"stopped": []}',
+        b'{"value": {"nasda": []}}',
+        b"[" * 5000,
+    ],
+)
 def test_a_message_in_the_answer_s_place_is_no_value(keeper: Keeper, forged: bytes) -> None:
     lines = ["import os", "def f():", "    for fd in range(3, 50):"]
     lines += [f"        try: os.write(fd, {forged!r} + b'\\n')", "        except OSError: pass"]
     assert "it returned cannot be read" in (said := str(result(keeper, "\n".join(lines)))) or "ended" in said
     assert result(keeper, "def f():\n    return 2") == 2, "the keeper goes on"
+
+
+def test_no_code_speaks_for_the_keeper(keeper: Keeper) -> None:
+    """A class whose body writes into the channel does so while the submission is opened."""
+    body = "import os\nclass Forger:\n    for fd in range(3, 50):\n        try: os.write(fd, FORGED)\n        except OSError: pass"
+    for forged in (b'{"broken": "x"}\n', b'{"stopped": "time"}\n', b'{"how": "nothing"}\n'):
+        how = keeper.open(body.replace("FORGED", repr(forged)), "def f():\n    return 2")
+        assert how == ("limits" if keeper.options else "namespaces")
+    assert result(keeper, "def f():\n    return 2") == 2
+
+
+def test_a_keeper_that_was_ended_is_started_again() -> None:
+    with Keeper() as keeper:
+        keeper.open("f = 1")
+        keeper.process.kill()
+        keeper.process.wait()
+        with pytest.raises(Stopped):
+            keeper.answer("f")
+        assert keeper.open("f = 2")
+        assert keeper.answer("f") == 2
 
 
 def test_nothing_is_left_behind(keeper: Keeper) -> None:
