@@ -191,10 +191,8 @@ def serve(asked: IO[bytes], answers: IO[bytes]) -> None:
     space: dict[str, Any] = {"__name__": "__main__"}
     for line in asked:
         job = json.loads(line)
-        if "open" in job:
-            found = _said(partial(_run, job["open"], space))
-        else:
-            found = _said(partial(_answer, job, space))
+        work = partial(_run, job["open"], space) if "open" in job else partial(_answer, job, space)
+        found = _said(work)
         answers.write(json.dumps(found).encode() + b"\n")
         answers.flush()
 

@@ -116,7 +116,8 @@ def test_a_message_in_the_answer_s_place_is_no_value(keeper: Keeper, forged: byt
 
 def test_no_code_speaks_for_the_keeper(keeper: Keeper) -> None:
     """A class whose body writes into the channel does so while the submission is opened."""
-    body = "import os\nclass Forger:\n    for fd in range(3, 50):\n        try: os.write(fd, FORGED)\n        except OSError: pass"
+    lines = ["import os", "class Forger:", "    for fd in range(3, 50):"]
+    body = "\n".join([*lines, "        try: os.write(fd, FORGED)", "        except OSError: pass"])
     for forged in (b'{"broken": "x"}\n', b'{"stopped": "time"}\n', b'{"how": "nothing"}\n'):
         how = keeper.open(body.replace("FORGED", repr(forged)), "def f():\n    return 2")
         assert how == ("limits" if keeper.options else "namespaces")
