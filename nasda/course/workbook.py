@@ -55,14 +55,17 @@ class Workbook:
         """Write the source of `answer` in the place of an earlier one. Whole or not at all, also from two notebooks.
 
         Raises `NasdaError` if the source cannot be found, or uses something of the notebook that cannot be written
-        down.
+        down, or if the file cannot be written.
         """
         source = self_contained(answer)
         make_folder(self.path.parent)
-        with FileLock(self.path.with_suffix(".lock")):
-            cells = {match[1]: match[0].rstrip() for match in _CELL.finditer(self._text())}
-            cells[name] = f"# %% {name} {answer.__name__}\n{source}"
-            write_text(self.path, "\n\n".join([_HEAD, *(cells[key] + "\n" for key in sorted(cells))]))
+        try:
+            with FileLock(self.path.with_suffix(".lock")):
+                cells = {match[1]: match[0].rstrip() for match in _CELL.finditer(self._text())}
+                cells[name] = f"# %% {name} {answer.__name__}\n{source}"
+                write_text(self.path, "\n\n".join([_HEAD, *(cells[key] + "\n" for key in sorted(cells))]))
+        except OSError as error:
+            raise NasdaError(f"{self.path}: cannot be written ({error.strerror})") from error
 
     def load(self, name: str) -> Any:
         """The kept answer to an exercise; None if there is none. Raises `NasdaError` if its cell cannot be run."""
@@ -88,6 +91,8 @@ def self_contained(answer: Any) -> str:
 
     Raises `NasdaError` if a source cannot be found, or if the answer uses an object that only the notebook has.
     """
+    if not hasattr(answer, "__name__"):
+        raise NasdaError("expected a function or a class: define it with `def` or `class` in a cell")
     imports: dict[str, None] = {}
     definitions: dict[str, str] = {}
     _collect(answer, imports, definitions)
@@ -128,7 +133,7 @@ def definition(thing: Any) -> str:
     `inspect.getsource` does not know classes of a notebook before Python 3.13; their functions know their cell.
     """
     code = next(_codes(thing), None)
-    if code is None or not hasattr(thing, "__name__"):
+    if code is None:
         raise NasdaError("expected a function or a class with functions: its source cannot be found")
     text = "".join(linecache.getlines(code.co_filename))
     kinds = ast.ClassDef if isinstance(thing, type) else ast.FunctionDef

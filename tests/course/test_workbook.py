@@ -3,6 +3,7 @@
 import linecache
 import subprocess
 import sys
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,19 @@ def test_a_part_that_uses_another_part_asks_for_it_by_name(
     run_cell("def recursive(n):\n    return 1\n", space)
     book.keep("01.2", space["recursive"])
     assert book.load("01.4")(5, 2) == 1, "the newer answer is the one that is used"
+
+
+def test_check_never_raises_where_an_answer_cannot_be_kept(
+    book: Workbook, space: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exercise = like(lambda x: 2 * x, [{"x": 3.0}], part="a part")
+    monkeypatch.setattr(course, "of_notebook", lambda _: {"98.1": exercise})
+    verdict = course.check("98.1", partial(lambda y, x: y * x, 2.0))
+    assert verdict.outcome == "right"
+    assert "Not kept: expected a function or a class" in verdict.words
+    book.path.parent.mkdir(exist_ok=True)
+    book.path.with_suffix(".lock").mkdir()  # a lock that cannot be opened, also by root
+    assert "Not kept: " in course.check("98.1", space["helper"]).words
 
 
 def test_a_file_that_cannot_be_run_is_told_by_its_cell(book: Workbook, space: dict[str, Any]) -> None:
